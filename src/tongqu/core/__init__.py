@@ -1,0 +1,1 @@
+"""The words of the system as types: no I/O, no drivers."""

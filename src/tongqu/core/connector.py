@@ -1,0 +1,231 @@
+"""The seam to the outside: what a source and a sink promise, and how a connector presents itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Flag, auto
+from typing import Any
+
+import pyarrow as pa
+
+from tongqu.core.data import (
+    Batch,
+    Bytes,
+    Checkpoint,
+    Dataset,
+    Opened,
+    Position,
+    Read,
+    Split,
+    Write,
+    WriteMode,
+    Written,
+)
+from tongqu.core.settings import Settings
+
+
+class Can(Flag):
+    """What a connector is able to do; conformance tests are switched on by these."""
+
+    READ = auto()
+    WRITE = auto()
+    RESUME = auto()
+    """A full read goes on after any batch's position."""
+    SPLITS = auto()
+    SNAPSHOT = auto()
+    """All splits of one read see the same instant."""
+    INCREMENTAL = auto()
+    HORIZON = auto()
+    """Incremental reads stop below rows of transactions that are still open."""
+    COPY_OUT = auto()
+    COPY_IN = auto()
+    PUSH = auto()
+    """Steps can be compiled into the source's own SQL."""
+    APPEND = auto()
+    UPSERT = auto()
+    REPLACE = auto()
+    HISTORY = auto()
+    TRANSACTIONS = auto()
+    """Data, quarantine, counts and checkpoint commit together."""
+    EVOLVES = auto()
+    """New columns are added to an existing target."""
+    ONE_WRITER = auto()
+    """Only one session writes at a time (DuckDB, SQLite, files)."""
+    CDC = auto()
+    SERVES = auto()
+
+
+@dataclass(frozen=True)
+class Column:
+    """One output column of a pushed-down SELECT: `sql` in the source's dialect, or None for the plain column."""
+
+    name: str
+    sql: str | None = None
+    field: pa.Field[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Select:
+    """A projection and filter compiled for one source's dialect. Values in it are literals made by the compiler."""
+
+    columns: tuple[Column, ...]
+    where: str | None = None
+
+
+class Source(ABC):
+    """Reads datasets. Blocking; the engine owns the threads, and each split is read by one thread."""
+
+    formats: tuple[str, ...] = ()
+    """Formats `copy_out` can give, best first."""
+    dialect: str = ""
+    """sqlglot's name of the SQL that `Select` must be written in; empty if nothing can be pushed down."""
+    resumable: bool = True
+    """Whether a full read of a dataset can go on after a position; asked per dataset by `can_resume`."""
+
+    @abstractmethod
+    def check(self) -> Iterator[str]:
+        """Test the connection stage by stage, yielding each stage's name when it passed; raises at the first that fails."""
+
+    @abstractmethod
+    def datasets(self, patterns: Sequence[str] | None = None) -> list[Dataset]:
+        """The datasets whose names match any of the globs (`schema.table` or `table`; None = all), without `_tongqu_*`."""
+
+    def can_resume(self, dataset: Dataset) -> bool:
+        """Whether a full read of this dataset can be cut and go on (for SQL: it has a key)."""
+        return self.resumable and bool(dataset.key)
+
+    def splits(self, dataset: Dataset, wanted: int) -> list[Split]:
+        """Cut the dataset into at most `wanted` parts; together they are all of it, none overlaps."""
+        del wanted
+        return [Split("0", dataset.name)]
+
+    def horizon(self, dataset: Dataset, cursor: str, after: Position | None) -> Position | None:
+        """The fixed upper end of an incremental read that starts now: no row at or below it can still appear.
+
+        None means that there is nothing to read.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot read incrementally: {dataset.name} {cursor} {after}")
+
+    @abstractmethod
+    def read(self, read: Read) -> Iterator[Batch]:
+        """Batches after `read.after`, each with the position after it; ends within 5 s of `read.stop`."""
+
+    def copy_out(self, read: Read, select: Select, format: str) -> Iterator[Bytes]:
+        """The same rows as `read`, as chunks of raw bytes; each chunk must be consumed before the next is asked for."""
+        raise NotImplementedError(f"{type(self).__name__} gives no bytes ({format})")
+
+    def acknowledge(self, split: Split, position: Position) -> None:
+        """Everything up to `position` is durable in every sink."""
+
+    def close(self) -> None:
+        """Release connections; may be called twice."""
+
+
+class Session(ABC):
+    """One split's way into a sink: its own connection and transaction."""
+
+    @abstractmethod
+    def write(self, rows: pa.Table) -> Written:
+        """Write rows into the open transaction. Rows the target refuses are found by bisection and returned in
+        `refused`; they do not fail the others."""
+
+    def copy_in(self, data: Bytes) -> Written:
+        """Write a chunk of raw bytes into the open transaction; raises RefusedRowsError if the target refuses any."""
+        raise NotImplementedError(f"{type(self).__name__} takes no bytes ({data.format})")
+
+    @abstractmethod
+    def commit(self, checkpoint: Checkpoint) -> None:
+        """Commit data, quarantine, counts and position together. Raises FencedError if another process took over,
+        ConnectError if the outcome is unknown."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Undo what is not committed; never raises for a broken connection."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Abort and release the connection; may be called twice."""
+
+
+class Sink(ABC):
+    """Writes streams. `open`, then one session per split, then `finish`."""
+
+    formats: tuple[str, ...] = ()
+    """Formats `Session.copy_in` takes."""
+
+    @abstractmethod
+    def check(self) -> Iterator[str]:
+        """As `Source.check`, with the right to create and write tables as last stage."""
+
+    @abstractmethod
+    def open(self, write: Write) -> Opened:
+        """Take the fence, find an unfinished run or begin one, and prepare the place the rows go to.
+
+        Never empties or changes visible rows of an existing target.
+        """
+
+    def accepts(self, write: Write, format: str, types: Sequence[str]) -> Sequence[str | None]:
+        """For each column in a raw format with the source's wire type: the type the source must cast to so that the
+        bytes fit, the same type if they fit as they are, or None if they cannot be made to fit."""
+        del write, format
+        return [None] * len(types)
+
+    @abstractmethod
+    def begin(self, write: Write, splits: Sequence[Split]) -> None:
+        """Store the splits of a new run before its first row; replaces the splits of a run that had none committed."""
+
+    @abstractmethod
+    def session(self, write: Write, split: Split) -> Session:
+        """A session for one split of an opened stream."""
+
+    @abstractmethod
+    def finish(self, write: Write, counts: Mapping[str, int]) -> Written:
+        """Make the run's rows visible (swap or merge the staged generation), build keys and indexes, mark the run
+        finished. Idempotent: after a crash in it, calling again completes it. The result corrects the sink's counts:
+        for staged writes it replaces what the sessions returned."""
+
+    def reopen(self, write: Write) -> Opened:
+        """Read the stored state again after a lost connection, keeping our fence; raises FencedError if it is not ours."""
+        raise NotImplementedError(type(self).__name__)
+
+    def modes(self) -> tuple[WriteMode, ...]:
+        """The write modes this sink has."""
+        return tuple(WriteMode)
+
+    def close(self) -> None:
+        """Release connections; may be called twice."""
+
+
+@dataclass(frozen=True)
+class Connector:
+    """How a connector presents itself to the registry; one per file or folder of `tongqu.connectors`."""
+
+    name: str
+    title: Mapping[str, str]
+    settings: type[Settings]
+    can: Can
+    schemes: tuple[str, ...]
+    from_url: Callable[[str], Settings]
+    source: Callable[[Any], Source] | None = None
+    sink: Callable[[Any], Sink] | None = None
+    label: str = "real"
+    """How far it was tried: real, compatible, mock or compile-only."""
+    guarantee: Mapping[str, str] = field(default_factory=dict)
+    extra: str = ""
+    """The extra to install, if any."""
+    systems: Iterable[str] = ()
+    """Systems it speaks to, each with its honest label: `MariaDB 10.11 (real)`."""
+
+
+class Endpoint(Settings):
+    """Settings of a connection that can say what they identify and show themselves without secrets."""
+
+    def identity(self) -> str:
+        """What the connection points to, without credentials; part of a sync's identity."""
+        raise NotImplementedError(type(self).__name__)
+
+    def display(self) -> str:
+        """A URL fit for logs and errors: no password."""
+        return self.identity()

@@ -1,0 +1,297 @@
+"""What moves: datasets, batches, positions, splits, and the records that ask for reading and writing.
+
+Types are Arrow's. Where Arrow lacks a type the values travel as strings and the field's metadata says what they are:
+`tongqu.logical` is one of `uuid`, `json`, `decimal` (unbounded precision), `interval`, `xml`, `enum`, `text` (any
+other type of the source, in its own text form). Meaning rides beside it: see `Meta`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from threading import Event
+from typing import Any, Literal
+
+import pyarrow as pa
+
+Position = dict[str, Any]
+"""Opaque JSON meaning "resume after these rows"."""
+
+
+class Meta(StrEnum):
+    """Keys of Arrow field metadata that travel from the source to the sink."""
+
+    LOGICAL = "tongqu.logical"
+    NATIVE = "tongqu.native"
+    """The source's own type, prefixed by its system: `postgres:character varying(32)`."""
+    TITLE = "tongqu.title"
+    UNIT = "tongqu.unit"
+    CLASS = "tongqu.class"
+    OWNER = "tongqu.owner"
+    GENERATED = "tongqu.generated"
+    """`stored` or `virtual`: computed by the source, read as a plain value, not written into a generated column."""
+    IDENTITY = "tongqu.identity"
+    DEFAULT = "tongqu.default"
+
+
+class Mode(StrEnum):
+    """How a source is read."""
+
+    FULL = "full"
+    INCREMENTAL = "incremental"
+    CDC = "cdc"
+    STREAM = "stream"
+
+
+class WriteMode(StrEnum):
+    """How a sink is written."""
+
+    APPEND = "append"
+    UPSERT = "upsert"
+    REPLACE = "replace"
+    HISTORY = "history"
+
+
+class Lane(StrEnum):
+    """How rows travel: source SQL and raw bytes, Arrow through DuckDB, or a user's Python."""
+
+    PASS = "pass"  # noqa: S105
+    COLUMNAR = "columnar"
+    PYTHON = "python"
+
+
+class Deletes(StrEnum):
+    """What a full read does to target rows that the source no longer has."""
+
+    IGNORE = "ignore"
+    HARD = "hard"
+    SOFT = "soft"
+
+
+@dataclass(frozen=True)
+class Index:
+    """A secondary index or unique constraint."""
+
+    columns: tuple[str, ...]
+    unique: bool = False
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """Columns that refer to another dataset's columns."""
+
+    columns: tuple[str, ...]
+    target: str
+    target_columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A table, topic, endpoint or file set with a schema.
+
+    `name` is the remote name (`schema.table` where the system has schemas and it is not the default one); `key` and
+    `cursor` name columns; `rows` is the system's own estimate or None.
+    """
+
+    name: str
+    schema: pa.Schema
+    key: tuple[str, ...] = ()
+    cursor: str | None = None
+    title: str = ""
+    rows: int | None = None
+    indexes: tuple[Index, ...] = ()
+    foreign_keys: tuple[ForeignKey, ...] = ()
+    unsupported: tuple[str, ...] = ()
+    """Columns that cannot be read, with their types (`geom geometry`); reading the dataset is refused with them."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Column names in order."""
+        return tuple(self.schema.names)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some rows of a dataset, and the position after them."""
+
+    dataset: str
+    rows: pa.RecordBatch
+    position: Position
+    schema_version: int = 0
+    kind: Literal["rows", "truncate", "schema", "heartbeat"] = "rows"
+    ends_transaction: bool = True
+
+
+@dataclass(frozen=True)
+class Split:
+    """A part of a dataset that is read, written and checkpointed on its own.
+
+    `spec` is the source's JSON (key bounds, file name); it is stored with the checkpoint, so a resumed run reads
+    the same part.
+    """
+
+    id: str
+    dataset: str
+    spec: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a source is asked to read. Grow this record, never the signature of `read`.
+
+    Rows of one split come in an order such that `Batch.position` of any batch can be resumed from. `where` is a SQL
+    condition in DuckDB's dialect that the source may push down only if it answered so in `pushes`.
+    """
+
+    dataset: Dataset
+    split: Split
+    after: Position | None = None
+    until: Position | None = None
+    columns: tuple[str, ...] | None = None
+    where: str | None = None
+    mode: Mode = Mode.FULL
+    cursor: str | None = None
+    batch_rows: int = 65_536
+    chunk_rows: int = 250_000
+    stop: Event = field(default_factory=Event)
+
+
+@dataclass
+class Bytes:
+    """One chunk of rows as raw bytes in a named format, never decoded on the way.
+
+    `chunks` yields blocks; after it is exhausted `rows()` is the number of rows in them and `read()` the number of
+    rows the source looked at in the same snapshot and range (larger when a filter was pushed down). `position` is
+    the position after these rows; `last` tells that the split ends here.
+    """
+
+    format: str
+    columns: tuple[str, ...]
+    chunks: Iterator[bytes | memoryview]
+    rows: Callable[[], int]
+    read: Callable[[], int]
+    position: Position
+    last: bool = False
+    types: tuple[str, ...] = ()
+    """The wire types of the columns in the format's own names (`postgres` type names for pgcopy)."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What the format leaves open (CSV delimiter, null text)."""
+
+
+@dataclass
+class Counts:
+    """The truthful numbers of one stream (design §2.3): per step `in + generated = out + filtered + deduplicated +
+    quarantined`, per sink `in = inserted + updated + deleted + unchanged + merged + quarantined`.
+    """
+
+    read: int = 0
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    merged: int = 0
+    filtered: int = 0
+    deduplicated: int = 0
+    generated: int = 0
+    quarantined: int = 0
+    bytes: int = 0
+
+    @property
+    def written(self) -> int:
+        """What reached the sink, quarantined rows not counted."""
+        return self.inserted + self.updated + self.deleted + self.unchanged + self.merged
+
+    def add(self, other: Counts) -> None:
+        """Add the other's numbers to these."""
+        for name in self.__dataclass_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def to_json(self) -> dict[str, int]:
+        """Plain numbers, for the checkpoint."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any] | None) -> Counts:
+        """The opposite of `to_json`; unknown names of a newer version are ignored."""
+        known = {k: int(v) for k, v in (values or {}).items() if k in cls.__dataclass_fields__}
+        return cls(**known)
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A quarantined row: typed cause, where, and the original."""
+
+    step: str
+    code: str
+    field: str
+    value: str | None
+    original: str
+    """The whole row as JSON, in the shape it had before the step that refused it."""
+    message: str
+
+
+@dataclass
+class Written:
+    """What a sink did with one batch: the rows that went in are the sum of all numbers and the refused."""
+
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    merged: int = 0
+    bytes: int = 0
+    refused: list[BadRow] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What is committed with the data of a split: where it stands and what was counted so far."""
+
+    split: Split
+    position: Position | None
+    counts: Counts
+    done: bool = False
+    quarantine: Sequence[BadRow] = ()
+    """Rows that steps before the sink refused in this chunk; stored in the same transaction."""
+
+
+@dataclass(frozen=True)
+class Write:
+    """What a sink is asked to write for one stream.
+
+    `sync` identifies source, target, tables, mode, write, key and cursor: the same sync resumes. `dataset` has the
+    target's name and the schema that arrives. `unique` promises that no two rows of one chunk share the key.
+    """
+
+    stream: str
+    dataset: Dataset
+    mode: WriteMode
+    sync: str
+    run: str
+    key: tuple[str, ...] = ()
+    deletes: Deletes = Deletes.IGNORE
+    restart: bool = False
+    incremental: bool = False
+    """Rows are changes since the last run; a full write of upsert or history goes through a staged generation."""
+    unique: bool = False
+    indexes: bool = True
+    started_at: str = ""
+    """RFC 3339 instant used for SCD2 validity and for the ledger."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a sink knows about a stream when it has been opened.
+
+    `run` is the id to go on with (the stored one if an unfinished run is resumed). `checkpoints` by split id are
+    those of the unfinished run. `previous` is the position a finished run left, for incremental reads.
+    """
+
+    run: str
+    attempt: int
+    fence: int
+    checkpoints: Mapping[str, Checkpoint]
+    previous: Position | None = None
+    lanes: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,230 @@
+"""Every error Tongqu raises on purpose, grouped by who must act.
+
+TongquError
+├ ConfigError       the author     UnknownConnectorError InvalidSettingsError InvalidPlanError MissingDriverError
+│                                  ExpressionError UnknownNameError
+├ ConnectorError    the outside    ConnectError* AuthError PrivilegeError NotFoundError ReadError WriteError
+│                                  BusyError LostPositionError                                   (* = retryable)
+├ DataError         the data       SchemaError CastError QualityError RefusedRowsError
+├ AccessError       the caller
+└ RunError          the operator   CheckpointError FencedError CancelledError TimedOutError BalanceError
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class TongquError(Exception):
+    """Base of all deliberate errors.
+
+    `message` says what happened, with the value and the valid values; `hint` says the next step; `path` says where
+    (`file:line:key.path`, a URL without password, or a stream's name). Secrets are never part of any of them.
+    `params` fill the translated message of the same `code`.
+    """
+
+    code: ClassVar[str] = "error"
+    retryable: ClassVar[bool] = False
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "", path: str = "", params: Mapping[str, Any] | None = None):
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.path = path
+        self.params: dict[str, Any] = dict(params or {})
+
+    def problem(self) -> dict[str, str]:
+        """The error as the CLI and HTTP contracts print it: `path code message hint`."""
+        return {"path": self.path, "code": self.code, "message": self.message, "hint": self.hint}
+
+
+class ConfigError(TongquError):
+    """Refused from files and arguments alone, before any connection."""
+
+    code = "config"
+    exit_code = 2
+
+
+class UnknownConnectorError(ConfigError):
+    """No connector has this type or URL scheme."""
+
+    code = "config.unknown_connector"
+
+
+class UnknownNameError(ConfigError):
+    """A reference names a connection, dataset, pipeline, step or column that does not exist."""
+
+    code = "config.unknown_name"
+
+
+class InvalidSettingsError(ConfigError):
+    """A setting is missing, unknown, of the wrong type or out of range."""
+
+    code = "config.invalid_settings"
+
+
+class InvalidPlanError(ConfigError):
+    """The parts are valid, their combination is not (cycle, missing key, unsupported lane)."""
+
+    code = "config.invalid_plan"
+
+
+class ExpressionError(ConfigError):
+    """An expression does not parse, uses something outside the allow-list, or has the wrong types."""
+
+    code = "config.expression"
+
+
+class MissingDriverError(ConfigError):
+    """The connector's extra is not installed."""
+
+    code = "config.missing_driver"
+
+
+class SecretError(ConfigError):
+    """A `${env:…}`, `${secret:…}` or `${file:…}` reference cannot be resolved."""
+
+    code = "config.secret"
+
+
+class ConnectorError(TongquError):
+    """Learnt by talking to a system."""
+
+    code = "connector"
+
+
+class ConnectError(ConnectorError):
+    """The system cannot be reached, or the connection broke; trying again may help."""
+
+    code = "connector.connect"
+    retryable = True
+
+
+class AuthError(ConnectorError):
+    """The system refused the credentials."""
+
+    code = "connector.auth"
+
+
+class PrivilegeError(ConnectorError):
+    """The login works and lacks a right."""
+
+    code = "connector.privilege"
+
+
+class NotFoundError(ConnectorError):
+    """The database, table, file or column is not there."""
+
+    code = "connector.not_found"
+
+
+class BusyError(ConnectorError):
+    """Another process owns the file or the lock."""
+
+    code = "connector.busy"
+
+
+class ReadError(ConnectorError):
+    """The source failed while reading."""
+
+    code = "connector.read"
+
+
+class WriteError(ConnectorError):
+    """The sink failed while writing, for a reason that is not a single row's."""
+
+    code = "connector.write"
+
+
+class LostPositionError(ConnectorError):
+    """The source no longer has the data after our position; it never jumps silently."""
+
+    code = "connector.lost_position"
+
+
+class DataError(TongquError):
+    """The data does not fit; the row can be quarantined. `field` and `row` (index in the batch) say which cell."""
+
+    code = "data"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        path: str = "",
+        params: Mapping[str, Any] | None = None,
+        field: str = "",
+        row: int | None = None,
+    ):
+        super().__init__(message, hint=hint, path=path, params=params)
+        self.field = field
+        self.row = row
+
+
+class SchemaError(DataError):
+    """The schema of source, step and sink do not fit each other."""
+
+    code = "data.schema"
+
+
+class CastError(DataError):
+    """A value cannot be represented in the wanted type."""
+
+    code = "data.cast"
+
+
+class QualityError(DataError):
+    """More rows were quarantined than the limit allows."""
+
+    code = "data.quality"
+
+
+class RefusedRowsError(DataError):
+    """The target database refused rows (constraint, length, type); the caller bisects to find them."""
+
+    code = "data.refused"
+
+
+class AccessError(TongquError):
+    """The caller may not do this."""
+
+    code = "access"
+
+
+class RunError(TongquError):
+    """The run itself cannot go on."""
+
+    code = "run"
+
+
+class CheckpointError(RunError):
+    """Stored progress cannot be used: it was written by another version or is damaged."""
+
+    code = "run.checkpoint"
+
+
+class FencedError(RunError):
+    """Another process took this sync over; nothing of ours was written after it did."""
+
+    code = "run.fenced"
+
+
+class CancelledError(RunError):
+    """Stopped by the operator."""
+
+    code = "run.cancelled"
+
+
+class TimedOutError(RunError):
+    """A limit of time was reached."""
+
+    code = "run.timed_out"
+
+
+class BalanceError(RunError):
+    """The counts of a step or sink do not balance: rows were lost or invented."""
+
+    code = "run.balance"

@@ -1,0 +1,57 @@
+"""Finds connectors by type or URL scheme; a connector's module is imported when it is first asked for."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+from importlib.metadata import entry_points
+from urllib.parse import urlsplit
+
+from tongqu.core.connector import Connector
+from tongqu.core.errors import UnknownConnectorError
+
+_PACKAGE = "tongqu.connectors"
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """All connector names: the files and folders of `tongqu.connectors`, then the entry points of the same group."""
+    package = importlib.import_module(_PACKAGE)
+    own = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    foreign = [point.name for point in entry_points(group=_PACKAGE) if point.name not in own]
+    return (*sorted(own), *sorted(foreign))
+
+
+@cache
+def connector(name: str) -> Connector:
+    """The connector of that type; raises UnknownConnectorError listing the valid types."""
+    if name not in names():
+        raise UnknownConnectorError(
+            f"unknown connection type {name!r}",
+            hint=f"valid types: {', '.join(names())}",
+            params={"type": name, "valid": ", ".join(names())},
+        )
+    for point in entry_points(group=_PACKAGE):
+        if point.name == name:
+            found = point.load()
+            break
+    else:
+        found = importlib.import_module(f"{_PACKAGE}.{name}").connector
+    assert isinstance(found, Connector), f"{name} does not export a Connector"  # noqa: S101
+    return found
+
+
+def by_url(url: str) -> Connector:
+    """The connector for a URL's scheme (`postgresql://…`, `sqlite:x.db`); raises UnknownConnectorError."""
+    scheme = urlsplit(url).scheme.lower()
+    for name in sorted(names(), key=lambda n: (n != scheme, n)):
+        found = connector(name)
+        if scheme in found.schemes:
+            return found
+    valid = sorted({s for name in names() for s in connector(name).schemes})
+    raise UnknownConnectorError(
+        f"unknown URL scheme {scheme!r}" if scheme else "this is neither a URL nor the name of a connection",
+        hint=f"valid schemes: {', '.join(valid)}",
+        params={"scheme": scheme, "valid": ", ".join(valid)},
+    )

@@ -1,0 +1,1 @@
+"""Turns what is wanted into a job, and runs it."""

@@ -1,0 +1,77 @@
+"""What the engine is asked to run: streams, each from one source dataset (or one step graph) to one sink dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from threading import Event
+from typing import TYPE_CHECKING
+
+from tongqu.core.connector import Sink, Source
+from tongqu.core.data import Dataset, Deletes, Lane, Mode, WriteMode
+
+if TYPE_CHECKING:
+    from tongqu.engine.chain import Chain
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one job. A full read commits every `chunk_rows` rows; `splits` None = chosen from size and cores."""
+
+    chunk_rows: int = 250_000
+    batch_rows: int = 65_536
+    splits: int | None = None
+    streams: int = 4
+    memory_mb: int = 512
+    """DuckDB's `memory_limit` for joins, sorts and aggregates; beyond it they spill."""
+    quarantined: int | None = None
+    """More quarantined rows than this stop the run."""
+    quarantined_share: float | None = None
+    """A larger share of the rows read than this (0..1) stops the run."""
+    retries: int = 8
+    retry_seconds: float = 60.0
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One dataset on its way. `source_dataset` is what the source discovered; `target` is the sink's dataset name.
+
+    `chain` holds the steps between them (None: rows go as they are). `key` overrides the source's key.
+    """
+
+    name: str
+    source: Source
+    source_dataset: Dataset
+    sink: Sink
+    target: str
+    mode: Mode
+    write: WriteMode
+    sync: str
+    key: tuple[str, ...] = ()
+    cursor: str | None = None
+    deletes: Deletes = Deletes.IGNORE
+    lane: Lane | None = None
+    chain: Chain | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """All streams of one run, in the order in which they may start (foreign keys first)."""
+
+    streams: Sequence[Stream]
+    restart: bool = False
+    limits: Limits = field(default_factory=Limits)
+    run: str | None = None
+    """The id of a new run; a resumed run keeps its own."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Clock, ids and stopping come as arguments."""
+
+    now: Callable[[], datetime]
+    new_id: Callable[[], str]
+    stop: Event
+    wait: Callable[[float], bool]
+    """Wait that many seconds; true if stopping was asked for meanwhile."""

@@ -1,0 +1,102 @@
+"""The outcome of a run, as design §7 prints it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tongqu.core.data import Counts
+
+STATUSES = ("succeeded", "attention", "failed", "cancelled", "stopped")
+
+
+@dataclass
+class StreamReport:
+    """One stream's outcome; counts are totals over all attempts of the run."""
+
+    name: str
+    mode: str
+    write: str = ""
+    lane: str = ""
+    status: str = "succeeded"
+    counts: Counts = field(default_factory=Counts)
+    seconds: float = 0.0
+    attempt: int = 1
+    problem: dict[str, str] | None = None
+    steps: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """The stream as the run document shows it."""
+        c = self.counts
+        document: dict[str, Any] = {
+            "name": self.name,
+            "mode": self.mode,
+            "lane": self.lane,
+            "read": c.read,
+            "written": c.written,
+            "inserted": c.inserted,
+            "updated": c.updated,
+            "deleted": c.deleted,
+            "unchanged": c.unchanged,
+            "merged": c.merged,
+            "filtered": c.filtered,
+            "deduplicated": c.deduplicated,
+            "generated": c.generated,
+            "quarantined": c.quarantined,
+            "bytes": c.bytes,
+            "seconds": round(self.seconds, 3),
+            "write": self.write,
+            "status": self.status,
+        }
+        if self.steps:
+            document["steps"] = self.steps
+        return document
+
+
+@dataclass
+class Report:
+    """A run's outcome."""
+
+    run: str
+    streams: Sequence[StreamReport]
+    attempts: int = 1
+    stopped: bool = False
+
+    @property
+    def status(self) -> str:
+        """succeeded | attention (rows quarantined) | failed | stopped."""
+        if any(stream.status == "failed" for stream in self.streams):
+            return "failed"
+        if self.stopped or any(stream.status == "stopped" for stream in self.streams):
+            return "stopped"
+        return "attention" if any(stream.counts.quarantined for stream in self.streams) else "succeeded"
+
+    @property
+    def lane(self) -> str:
+        """The lane all streams took, or `mixed`."""
+        lanes = {stream.lane for stream in self.streams if stream.lane}
+        return lanes.pop() if len(lanes) == 1 else "mixed" if lanes else ""
+
+    @property
+    def problems(self) -> list[dict[str, str]]:
+        """What failed, one entry a stream."""
+        return [stream.problem for stream in self.streams if stream.problem]
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 1 failed or stopped, 3 done with quarantined rows."""
+        return {"succeeded": 0, "attention": 3}.get(self.status, 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """The run document of design §7."""
+        document: dict[str, Any] = {
+            "run": self.run,
+            "status": self.status,
+            "attempts": self.attempts,
+            "lane": self.lane,
+            "streams": [stream.to_json() for stream in self.streams],
+        }
+        if self.problems:
+            document |= {"ok": False, "problems": self.problems}
+        return document

@@ -1,0 +1,1 @@
+"""What connectors are built from."""

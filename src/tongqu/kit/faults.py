@@ -1,0 +1,44 @@
+"""Crash points: named places where a run can be made to die, inert unless `TONGQU_CRASH_AT=point[:n]` is set."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+POINTS: dict[str, str] = {
+    "after_open": "the fence is taken, no split is stored yet",
+    "after_begin": "splits are stored, no row is written",
+    "after_read": "a chunk was read from the source, nothing written",
+    "mid_write": "part of a chunk is in the sink's open transaction",
+    "before_commit": "all of a chunk is in the open transaction",
+    "in_commit": "checkpoint row written, transaction not committed",
+    "after_commit": "data and checkpoint are committed, source not told",
+    "after_acknowledge": "the source was told",
+    "before_finish": "all splits are done, nothing is visible yet",
+    "in_finish": "keys are built, the swap or merge is not committed",
+    "after_swap": "rows are visible, the run is not marked finished",
+    "after_finish": "the run is marked finished, nothing was printed",
+}
+"""Every crash point and what has happened when it is reached."""
+
+_armed: dict[str, int] = {}
+
+
+def _arm() -> None:
+    value = os.environ.get("TONGQU_CRASH_AT", "")
+    if value:
+        point, _, count = value.partition(":")
+        if point not in POINTS:
+            raise ValueError(f"TONGQU_CRASH_AT: unknown point {point!r}; valid: {', '.join(POINTS)}")
+        _armed[point] = int(count or 1)
+
+
+_arm()
+
+
+def crash_point(name: str) -> None:
+    """Die here with SIGKILL, as a power cut would, if this point is armed and reached for the n-th time."""
+    if name in _armed:
+        _armed[name] -= 1
+        if _armed[name] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
