@@ -14,11 +14,13 @@ from tongqu.core.data import (
     Batch,
     Bytes,
     Checkpoint,
+    Counts,
     Dataset,
     Opened,
     Position,
     Read,
     Split,
+    Started,
     Write,
     WriteMode,
     Written,
@@ -86,11 +88,11 @@ class Source(ABC):
 
     @abstractmethod
     def check(self) -> Iterator[str]:
-        """Test the connection stage by stage, yielding each stage's name when it passed; raises at the first that fails."""
+        """Test stage by stage (dns, tcp, tls, login, privilege, sample), yielding each stage that passed; raises."""
 
     @abstractmethod
     def datasets(self, patterns: Sequence[str] | None = None) -> list[Dataset]:
-        """The datasets whose names match any of the globs (`schema.table` or `table`; None = all), without `_tongqu_*`."""
+        """Datasets whose names match any glob (`schema.table` or `table`; None = all), never `_tongqu_*`."""
 
     def can_resume(self, dataset: Dataset) -> bool:
         """Whether a full read of this dataset can be cut and go on (for SQL: it has a key)."""
@@ -150,7 +152,7 @@ class Session(ABC):
 
 
 class Sink(ABC):
-    """Writes streams. `open`, then one session per split, then `finish`."""
+    """Writes streams: `start` the run; per stream `open`, `begin`, a session per split, `finish`; then `end` the run."""
 
     formats: tuple[str, ...] = ()
     """Formats `Session.copy_in` takes."""
@@ -158,6 +160,17 @@ class Sink(ABC):
     @abstractmethod
     def check(self) -> Iterator[str]:
         """As `Source.check`, with the right to create and write tables as last stage."""
+
+    @abstractmethod
+    def start(self, sync: str, run: str, restart: bool) -> Started:
+        """Find an unfinished run of this sync (it keeps its id, its attempt grows) or record a new one with id `run`.
+
+        `restart` discards an unfinished run and the positions that earlier runs left.
+        """
+
+    @abstractmethod
+    def end(self, sync: str, run: str, streams: Sequence[Write]) -> None:
+        """All streams are finished: create what needs all of them (foreign keys) and mark the run finished."""
 
     @abstractmethod
     def open(self, write: Write) -> Opened:
@@ -181,13 +194,16 @@ class Sink(ABC):
         """A session for one split of an opened stream."""
 
     @abstractmethod
-    def finish(self, write: Write, counts: Mapping[str, int]) -> Written:
-        """Make the run's rows visible (swap or merge the staged generation), build keys and indexes, mark the run
-        finished. Idempotent: after a crash in it, calling again completes it. The result corrects the sink's counts:
-        for staged writes it replaces what the sessions returned."""
+    def finish(self, write: Write, counts: Counts, position: Position | None) -> Written:
+        """Make the stream's rows visible (swap or merge the staged generation), build keys and indexes, mark the
+        stream finished with its counts and the position that the next incremental run starts after.
+
+        Idempotent: after a crash in it, calling again completes it. The result replaces what the sessions returned
+        when the rows were staged; otherwise it is all zeros. `deleted` are rows removed by delete detection.
+        """
 
     def reopen(self, write: Write) -> Opened:
-        """Read the stored state again after a lost connection, keeping our fence; raises FencedError if it is not ours."""
+        """Read the stored state after a lost connection, keeping our fence; raises FencedError if it is not ours."""
         raise NotImplementedError(type(self).__name__)
 
     def modes(self) -> tuple[WriteMode, ...]:

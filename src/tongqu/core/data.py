@@ -114,11 +114,11 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some rows of a dataset, and the position after them."""
+    """Some rows of a dataset, and the position after them; None if the read cannot be cut here."""
 
     dataset: str
     rows: pa.RecordBatch
-    position: Position
+    position: Position | None
     schema_version: int = 0
     kind: Literal["rows", "truncate", "schema", "heartbeat"] = "rows"
     ends_transaction: bool = True
@@ -141,8 +141,8 @@ class Split:
 class Read:
     """What a source is asked to read. Grow this record, never the signature of `read`.
 
-    Rows of one split come in an order such that `Batch.position` of any batch can be resumed from. `where` is a SQL
-    condition in DuckDB's dialect that the source may push down only if it answered so in `pushes`.
+    After a batch with a position the read can be cut and resumed; a source that reads ranges in no order gives a
+    position only to the last batch of each range of about `chunk_rows` rows. `until` is the position to stop at.
     """
 
     dataset: Dataset
@@ -150,7 +150,6 @@ class Read:
     after: Position | None = None
     until: Position | None = None
     columns: tuple[str, ...] | None = None
-    where: str | None = None
     mode: Mode = Mode.FULL
     cursor: str | None = None
     batch_rows: int = 65_536
@@ -276,6 +275,8 @@ class Write:
     incremental: bool = False
     """Rows are changes since the last run; a full write of upsert or history goes through a staged generation."""
     unique: bool = False
+    resumable: bool = True
+    """Chunks of the run can be resumed; if not, rows wait in a staged generation until all have come."""
     indexes: bool = True
     started_at: str = ""
     """RFC 3339 instant used for SCD2 validity and for the ledger."""
@@ -285,13 +286,20 @@ class Write:
 class Opened:
     """What a sink knows about a stream when it has been opened.
 
-    `run` is the id to go on with (the stored one if an unfinished run is resumed). `checkpoints` by split id are
-    those of the unfinished run. `previous` is the position a finished run left, for incremental reads.
+    `checkpoints` by split id are those of the unfinished run. `previous` is the position the last finished run left,
+    for incremental reads. `finished` tells that this very run finished the stream in an earlier attempt, with `counts`.
     """
 
-    run: str
-    attempt: int
     fence: int
     checkpoints: Mapping[str, Checkpoint]
     previous: Position | None = None
-    lanes: Mapping[str, str] = field(default_factory=dict)
+    finished: bool = False
+    counts: Counts = field(default_factory=Counts)
+
+
+@dataclass(frozen=True)
+class Started:
+    """The run that goes on or begins."""
+
+    run: str
+    attempt: int = 1

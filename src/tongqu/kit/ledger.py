@@ -1,0 +1,232 @@
+"""The tables Tongqu keeps inside a sink: checkpoints and quarantine, defined once for every SQL system.
+
+`_tongqu_checkpoint` has one row per split, one per stream (split '') and one per run (stream '' and split ''). The
+fence is an epoch in each of them: whoever opens a stream raises it, and a commit that finds another epoch is refused,
+so a process that was paused and taken over can write nothing more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tongqu.core.data import BadRow, Checkpoint, Counts, Position, Split, Started
+from tongqu.core.errors import CheckpointError, ConnectorError, FencedError
+from tongqu.kit.sql.db import Db
+
+CHECKPOINT = "_tongqu_checkpoint"
+QUARANTINE = "_tongqu_quarantine"
+PREFIX = "_tongqu_"
+VERSION = 1
+
+_COLUMNS = ("run", "attempt", "fence", "state", "spec", "position", "counts", "updated_at", "version")
+
+
+@dataclass(frozen=True)
+class Head:
+    """A stored row of a run, stream or split."""
+
+    run: str
+    attempt: int
+    fence: int
+    state: str
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    position: Position | None = None
+    counts: Counts = field(default_factory=Counts)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run or stream ended; a split says `done`."""
+        return self.state == "finished"
+
+
+class Ledger:
+    """Reads and writes the ledger over one connection; never commits by itself, except in `create`.
+
+    `schema` is the quoted schema prefix (`"public".`) or empty.
+    """
+
+    def __init__(self, db: Db, schema: str = ""):
+        self._db = db
+        self._checkpoint = schema + db.quote(CHECKPOINT)
+        self._quarantine = schema + db.quote(QUARANTINE)
+
+    def create(self) -> None:
+        """Create the tables if they are missing, in a transaction of their own; safe when two processes do it."""
+        types = self._db.ledger_types
+        key, text, long = types["id"], types["text"], types["long"]
+        statements = (
+            f"CREATE TABLE IF NOT EXISTS {self._checkpoint} (sync {key} NOT NULL, stream {key} NOT NULL, "
+            f"split {key} NOT NULL, run {key} NOT NULL, attempt {long} NOT NULL, fence {long} NOT NULL, "
+            f"state {key} NOT NULL, spec {text}, position {text}, counts {text}, updated_at {key}, "
+            f"version {long} NOT NULL, PRIMARY KEY (sync, stream, split))",
+            f"CREATE TABLE IF NOT EXISTS {self._quarantine} (id {key} NOT NULL PRIMARY KEY, sync {key} NOT NULL, "
+            f"run {key} NOT NULL, stream {key} NOT NULL, step {key} NOT NULL, code {key} NOT NULL, field {text}, "
+            f"value {text}, original {text}, message {text}, state {key} NOT NULL, at {key} NOT NULL)",
+        )
+        for attempt in (1, 2):
+            try:
+                self._db.begin()
+                for statement in statements:
+                    self._db.run(statement)
+                self._db.commit()
+            except ConnectorError:
+                self._db.rollback()
+                if attempt == 2:  # two processes raced: the second look finds the other's tables
+                    raise
+            else:
+                return
+
+    # ---- rows of runs, streams and splits
+
+    def head(self, sync: str, stream: str = "", split: str = "", *, lock: bool = False) -> Head | None:
+        """One stored row, locked until commit if asked."""
+        found = self._db.rows(
+            f"SELECT {', '.join(_COLUMNS)} FROM {self._checkpoint} WHERE sync = ? AND stream = ? AND split = ?"
+            + (f" {self._db.for_update}" if lock else ""),
+            (sync, stream, split),
+        )
+        return _head(found[0]) if found else None
+
+    def splits(self, sync: str, stream: str) -> dict[str, Checkpoint]:
+        """The checkpoints of a stream's splits."""
+        found = self._db.rows(
+            f"SELECT split, {', '.join(_COLUMNS)} FROM {self._checkpoint} "
+            "WHERE sync = ? AND stream = ? AND split <> '' ORDER BY split",
+            (sync, stream),
+        )
+        result = {}
+        for name, *rest in found:
+            head = _head(tuple(rest))
+            result[name] = Checkpoint(
+                Split(name, stream, head.spec), head.position, head.counts, done=head.state == "done"
+            )
+        return result
+
+    def put(self, sync: str, stream: str, split: str, head: Head, at: str) -> None:
+        """Store a row, replacing the one that is there."""
+        self._db.run(
+            f"DELETE FROM {self._checkpoint} WHERE sync = ? AND stream = ? AND split = ?", (sync, stream, split)
+        )
+        self._db.run(
+            f"INSERT INTO {self._checkpoint} (sync, stream, split, {', '.join(_COLUMNS)}) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (sync, stream, split, head.run, head.attempt, head.fence, head.state, _dump(head.spec),
+             _dump(head.position), _dump(head.counts.to_json()), at, VERSION),
+        )  # fmt: skip
+
+    def forget_splits(self, sync: str, stream: str) -> None:
+        """Drop the checkpoints of a stream's splits."""
+        self._db.run(f"DELETE FROM {self._checkpoint} WHERE sync = ? AND stream = ? AND split <> ''", (sync, stream))
+
+    def raise_fence(self, sync: str, stream: str, fence: int) -> None:
+        """Make the fence ours in the rows of a stream's splits."""
+        self._db.run(
+            f"UPDATE {self._checkpoint} SET fence = ? WHERE sync = ? AND stream = ? AND split <> ''",
+            (fence, sync, stream),
+        )
+
+    def advance(self, sync: str, stream: str, fence: int, checkpoint: Checkpoint, at: str) -> None:
+        """Move a split's row to the checkpoint if its fence is ours; raises FencedError otherwise."""
+        changed = self._db.run(
+            f"UPDATE {self._checkpoint} SET position = ?, counts = ?, state = ?, updated_at = ? "
+            "WHERE sync = ? AND stream = ? AND split = ? AND fence = ?",
+            (_dump(checkpoint.position), _dump(checkpoint.counts.to_json()), "done" if checkpoint.done else "running",
+             at, sync, stream, checkpoint.split.id, fence),
+        )  # fmt: skip
+        if changed == 0:
+            raise fenced(stream)
+
+    def hold(self, sync: str, stream: str, fence: int) -> Head:
+        """The stream's row, locked; raises FencedError if its fence is not ours."""
+        head = self.head(sync, stream, lock=True)
+        if head is None or head.fence != fence:
+            raise fenced(stream)
+        return head
+
+    # ---- runs
+
+    def start(self, sync: str, run: str, restart: bool, at: str) -> Started:
+        """Find the unfinished run of this sync or record a new one; commits nothing."""
+        head = self.head(sync, lock=True)
+        if restart:
+            self._db.run(f"DELETE FROM {self._checkpoint} WHERE sync = ? AND split <> ''", (sync,))
+            self._db.run(
+                f"UPDATE {self._checkpoint} SET state = 'discarded', position = NULL WHERE sync = ? AND stream <> ''",
+                (sync,),
+            )
+        if head is not None and head.state == "running" and not restart:
+            started = Started(head.run, head.attempt + 1)
+        else:
+            started = Started(run, 1)
+        self.put(sync, "", "", Head(started.run, started.attempt, 0, "running"), at)
+        return started
+
+    def end(self, sync: str, run: str, at: str) -> None:
+        """Mark the run finished."""
+        head = self.head(sync, lock=True)
+        if head is not None and head.run == run:
+            self.put(sync, "", "", Head(run, head.attempt, 0, "finished"), at)
+
+    # ---- quarantine
+
+    def quarantine(self, *, sync: str, run: str, stream: str, first: str, rows: Sequence[BadRow], at: str) -> None:
+        """Store bad rows; `first` prefixes their ids and must be unique to the chunk."""
+        for number, row in enumerate(rows):
+            self._db.run(
+                f"INSERT INTO {self._quarantine} (id, sync, run, stream, step, code, field, value, original, message, "
+                "state, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'new', ?)",
+                (f"{first}-{number}", sync, run, stream, row.step, row.code, row.field, row.value, row.original,
+                 row.message, at),
+            )  # fmt: skip
+
+    def quarantined(
+        self, limit: int = 1000, *, run: str | None = None, stream: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Stored bad rows, newest first, in the shape of the CLI's `quarantine list`."""
+        names = ("id", "run", "stream", "step", "code", "field", "value", "original", "message", "state", "at")
+        wanted = [(f"{name} = ?", value) for name, value in (("run", run), ("stream", stream)) if value]
+        where = " WHERE " + " AND ".join(sql for sql, _ in wanted) if wanted else ""
+        found = self._db.rows(
+            f"SELECT {', '.join(names)} FROM {self._quarantine}{where} ORDER BY at DESC, id LIMIT {int(limit)}",
+            [value for _, value in wanted],
+        )
+        return [dict(zip(names, row, strict=True)) for row in found]
+
+
+def fenced(stream: str) -> FencedError:
+    """The error for a commit that came after another process took the stream over."""
+    return FencedError(
+        f"another process has taken over the stream {stream!r}; this one stopped without writing more",
+        hint="let the other process finish, or stop it and run this sync again",
+        params={"stream": stream},
+    )
+
+
+def _head(row: tuple[Any, ...]) -> Head:
+    run, attempt, fence, state, spec, position, counts, _, version = row
+    if int(version) > VERSION:
+        raise CheckpointError(
+            f"the checkpoints in this sink were written by a newer version (format {version}, ours is {VERSION})",
+            hint="run the newer version, or `tongqu sync … --restart` to begin anew",
+        )
+    done = Counts.from_json(_load(counts))
+    return Head(run, int(attempt), int(fence), state, _load(spec) or {}, _load(position), done)
+
+
+def _dump(value: Any) -> str | None:
+    return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+def _load(text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise CheckpointError(
+            "a checkpoint in this sink is damaged: it is not valid JSON",
+            hint="restore the sink's _tongqu_checkpoint table, or run with --restart to begin anew",
+        ) from None

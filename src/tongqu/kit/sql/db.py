@@ -1,0 +1,61 @@
+"""One database connection as the kit sees it: statements with `?` parameters, and errors in our own words."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+Row = tuple[Any, ...]
+
+
+class Db(ABC):
+    """A connection with one open transaction at most. Every method raises errors of `tongqu.core.errors` only.
+
+    SQL is written with `?` for parameters and contains no other question mark; implementations translate.
+    """
+
+    ledger_types: ClassVar[dict[str, str]] = {"id": "varchar(255)", "text": "text", "long": "bigint"}
+    """SQL types for the ledger's short keys, long texts and integers."""
+    for_update: ClassVar[str] = ""
+    """Clause that locks a selected row until commit, empty where a writer owns the whole file."""
+
+    @abstractmethod
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
+        """Run a query and return all its rows; for catalogues and ledgers, never for data."""
+
+    @abstractmethod
+    def run(self, sql: str, params: Sequence[Any] = ()) -> int:
+        """Run a statement and return the number of rows affected (-1 if the system does not say)."""
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Open a transaction unless one is open."""
+
+    @abstractmethod
+    def commit(self) -> None:
+        """Commit; ConnectError if the connection broke and the outcome is unknown."""
+
+    @abstractmethod
+    def rollback(self) -> None:
+        """Roll back; never raises for a broken connection."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close without committing; never raises."""
+
+    def quote(self, name: str) -> str:
+        """An identifier, quoted; a dot in it is part of the name."""
+        return '"' + name.replace('"', '""') + '"'
+
+    def savepoint(self, name: str) -> None:
+        """Mark a point inside the transaction."""
+        self.run(f"SAVEPOINT {name}")
+
+    def rollback_to(self, name: str) -> None:
+        """Undo back to the mark, which stays."""
+        self.run(f"ROLLBACK TO SAVEPOINT {name}")
+
+    def release(self, name: str) -> None:
+        """Forget the mark, keep the changes."""
+        self.run(f"RELEASE SAVEPOINT {name}")

@@ -1,0 +1,88 @@
+"""Where the rows of one stream land in a SQL sink: straight in the target, or in a staged generation first."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tongqu.core.data import Deletes, Write, WriteMode
+from tongqu.kit.ledger import PREFIX
+
+
+@dataclass(frozen=True)
+class Target:
+    """An existing table: column types in the system's own words, its key, and what would break if it were swapped.
+
+    `unique` are the column sets of unique indexes. `written` are the columns that take values (not generated ones).
+    """
+
+    columns: Mapping[str, str]
+    key: tuple[str, ...] = ()
+    unique: tuple[tuple[str, ...], ...] = ()
+    written: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    """Columns that are NOT NULL and have no default."""
+    pinned: tuple[str, ...] = ()
+    """Why the table must keep its identity (views, foreign keys, triggers): refilled in place, not swapped."""
+
+
+@dataclass
+class Landing:
+    """One stream's place in a SQL sink, from `open` to `finish`."""
+
+    write: Write
+    fence: int
+    target: Target | None
+    """As it was when the stream was opened; None if it did not exist."""
+    types: dict[str, str] = field(default_factory=dict)
+    """Column types of the table that rows are loaded into."""
+    run: str = ""
+
+    @property
+    def staged(self) -> bool:
+        """Whether rows wait in a generation of their own until `finish`."""
+        w = self.write
+        if w.mode is WriteMode.REPLACE:
+            return True
+        if w.incremental:
+            return False
+        return w.mode is WriteMode.HISTORY or w.deletes is not Deletes.IGNORE or not w.resumable
+
+    @property
+    def merges(self) -> bool:
+        """Whether each chunk is merged by key into the target."""
+        return not self.staged and self.write.mode in (WriteMode.UPSERT, WriteMode.HISTORY)
+
+    @property
+    def stage(self) -> str:
+        """Name of the staged generation."""
+        return self._name("stage")
+
+    @property
+    def chunk(self) -> str:
+        """Name of the temporary table a chunk is loaded into before it is merged."""
+        return self._name("chunk")
+
+    @property
+    def previous(self) -> str:
+        """Name under which the generation before the last is kept for undo."""
+        return previous_name(self.write.dataset.name)
+
+    @property
+    def into(self) -> str:
+        """The table that loads go into."""
+        return self.stage if self.staged else self.chunk if self.merges else self.write.dataset.name
+
+    def _name(self, kind: str) -> str:
+        schema, dot, _ = self.write.dataset.name.rpartition(".")
+        digest = hashlib.sha256(f"{self.write.sync}\0{self.write.stream}".encode()).hexdigest()[:16]
+        return f"{schema}{dot}{PREFIX}{kind}_{digest}"
+
+
+def previous_name(dataset: str) -> str:
+    """The name of a dataset's kept generation: readable, and within 63 bytes."""
+    schema, dot, table = dataset.rpartition(".")
+    digest = hashlib.sha256(dataset.encode()).hexdigest()[:8]
+    short = table.encode()[:32].decode(errors="ignore")
+    return f"{schema}{dot}{PREFIX}previous_{short}_{digest}"

@@ -1,0 +1,324 @@
+"""The state machine of every SQL sink: fence, staged generations, exactly-once commits; systems fill in the verbs."""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from tongqu.core.connector import Sink
+from tongqu.core.data import Bytes, Counts, Opened, Position, Split, Started, Write, WriteMode, Written
+from tongqu.core.errors import InvalidPlanError, SchemaError
+from tongqu.kit.faults import crash_point
+from tongqu.kit.ledger import Head, Ledger
+from tongqu.kit.sql.db import Db
+from tongqu.kit.sql.landing import Landing, Target
+from tongqu.kit.sql.session import SqlSession
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class SqlSink(Sink):
+    """A sink over one SQL database. Subclasses say how to connect, create, load, merge and publish.
+
+    Hooks run inside the transaction that the caller opened, unless their docstring says otherwise.
+    """
+
+    ddl_commits: ClassVar[bool] = False
+    """DDL ends the open transaction (MySQL): a missing stage whose splits are all done has been published."""
+
+    def __init__(self, now: Callable[[], str] = _now):
+        self.now = now
+        self._control: Db | None = None
+        self._created = False
+        self._landings: dict[str, Landing] = {}
+        self._lock = threading.RLock()
+
+    # ---- what a system fills in
+
+    @abstractmethod
+    def connect(self) -> Db:
+        """A new connection, ready for transactions."""
+
+    @abstractmethod
+    def target(self, db: Db, name: str) -> Target | None:
+        """The table as it is now, or None."""
+
+    @abstractmethod
+    def create_target(self, db: Db, landing: Landing) -> None:
+        """Create the target from the arriving schema with key, titles and (for history) validity columns."""
+
+    @abstractmethod
+    def add_columns(self, db: Db, landing: Landing, fields: Sequence[pa.Field[Any]]) -> None:
+        """Add nullable columns that the target lacks."""
+
+    @abstractmethod
+    def create_stage(self, db: Db, landing: Landing) -> None:
+        """Create the staged generation anew (dropping a leftover): shaped like the target if there is one."""
+
+    @abstractmethod
+    def drop(self, db: Db, name: str) -> None:
+        """Drop a table if it exists."""
+
+    @abstractmethod
+    def create_chunk(self, db: Db, landing: Landing) -> None:
+        """Create or empty this session's temporary table for a chunk, with the arriving columns in load order."""
+
+    @abstractmethod
+    def load(self, db: Db, landing: Landing, rows: pa.Table) -> int:
+        """Bulk load rows into `landing.into`; returns their number. Raises RefusedRowsError or CastError for bad
+        data, after which the caller rolls back to its savepoint."""
+
+    def copy_bytes(self, db: Db, landing: Landing, data: Bytes) -> int:
+        """Bulk load raw bytes into `landing.into`; returns the system's own count. Raises RefusedRowsError."""
+        raise NotImplementedError(f"{type(self).__name__} takes no {data.format} for {landing.into} over {db}")
+
+    @abstractmethod
+    def merge(self, db: Db, landing: Landing, source: str) -> Written:
+        """Merge the rows of a staged or chunk table into the target by key: upsert, or history (SCD2). Applies
+        delete detection if the source is a whole generation (`landing.staged`)."""
+
+    @abstractmethod
+    def publish(self, db: Db, landing: Landing) -> None:
+        """Build the key and indexes of the staged generation and make it the target; keep the old one for undo.
+        Idempotent where DDL commits implicitly. Raises DataError when the key is not unique."""
+
+    @abstractmethod
+    def append_stage(self, db: Db, landing: Landing) -> int:
+        """Insert the staged rows into the target; returns their number."""
+
+    @abstractmethod
+    def has_table(self, db: Db, name: str) -> bool:
+        """Whether a table of that name exists."""
+
+    def ledger_schema(self, db: Db) -> str:
+        """Quoted prefix of the schema the ledger lives in."""
+        del db
+        return ""
+
+    # ---- the machine
+
+    def control(self) -> Db:
+        """The sink's own connection, for everything that is not a split's."""
+        if self._control is None:
+            self._control = self.connect()
+        return self._control
+
+    def ledger(self, db: Db) -> Ledger:
+        """The ledger over a connection."""
+        return Ledger(db, self.ledger_schema(db))
+
+    def start(self, sync: str, run: str, restart: bool) -> Started:
+        """See Sink.start."""
+        with self._lock:
+            db = self.control()
+            ledger = self.ledger(db)
+            if not self._created:
+                ledger.create()
+                self._created = True
+            db.begin()
+            started = ledger.start(sync, run, restart, self.now())
+            db.commit()
+            return started
+
+    def end(self, sync: str, run: str, streams: Sequence[Write]) -> None:
+        """See Sink.end."""
+        with self._lock:
+            db = self.control()
+            db.begin()
+            self.relate(db, streams)
+            self.ledger(db).end(sync, run, self.now())
+            db.commit()
+
+    def relate(self, db: Db, streams: Sequence[Write]) -> None:
+        """Create the foreign keys between the streams of a finished run, where the system has them."""
+
+    def open(self, write: Write) -> Opened:
+        """See Sink.open."""
+        if write.mode in (WriteMode.UPSERT, WriteMode.HISTORY) and not write.key:
+            raise InvalidPlanError(
+                f"write mode {write.mode.value!r} needs a key and {write.dataset.name!r} has none",
+                path=write.stream,
+                hint="name the key columns with --key (or key: in the pipeline's sink)",
+            )
+        with self._lock:
+            db = self.control()
+            ledger = self.ledger(db)
+            db.begin()
+            try:
+                opened = self._open(db, ledger, write)
+            except BaseException:
+                db.rollback()
+                raise
+            db.commit()
+            return opened
+
+    def _open(self, db: Db, ledger: Ledger, write: Write) -> Opened:
+        head = ledger.head(write.sync, write.stream, lock=True)
+        fence = head.fence + 1 if head else 1
+        ours = head is not None and head.run == write.run
+        landing = Landing(write, fence, self.target(db, write.dataset.name), run=write.run)
+        self._landings[write.stream] = landing
+        if head is not None and ours and head.finished:
+            return Opened(fence=head.fence, checkpoints={}, finished=True, counts=head.counts, previous=head.position)
+        shape = _shape(write)
+        resumes = head is not None and ours and head.state == "running" and head.spec.get("shape") == shape
+        checkpoints = ledger.splits(write.sync, write.stream) if resumes else {}
+        if resumes and landing.staged and not self.has_table(db, landing.stage):
+            published = self.ddl_commits and all(checkpoint.done for checkpoint in checkpoints.values())
+            checkpoints = checkpoints if published else {}
+        previous = head.position if head is not None and head.state != "discarded" else None
+        ledger.put(
+            write.sync, write.stream, "",
+            Head(write.run, 1, fence, "running", {"shape": shape, "write": write.mode.value}, previous),
+            self.now(),
+        )  # fmt: skip
+        if checkpoints:
+            ledger.raise_fence(write.sync, write.stream, fence)
+            self._prepare_target(db, landing)
+        else:
+            ledger.forget_splits(write.sync, write.stream)
+            self._prepare_target(db, landing)
+            if landing.staged:
+                self.create_stage(db, landing)
+        landing.types = self._load_types(db, landing)
+        return Opened(fence=fence, checkpoints=checkpoints, previous=previous)
+
+    def _prepare_target(self, db: Db, landing: Landing) -> None:
+        """Create what direct writes need; a replace leaves the visible table alone until it publishes."""
+        write = landing.write
+        if landing.target is None:
+            if write.mode is not WriteMode.REPLACE:
+                self.create_target(db, landing)
+            return
+        missing = [f for f in write.dataset.schema if f.name not in landing.target.columns]
+        needed = [name for name in landing.target.required if name not in write.dataset.schema.names]
+        if needed:
+            raise SchemaError(
+                f"the target {write.dataset.name!r} needs values for {', '.join(needed)}, which do not arrive",
+                path=write.stream,
+                hint="give the column a default in the target, drop its NOT NULL, or derive it in a step",
+            )
+        if missing and write.mode is not WriteMode.REPLACE:
+            self.add_columns(db, landing, missing)
+
+    def _load_types(self, db: Db, landing: Landing) -> dict[str, str]:
+        table = landing.stage if landing.staged else landing.write.dataset.name
+        found = self.target(db, table)
+        return dict(found.columns) if found else {}
+
+    def begin(self, write: Write, splits: Sequence[Split]) -> None:
+        """See Sink.begin."""
+        landing = self._landings[write.stream]
+        with self._lock:
+            db = self.control()
+            ledger = self.ledger(db)
+            db.begin()
+            try:
+                ledger.hold(write.sync, write.stream, landing.fence)
+                ledger.forget_splits(write.sync, write.stream)
+                for split in splits:
+                    head = Head(write.run, 1, landing.fence, "running", split.spec)
+                    ledger.put(write.sync, write.stream, split.id, head, self.now())
+            except BaseException:
+                db.rollback()
+                raise
+            db.commit()
+
+    def session(self, write: Write, split: Split) -> SqlSession:
+        """See Sink.session."""
+        return SqlSession(self, self._landings[write.stream], split)
+
+    def reopen(self, write: Write) -> Opened:
+        """See Sink.reopen."""
+        landing = self._landings[write.stream]
+        with self._lock:
+            if self._control is not None:
+                self._control.close()
+                self._control = None
+            db = self.control()
+            ledger = self.ledger(db)
+            db.begin()
+            try:
+                head = ledger.hold(write.sync, write.stream, landing.fence)
+                checkpoints = ledger.splits(write.sync, write.stream)
+            finally:
+                db.rollback()
+            return Opened(landing.fence, checkpoints, head.position, head.finished, head.counts)
+
+    def finish(self, write: Write, counts: Counts, position: Position | None) -> Written:
+        """See Sink.finish."""
+        landing = self._landings[write.stream]
+        with self._lock:
+            db = self.control()
+            ledger = self.ledger(db)
+            db.begin()
+            try:
+                head = ledger.hold(write.sync, write.stream, landing.fence)
+                written = Written() if head.finished else self._publish(db, landing)
+                if landing.staged and not head.finished:
+                    counts = _corrected(counts, written, write.mode)
+                crash_point("after_swap")
+                done = replace(head, state="finished", position=position, counts=counts)
+                ledger.put(write.sync, write.stream, "", done, self.now())
+                ledger.forget_splits(write.sync, write.stream)
+            except BaseException:
+                db.rollback()
+                raise
+            db.commit()
+            if landing.staged and write.mode is not WriteMode.REPLACE:
+                db.begin()
+                self.drop(db, landing.stage)
+                db.commit()
+            return written
+
+    def _publish(self, db: Db, landing: Landing) -> Written:
+        crash_point("in_finish")
+        if not landing.staged:
+            return Written()
+        if landing.write.mode is WriteMode.REPLACE:
+            if self.has_table(db, landing.stage):
+                self.publish(db, landing)
+            return Written()
+        if landing.write.mode is WriteMode.APPEND:
+            return Written(inserted=self.append_stage(db, landing))
+        return self.merge(db, landing, landing.stage)
+
+    def landing(self, write: Write) -> Landing:
+        """The landing of an opened stream."""
+        return self._landings[write.stream]
+
+    def close(self) -> None:
+        """See Sink.close."""
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+
+
+def _shape(write: Write) -> str:
+    """What must not change under an unfinished run: the arriving columns and types, mode and key."""
+    columns: Mapping[str, str] = {f.name: str(f.type) for f in write.dataset.schema}
+    return ";".join(f"{n}:{t}" for n, t in columns.items()) + f"|{write.mode.value}|{','.join(write.key)}"
+
+
+def _corrected(counts: Counts, written: Written, mode: WriteMode) -> Counts:
+    """A stream's counts once its staged rows are visible; rows deleted by detection did not come in, so they are
+    `generated`."""
+    if mode is WriteMode.REPLACE:
+        return counts
+    return replace(
+        counts,
+        inserted=written.inserted,
+        updated=written.updated,
+        deleted=written.deleted,
+        unchanged=written.unchanged,
+        merged=written.merged,
+        generated=counts.generated + written.deleted,
+    )
