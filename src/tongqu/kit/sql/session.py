@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -84,10 +84,10 @@ class SqlSession(Session):
         key = self._landing.write.key
         if not key or not (self._landing.merges or self._landing.staged):
             return rows, []
-        nulls = [rows.column(name).is_null() for name in key if rows.column(name).null_count]
+        nulls: list[Any] = [rows.column(name).is_null() for name in key if rows.column(name).null_count]
         if not nulls:
             return rows, []
-        bad = reduce(pc.or_, nulls)
+        bad: Any = reduce(pc.or_, nulls)
         message = f"a key column ({', '.join(key)}) is null"
         refused = [bad_row(row, "key.null", message, field=key[0]) for row in _singles(rows.filter(bad))]
         return rows.filter(pc.invert(bad)), refused

@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         installed = ensure(chosen.group)
     except ServiceError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{error}\n{error.hint}\n")
         return 1
     sys.stdout.write(f"installed: {' '.join(installed)}\n" if installed else "nothing is missing\n")
     return 0

@@ -1,29 +1,33 @@
-"""The error raised when a test service can not be installed, started or reached."""
+"""Errors of test services: not installed, not installable, not up; the person who runs the tests must act."""
 
 from __future__ import annotations
 
+from tongqu.core.errors import TongquError
 
-class ServiceError(Exception):
-    """A test service is not there or did not come up; the person running the tests must act.
 
-    Like every error of the product it has a stable `code`, a `message` of what happened and a `hint`
-    with the next step. It never carries a password.
-    """
+class ServiceError(TongquError):
+    """A test service can not do what was asked; the server's own last words are in the message."""
 
-    def __init__(self, code: str, message: str, hint: str = "") -> None:
-        super().__init__(f"{message}\n{hint}" if hint else message)
-        self.code = code
-        self.message = message
-        self.hint = hint
+    code = "service"
 
 
 class ServiceMissingError(ServiceError):
     """The server's programs are not installed on this machine."""
 
-    def __init__(self, package: str) -> None:
-        super().__init__(
-            "service.missing",
-            f"{package} is not installed",
-            "install it with: python -m tongqu.testing.services ensure",
-        )
+    code = "service.missing"
+
+    def __init__(self, package: str, hint: str = "install it with: python -m tongqu.testing.services ensure") -> None:
+        super().__init__(f"{package} is not installed", hint=hint)
         self.package = package
+
+
+class ServiceInstallError(ServiceError):
+    """Packages are missing and this machine can not install them; the message names them."""
+
+    code = "service.install"
+
+
+class ServiceStartError(ServiceError):
+    """The server ended while starting, or did not answer in time."""
+
+    code = "service.start"

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tongqu.testing.services.errors import ServiceError, ServiceMissingError
+from tongqu.testing.services.errors import ServiceError, ServiceInstallError, ServiceMissingError
 
 POSTGRES = "postgresql"
 MARIADB = "mariadb-server"
@@ -63,9 +63,7 @@ def mariadb_program(name: str) -> Path:
 def missing(group: str = "core") -> tuple[str, ...]:
     """Debian packages of `group` whose programs are not on this machine; ServiceError for an unknown group."""
     if group not in GROUPS:
-        raise ServiceError(
-            "service.unknown_group", f"unknown group {group!r}", f"known groups: {', '.join(sorted(GROUPS))}"
-        )
+        raise ServiceError(f"unknown group {group!r}", hint=f"known groups: {', '.join(sorted(GROUPS))}")
     return tuple(package for package in GROUPS[group] if not _installed(package))
 
 
@@ -81,19 +79,18 @@ def ensure(group: str = "core") -> tuple[str, ...]:
     names = " ".join(packages)
     hint = f"install by hand: apt-get install --no-install-recommends {names}"
     if shutil.which("apt-get") is None:
-        raise ServiceError("service.no_apt", f"missing: {names}; this machine has no apt-get", hint)
+        raise ServiceInstallError(f"missing: {names}; this machine has no apt-get", hint=hint)
     command = ["sh", "-c", _SCRIPT, "ensure", *packages]
     if os.geteuid() != 0:
         if shutil.which("sudo") is None:
-            raise ServiceError("service.not_root", f"missing: {names}; not root and there is no sudo", hint)
+            raise ServiceInstallError(f"missing: {names}; not root and there is no sudo", hint=hint)
         command = ["sudo", "-n", *command]
     done = subprocess.run(command, stdout=sys.stderr, stdin=subprocess.DEVNULL, check=False)
     left = missing(group)
     if done.returncode != 0 or left:
-        raise ServiceError(
-            "service.install_failed",
+        raise ServiceInstallError(
             f"could not install {' '.join(left or packages)} (apt-get ended with {done.returncode})",
-            hint,
+            hint=hint,
         )
     return packages
 
