@@ -1,1 +1,1 @@
-"""What a connector author or a test needs: real servers on loopback, a fault proxy and later the conformance kit."""
+"""What a connector author or a test needs: real servers on loopback and a proxy that breaks their network."""

@@ -1,0 +1,113 @@
+"""Fixtures that give tests real servers, started on first use, and a fresh database in them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from tongqu.testing.services import (
+    MariaDB,
+    Postgres,
+    Service,
+    ServiceMissingError,
+    start_mariadb,
+    start_postgres,
+)
+
+S = TypeVar("S", bound=Service)
+
+_LABELS = pytest.StashKey[list[str]]()
+_SENT = "tongqu_services"  # key under which an xdist worker hands its labels to the controller
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_LABELS] = []
+
+
+def pytest_report_header() -> str:
+    rule = "a missing one fails its tests" if _required() else "a missing one skips its tests"
+    return f"services: started on first use, {rule}; labels and versions are in the summary"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if labels := config.stash[_LABELS]:
+        terminalreporter.section("services")
+        for label in sorted(set(labels)):
+            terminalreporter.write_line(label)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    output: dict[str, object] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output[_SENT] = session.config.stash[_LABELS]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object) -> None:
+    config: pytest.Config = getattr(node, "config")  # noqa: B009 - xdist's controller type has no stubs
+    config.stash[_LABELS].extend(getattr(node, "workeroutput", {}).get(_SENT, []))
+
+
+@pytest.fixture(scope="session")
+def postgres(pytestconfig: pytest.Config) -> Iterator[Postgres]:
+    """Debian's PostgreSQL, shared by the tests of this process."""
+    yield from _running(start_postgres, pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def postgres18(pytestconfig: pytest.Config) -> Iterator[Postgres]:
+    """PostgreSQL 18 from a PyPI wheel, shared by the tests of this process."""
+    yield from _running(lambda: start_postgres(version="18"), pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def mariadb(pytestconfig: pytest.Config) -> Iterator[MariaDB]:
+    """Debian's MariaDB, shared by the tests of this process."""
+    yield from _running(start_mariadb, pytestconfig)
+
+
+@pytest.fixture
+def pg_url(postgres: Postgres) -> Iterator[str]:
+    """URL of a fresh database in PostgreSQL, dropped after the test."""
+    yield from _fresh(postgres)
+
+
+@pytest.fixture
+def pg18_url(postgres18: Postgres) -> Iterator[str]:
+    """URL of a fresh database in PostgreSQL 18, dropped after the test."""
+    yield from _fresh(postgres18)
+
+
+@pytest.fixture
+def mysql_url(mariadb: MariaDB) -> Iterator[str]:
+    """URL of a fresh database in MariaDB, dropped after the test."""
+    yield from _fresh(mariadb)
+
+
+def _required() -> bool:
+    return os.environ.get("CI") == "true" or os.environ.get("TONGQU_REQUIRE_SERVICES") == "1"
+
+
+def _running(start: Callable[[], S], config: pytest.Config) -> Iterator[S]:
+    try:
+        service = start()
+    except ServiceMissingError as error:
+        reason = f"{error}; {error.hint}"
+        if _required():
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    config.stash[_LABELS].append(service.label)
+    with service:
+        yield service
+
+
+def _fresh(service: Service) -> Iterator[str]:
+    service.mend()  # a test before may have killed or paused it
+    url = service.database()
+    yield url
+    service.mend()
+    service.drop(unquote(urlsplit(url).path[1:]))
