@@ -61,11 +61,16 @@ class Can(Flag):
 
 @dataclass(frozen=True)
 class Column:
-    """One output column of a pushed-down SELECT: `sql` in the source's dialect, or None for the plain column."""
+    """One output column of a pushed-down SELECT.
+
+    `sql` is in the source's dialect (None: the plain column `name`), `field` what it yields, `cast` a type of the
+    source that the sink asked for, so that the bytes fit.
+    """
 
     name: str
     sql: str | None = None
     field: pa.Field[Any] | None = None
+    cast: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,16 +108,23 @@ class Source(ABC):
         del wanted
         return [Split("0", dataset.name)]
 
-    def horizon(self, dataset: Dataset, cursor: str, after: Position | None) -> Position | None:
-        """The fixed upper end of an incremental read that starts now: no row at or below it can still appear.
+    def horizon(self, dataset: Dataset, cursor: str, after: Position | None, *, ties: bool = True) -> Position | None:
+        """The fixed upper end of an incremental read that starts now: no row below it can still appear, nor one equal
+        to it unless `ties` says that equal rows will be read again. Never before `after`.
 
-        None means that there is nothing to read.
+        None means that there is nothing to read. Raises SchemaError if rows have no cursor.
         """
-        raise NotImplementedError(f"{type(self).__name__} cannot read incrementally: {dataset.name} {cursor} {after}")
+        raise NotImplementedError(
+            f"{type(self).__name__} cannot read incrementally: {dataset.name} {cursor} {after} {ties}"
+        )
 
     @abstractmethod
     def read(self, read: Read) -> Iterator[Batch]:
         """Batches after `read.after`, each with the position after it; ends within 5 s of `read.stop`."""
+
+    def wire_types(self, dataset: Dataset, select: Select) -> list[str]:
+        """The source's own type names of the columns that `copy_out` would give for `select`, before any cast."""
+        raise NotImplementedError(f"{type(self).__name__} gives no bytes: {dataset.name} {len(select.columns)}")
 
     def copy_out(self, read: Read, select: Select, format: str) -> Iterator[Bytes]:
         """The same rows as `read`, as chunks of raw bytes; each chunk must be consumed before the next is asked for."""
@@ -156,6 +168,8 @@ class Sink(ABC):
 
     formats: tuple[str, ...] = ()
     """Formats `Session.copy_in` takes."""
+    parallel: bool = True
+    """Whether several sessions may write at the same time."""
 
     @abstractmethod
     def check(self) -> Iterator[str]:
@@ -205,6 +219,16 @@ class Sink(ABC):
     def reopen(self, write: Write) -> Opened:
         """Read the stored state after a lost connection, keeping our fence; raises FencedError if it is not ours."""
         raise NotImplementedError(type(self).__name__)
+
+    def quarantined(
+        self, limit: int = 1000, *, run: str | None = None, stream: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Dirty rows kept in this sink, newest first: `id run stream step code field value original message state at`.
+
+        Creates nothing; a sink that has never quarantined a row has none.
+        """
+        del limit, run, stream
+        return []
 
     def modes(self) -> tuple[WriteMode, ...]:
         """The write modes this sink has."""

@@ -122,6 +122,12 @@ class Batch:
     schema_version: int = 0
     kind: Literal["rows", "truncate", "schema", "heartbeat"] = "rows"
     ends_transaction: bool = True
+    bad: tuple[BadRow, ...] = ()
+    """Rows the source could not parse, between the previous position and this one: counted as read and quarantined."""
+    counts: Counts | None = None
+    """Numbers to add for work done inside the source, where it is a graph of steps."""
+    steps: tuple[Any, ...] = ()
+    """Counts of those steps, for the run document."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +158,8 @@ class Read:
     columns: tuple[str, ...] | None = None
     mode: Mode = Mode.FULL
     cursor: str | None = None
+    ties: bool = True
+    """Incremental: read rows whose cursor equals the position's again (they merge by key), so no late tie is lost."""
     batch_rows: int = 65_536
     chunk_rows: int = 250_000
     stop: Event = field(default_factory=Event)

@@ -45,7 +45,7 @@ def connector(name: str) -> Connector:
 def by_url(url: str) -> Connector:
     """The connector for a URL's scheme (`postgresql://…`, `sqlite:x.db`); raises UnknownConnectorError."""
     scheme = urlsplit(url).scheme.lower()
-    for name in sorted(names(), key=lambda n: (n != scheme, n)):
+    for name in sorted(names(), key=lambda n: (n != scheme, not scheme.startswith(n), n)):  # import few
         found = connector(name)
         if scheme in found.schemes:
             return found

@@ -56,7 +56,7 @@ def invalid_settings(model: type[BaseModel], error: ValidationError, path: str) 
 
 
 def _describe(model: type[BaseModel], where: str) -> str:
-    field = model.model_fields.get(where.split(".")[0])
+    field = model.model_fields.get(where.split(".", maxsplit=1)[0])
     return (field.description or "").strip().split("\n")[0] if field else ""
 
 

@@ -10,6 +10,12 @@ from tongqu.core.data import Deletes, Write, WriteMode
 from tongqu.kit.ledger import PREFIX
 
 
+HISTORY = ("_valid_from", "_valid_to", "_current")
+"""Columns of a history (SCD2) target: validity instants, null end = current, and a flag."""
+DELETED = "_deleted_at"
+"""Column of a soft-deleting target: when the source was found without the row; null = it has it."""
+
+
 @dataclass(frozen=True)
 class Target:
     """An existing table: column types in the system's own words, its key, and what would break if it were swapped.

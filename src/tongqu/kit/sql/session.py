@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from tongqu.core.connector import Session
 from tongqu.core.data import BadRow, Bytes, Checkpoint, Split, Written
-from tongqu.core.errors import CastError, DataError, RefusedRowsError
+from tongqu.core.errors import CastError, DataError, RefusedRowsError, WriteError
 from tongqu.kit.faults import crash_point
 from tongqu.kit.sql.db import Db
 from tongqu.kit.sql.landing import Landing
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tongqu.kit.sql.sink import SqlSink
 
 _POINT = "tongqu_rows"
+_MOST_REFUSED = 5_000
 
 
 class SqlSession(Session):
@@ -101,6 +102,12 @@ class SqlSession(Session):
             loaded = self._sink.load(db, self._landing, rows)
         except (RefusedRowsError, CastError) as error:
             db.rollback_to(_POINT)
+            if len(refused) >= _MOST_REFUSED:
+                raise WriteError(
+                    f"the target refuses more than {_MOST_REFUSED:,} rows of one chunk, the last because: {error.message}",
+                    path=self._landing.write.stream,
+                    hint="this is more than dirty data: compare the target's types and constraints with the source's",
+                ) from error
             if rows.num_rows == 1:
                 refused.append(bad_row(rows, _code(error), error.message, field=error.field))
                 return 0
@@ -149,7 +156,7 @@ def _singles(rows: pa.Table) -> list[pa.Table]:
 
 def bad_row(row: pa.Table, code: str, message: str, *, field: str = "", step: str = "sink") -> BadRow:
     """A one-row table as a quarantine record."""
-    values = row.to_pylist()[0]
+    values = {name: _python(row.column(name)) for name in row.column_names}
     value = values.get(field)
     return BadRow(
         step=step,
@@ -159,3 +166,11 @@ def bad_row(row: pa.Table, code: str, message: str, *, field: str = "", step: st
         original=json.dumps(values, ensure_ascii=False, default=str),
         message=message,
     )
+
+
+def _python(column: pa.ChunkedArray[Any]) -> Any:
+    """The one value of a column; its text where Python has no such date or resolution."""
+    try:
+        return column[0].as_py()
+    except (ValueError, OverflowError):
+        return str(column.cast(pa.string())[0].as_py())

@@ -15,9 +15,9 @@ from tongqu.core.connector import Sink
 from tongqu.core.data import Bytes, Counts, Opened, Position, Split, Started, Write, WriteMode, Written
 from tongqu.core.errors import InvalidPlanError, SchemaError
 from tongqu.kit.faults import crash_point
-from tongqu.kit.ledger import Head, Ledger
+from tongqu.kit.ledger import QUARANTINE, Head, Ledger
 from tongqu.kit.sql.db import Db
-from tongqu.kit.sql.landing import Landing, Target
+from tongqu.kit.sql.landing import HISTORY, Landing, Target
 from tongqu.kit.sql.session import SqlSession
 
 
@@ -86,9 +86,12 @@ class SqlSink(Sink):
         delete detection if the source is a whole generation (`landing.staged`)."""
 
     @abstractmethod
-    def publish(self, db: Db, landing: Landing) -> None:
+    def publish(self, db: Db, landing: Landing) -> Written | None:
         """Build the key and indexes of the staged generation and make it the target; keep the old one for undo.
-        Idempotent where DDL commits implicitly. Raises DataError when the key is not unique."""
+
+        Idempotent where DDL commits implicitly. Returns None if every staged row became a row of a new target, or
+        what was done to a target that had to keep its identity. Raises DataError when the key is not unique.
+        """
 
     @abstractmethod
     def append_stage(self, db: Db, landing: Landing) -> int:
@@ -114,6 +117,14 @@ class SqlSink(Sink):
     def ledger(self, db: Db) -> Ledger:
         """The ledger over a connection."""
         return Ledger(db, self.ledger_schema(db))
+
+    def quarantined(
+        self, limit: int = 1000, *, run: str | None = None, stream: str | None = None
+    ) -> list[dict[str, Any]]:
+        """See Sink.quarantined."""
+        with self._lock:
+            db = self.control()
+            return self.ledger(db).quarantined(limit, run=run, stream=stream) if self.has_table(db, QUARANTINE) else []
 
     def start(self, sync: str, run: str, restart: bool) -> Started:
         """See Sink.start."""
@@ -199,7 +210,8 @@ class SqlSink(Sink):
                 self.create_target(db, landing)
             return
         missing = [f for f in write.dataset.schema if f.name not in landing.target.columns]
-        needed = [name for name in landing.target.required if name not in write.dataset.schema.names]
+        own = HISTORY if write.mode is WriteMode.HISTORY else ()
+        needed = [n for n in landing.target.required if n not in write.dataset.schema.names and n not in own]
         if needed:
             raise SchemaError(
                 f"the target {write.dataset.name!r} needs values for {', '.join(needed)}, which do not arrive",
@@ -264,7 +276,7 @@ class SqlSink(Sink):
                 head = ledger.hold(write.sync, write.stream, landing.fence)
                 written = Written() if head.finished else self._publish(db, landing)
                 if landing.staged and not head.finished:
-                    counts = _corrected(counts, written, write.mode)
+                    counts = _corrected(counts, written)
                 crash_point("after_swap")
                 done = replace(head, state="finished", position=position, counts=counts)
                 ledger.put(write.sync, write.stream, "", done, self.now())
@@ -284,9 +296,7 @@ class SqlSink(Sink):
         if not landing.staged:
             return Written()
         if landing.write.mode is WriteMode.REPLACE:
-            if self.has_table(db, landing.stage):
-                self.publish(db, landing)
-            return Written()
+            return (self.publish(db, landing) if self.has_table(db, landing.stage) else None) or Written()
         if landing.write.mode is WriteMode.APPEND:
             return Written(inserted=self.append_stage(db, landing))
         return self.merge(db, landing, landing.stage)
@@ -308,10 +318,10 @@ def _shape(write: Write) -> str:
     return ";".join(f"{n}:{t}" for n, t in columns.items()) + f"|{write.mode.value}|{','.join(write.key)}"
 
 
-def _corrected(counts: Counts, written: Written, mode: WriteMode) -> Counts:
+def _corrected(counts: Counts, written: Written) -> Counts:
     """A stream's counts once its staged rows are visible; rows deleted by detection did not come in, so they are
     `generated`."""
-    if mode is WriteMode.REPLACE:
+    if written == Written():
         return counts
     return replace(
         counts,

@@ -1,0 +1,171 @@
+"""A PostgreSQL connection as the kit sees it, and the driver's errors in our own words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tongqu.connectors.postgres.settings import PostgresSettings
+from tongqu.core.errors import (
+    AuthError,
+    ConnectError,
+    ConnectorError,
+    NotFoundError,
+    PrivilegeError,
+    RefusedRowsError,
+    TongquError,
+    WriteError,
+)
+from tongqu.kit.drivers import driver
+from tongqu.kit.sql.db import Db, Row
+
+# One spelling of every value's text form, whatever the server's configuration says.
+SESSION = {
+    "timezone": "UTC",
+    "datestyle": "ISO, YMD",
+    "intervalstyle": "postgres",
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+    "standard_conforming_strings": "on",
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+}
+
+_RETRY_CLASSES = ("08", "40", "53", "57", "58")
+_NO_SPACE = "53100"
+
+
+class PgDb(Db):
+    """One psycopg connection in autocommit with explicit transactions."""
+
+    for_update = "FOR UPDATE"
+
+    def __init__(self, settings: PostgresSettings, role: str):
+        psycopg = driver("psycopg", "postgres")
+        options = " ".join(f"-c {key}={_escape(value)}" for key, value in SESSION.items())
+        if settings.schema_name:
+            options += f" -c search_path={_escape(quoted(settings.schema_name))}"
+        self._settings = settings
+        with translated(settings):
+            self.connection = psycopg.connect(
+                **settings.libpq(), application_name=f"tongqu {role}", options=options, autocommit=True
+            )
+            self.connection.prepare_threshold = None
+
+    @property
+    def version(self) -> int:
+        """Server version as a number: 150020."""
+        return int(self.connection.info.server_version)
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
+        """See Db.rows."""
+        with translated(self._settings):
+            return self._execute(sql, params).fetchall()  # type: ignore[no-any-return]  # driver is imported lazily
+
+    def run(self, sql: str, params: Sequence[Any] = ()) -> int:
+        """See Db.run."""
+        with translated(self._settings):
+            return int(self._execute(sql, params).rowcount)
+
+    def _execute(self, sql: str, params: Sequence[Any]) -> Any:
+        if not params:
+            return self.connection.execute(sql)
+        return self.connection.execute(sql.replace("%", "%%").replace("?", "%s"), params)
+
+    def copy_in(self, sql: str, blocks: Iterable[bytes | memoryview]) -> int:
+        """Run `COPY … FROM STDIN` with these blocks; returns the number of rows the server took."""
+        with translated(self._settings), self.connection.cursor() as cursor:
+            with cursor.copy(sql) as copy:
+                for block in blocks:
+                    copy.write(block)
+            return int(cursor.rowcount)
+
+    def begin(self) -> None:
+        """See Db.begin."""
+        with translated(self._settings):
+            if self.connection.info.transaction_status == 0:
+                self.connection.execute(f"BEGIN; SET LOCAL lock_timeout = '{self._settings.lock_seconds}s'")
+
+    def commit(self) -> None:
+        """See Db.commit."""
+        with translated(self._settings):
+            self.connection.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """See Db.rollback."""
+        psycopg = driver("psycopg", "postgres")
+        try:
+            if self.connection.info.transaction_status != 0:
+                self.connection.execute("ROLLBACK")
+        except psycopg.Error:
+            self.close()
+
+    def close(self) -> None:
+        """See Db.close."""
+        self.connection.close()
+
+    @property
+    def broken(self) -> bool:
+        """Whether the connection cannot be used any more."""
+        return bool(self.connection.closed or self.connection.broken)
+
+
+def quoted(name: str) -> str:
+    """A quoted identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A quoted literal for SQL that cannot take parameters (COPY); safe with standard_conforming_strings on."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _escape(value: str) -> str:
+    return value.replace("\\", "\\\\").replace(" ", "\\ ")
+
+
+@contextmanager
+def translated(settings: PostgresSettings) -> Iterator[None]:
+    """Turn the driver's errors into ours."""
+    psycopg = driver("psycopg", "postgres")
+    try:
+        yield
+    except psycopg.Error as error:
+        state = getattr(error, "sqlstate", None) or ""
+        raise translate(settings, state, str(error)) from error
+
+
+def translate(settings: PostgresSettings, state: str, text: str) -> TongquError:
+    """The error for a SQLSTATE and the server's own message (source: PostgreSQL docs, appendix A)."""
+    message = text.strip().removeprefix("connection failed: ")
+    if settings.password:
+        message = message.replace(settings.password.get_secret_value(), "***")
+    where = settings.display()
+    first = message.split("\n", maxsplit=1)[0]
+    kind, hint = _classify(state, message)
+    return kind(first, path=where, hint=hint, params={"state": state, "detail": message})
+
+
+def _classify(state: str, message: str) -> tuple[type[TongquError], str]:
+    known: dict[str, tuple[type[TongquError], str]] = {
+        "42501": (PrivilegeError, "grant the role the missing right"),
+        "42P01": (NotFoundError, "list what is there with `tongqu check` and name the table as schema.table"),
+        "42703": (NotFoundError, "check the column's spelling"),
+        "3D000": (NotFoundError, "create the database or correct its name"),
+        "3F000": (NotFoundError, "create the schema or correct its name"),
+        "55P03": (ConnectError, "another session holds a lock on the table; find it in pg_locks"),
+        "42P07": (WriteError, "a table of that name appeared meanwhile; run again"),
+        _NO_SPACE: (WriteError, "the server's disk is full; free space and run the same command again"),
+    }
+    if state in known:
+        return known[state]
+    if state.startswith(("22", "23")):
+        return RefusedRowsError, "see the quarantine for the rows"
+    if state.startswith("28") or "authentication failed" in message or "no password supplied" in message:
+        return AuthError, "check user and password"
+    if not state and "does not exist" in message:
+        return NotFoundError if "database" in message else AuthError, "check the name"
+    if not state or state.startswith(_RETRY_CLASSES):
+        return ConnectError, "check that the server runs and can be reached, then run the same command again"
+    return ConnectorError, ""

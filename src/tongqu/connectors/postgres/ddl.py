@@ -1,0 +1,155 @@
+"""Tables of a PostgreSQL sink: finding, creating, growing and relating them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from tongqu.connectors.postgres import catalog
+from tongqu.connectors.postgres.db import PgDb, literal, quoted
+from tongqu.connectors.postgres.types import native_type
+from tongqu.core.data import Meta, Write, WriteMode
+from tongqu.core.errors import InvalidPlanError, NotFoundError
+from tongqu.kit.sql.landing import Landing, Target
+
+_PINS = """
+SELECT 'view ' || v.relname FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid
+  JOIN pg_catalog.pg_class v ON v.oid = r.ev_class
+  WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $oid AND d.classid = 'pg_rewrite'::regclass
+    AND v.oid <> $oid
+UNION SELECT 'foreign key ' || conname FROM pg_catalog.pg_constraint
+  WHERE contype = 'f' AND (conrelid = $oid OR confrelid = $oid)
+UNION SELECT 'trigger ' || tgname FROM pg_catalog.pg_trigger WHERE tgrelid = $oid AND NOT tgisinternal
+UNION SELECT 'policy ' || polname FROM pg_catalog.pg_policy WHERE polrelid = $oid
+UNION SELECT 'rule ' || rulename FROM pg_catalog.pg_rewrite WHERE ev_class = $oid AND rulename <> '_RETURN'
+UNION SELECT 'publication ' || p.pubname FROM pg_catalog.pg_publication_rel r
+  JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid WHERE r.prrelid = $oid
+UNION SELECT 'sequence ' || s.relname FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_class s ON s.oid = d.objid
+  WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $oid AND d.classid = 'pg_class'::regclass
+    AND s.relkind = 'S' AND d.deptype IN ('a', 'i')
+UNION SELECT 'inheritance ' || inhrelid::regclass::text FROM pg_catalog.pg_inherits
+  WHERE inhparent = $oid OR inhrelid = $oid
+UNION SELECT 'partitioned table' FROM pg_catalog.pg_class WHERE oid = $oid AND relkind = 'p'
+UNION SELECT 'row security' FROM pg_catalog.pg_class WHERE oid = $oid AND relrowsecurity
+UNION SELECT 'other owner' FROM pg_catalog.pg_class WHERE oid = $oid AND NOT pg_has_role(relowner, 'MEMBER')
+ORDER BY 1
+"""
+
+
+def parts(db: PgDb, name: str) -> tuple[str | None, str]:
+    """Schema (None = default) and table of a dataset's name; a dot belongs to the table if no such schema exists."""
+    schema, dot, table = name.partition(".")
+    if not dot:
+        return None, name
+    if db.rows("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = ?", (schema,)):
+        return schema, table
+    return None, name
+
+
+def place(db: PgDb, name: str) -> str:
+    """The quoted table, with its schema if the name has one."""
+    schema, table = parts(db, name)
+    return f"{quoted(schema)}.{quoted(table)}" if schema else quoted(table)
+
+
+def load_place(db: PgDb, landing: Landing) -> str:
+    """The quoted table that loads go into."""
+    return quoted(landing.chunk.rpartition(".")[2]) if landing.merges else place(db, landing.into)
+
+
+def find(db: PgDb, name: str) -> catalog.Relation | None:
+    """The table, described; None if there is none."""
+    schema, table = parts(db, name)
+    found = db.rows(
+        "SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, c.reltuples::bigint, NULL, "
+        "n.nspname = current_schema() FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n "
+        "ON n.oid = c.relnamespace WHERE c.relname = ? AND n.nspname = coalesce(?, current_schema()) "
+        "AND c.relkind IN ('r', 'p', 'v', 'm', 'f')",
+        (table, schema),
+    )
+    if not found:
+        return None
+    relation = catalog.Relation(*found[0])
+    catalog.describe(db, [relation])
+    return relation
+
+
+def target(db: PgDb, name: str) -> Target | None:
+    """The existing table in the kit's words; raises NotFoundError if the name is a view."""
+    relation = find(db, name)
+    if relation is None:
+        return None
+    if relation.kind not in "rp":
+        raise NotFoundError(f"{name!r} is a view or foreign table and cannot be written", hint="name a table")
+    pins = db.rows(_PINS.replace("$oid", f"{relation.oid}::oid"))
+    immediate = [i for i in relation.indexes if i.unique and i.immediate and not i.partial and all(i.columns)]
+    return Target(
+        columns={c.name: c.base or c.type for c in relation.columns},
+        key=next((tuple(c for c in i.columns if c) for i in relation.indexes if i.primary), ()),
+        unique=tuple(tuple(c for c in i.columns if c) for i in immediate),
+        written=tuple(c.name for c in relation.columns if not c.generated),
+        required=tuple(c.name for c in relation.columns if c.required and not (c.default or c.identity or c.generated)),
+        pinned=tuple(str(row[0]) for row in pins),
+    )
+
+
+def create_table(db: PgDb, write: Write, name: str, types: Mapping[str, bool], *, key: bool) -> None:
+    """Create a table shaped like the arriving schema, with titles as comments; the schema is created if missing."""
+    schema, dot, _ = name.partition(".")
+    if dot and parts(db, name)[0] is None:
+        db.run(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}")
+    table = place(db, name)
+    keyed = write.key if key and write.mode is not WriteMode.HISTORY else ()
+    lines = []
+    for field in write.dataset.schema:
+        required = " NOT NULL" if not field.nullable or field.name in write.key else ""
+        lines.append(f"{quoted(field.name)} {native_type(field, types)}{required}")
+    if write.mode is WriteMode.HISTORY:
+        lines += ["_valid_from timestamptz NOT NULL", "_valid_to timestamptz", "_current boolean NOT NULL"]
+    if not lines:
+        raise InvalidPlanError(f"{name!r} would have no columns", path=write.stream, hint="select at least one column")
+    if keyed:
+        lines.append(f"PRIMARY KEY ({', '.join(quoted(c) for c in keyed)})")
+    db.run(f"CREATE TABLE {table} ({', '.join(lines)})")
+    if write.mode is WriteMode.HISTORY and key:
+        columns = ", ".join(quoted(c) for c in write.key)
+        db.run(f"CREATE UNIQUE INDEX ON {table} ({columns}) WHERE _current")
+    _comment(db, table, write.dataset.title, write.dataset.schema)
+
+
+def _comment(db: PgDb, table: str, title: str, fields: Sequence[pa.Field[Any]] | pa.Schema) -> None:
+    if title:
+        db.run(f"COMMENT ON TABLE {table} IS {literal(title)}")
+    for field in fields:
+        text = (field.metadata or {}).get(Meta.TITLE.encode(), b"").decode()
+        if text:
+            db.run(f"COMMENT ON COLUMN {table}.{quoted(field.name)} IS {literal(text)}")
+
+
+def add_columns(db: PgDb, name: str, fields: Sequence[pa.Field[Any]], types: Mapping[str, bool]) -> None:
+    """Add nullable columns."""
+    table = place(db, name)
+    for field in fields:
+        db.run(f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {quoted(field.name)} {native_type(field, types)}")
+    _comment(db, table, "", list(fields))
+
+
+def relate(db: PgDb, streams: Sequence[Write]) -> None:
+    """Create the source's foreign keys between tables of this run that do not have them yet."""
+    names = {write.stream: write.dataset.name for write in streams}
+    for write in streams:
+        for foreign in write.dataset.foreign_keys:
+            other = names.get(foreign.target)
+            relation = find(db, write.dataset.name)
+            if other is None or relation is None:
+                continue
+            if any(columns == foreign.columns for _, columns, _ in relation.foreign):
+                continue
+            columns = ", ".join(quoted(c) for c in foreign.columns)
+            refers = ", ".join(quoted(c) for c in foreign.target_columns)
+            db.run(
+                f"ALTER TABLE {place(db, write.dataset.name)} ADD FOREIGN KEY ({columns}) "
+                f"REFERENCES {place(db, other)} ({refers})"
+            )

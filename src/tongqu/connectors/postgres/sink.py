@@ -1,0 +1,184 @@
+"""Writes PostgreSQL: COPY into the target or a staged generation, merged or swapped in the checkpoint's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from tongqu.connectors.postgres import ddl, generation, merging
+from tongqu.connectors.postgres.db import PgDb, quoted
+from tongqu.connectors.postgres.encode import HEADER, TRAILER, Encoder, supports
+from tongqu.connectors.postgres.settings import PostgresSettings
+from tongqu.connectors.postgres.types import binary_fit
+from tongqu.core.data import Bytes, Write, WriteMode, Written
+from tongqu.core.errors import PrivilegeError
+from tongqu.kit.sql.db import Db
+from tongqu.kit.sql.landing import Landing, Target
+from tongqu.kit.sql.sink import SqlSink
+
+
+class PostgresSink(SqlSink):
+    """Exactly-once effect: data, quarantine, counts and checkpoint commit in one transaction."""
+
+    formats = ("pgcopy-binary", "csv")
+
+    def __init__(self, settings: PostgresSettings, now: Callable[[], str] | None = None):
+        if now is None:
+            super().__init__()
+        else:
+            super().__init__(now)
+        self._settings = settings
+        self._user_types: dict[str, bool] | None = None
+
+    def check(self) -> Iterator[str]:
+        """See Sink.check."""
+        db = self._pg(self.control())
+        yield "tcp"
+        yield "tls" if db.connection.pgconn.ssl_in_use else "tls: not used"
+        yield "login"
+        allowed = db.rows("SELECT current_schema(), has_schema_privilege(current_schema(), 'CREATE')")[0]
+        if allowed[0] is None or not allowed[1]:
+            raise PrivilegeError(
+                f"the role may not create tables in schema {allowed[0] or '(none)'}",
+                path=self._settings.display(),
+                hint="GRANT CREATE ON SCHEMA … TO the role; Tongqu keeps its checkpoints there",
+            )
+        yield "privilege"
+
+    def connect(self) -> PgDb:
+        """See SqlSink.connect."""
+        return PgDb(self._settings, "sink")
+
+    @staticmethod
+    def _pg(db: Db) -> PgDb:
+        assert isinstance(db, PgDb)  # noqa: S101  # this sink makes all its connections itself
+        return db
+
+    # ---- tables
+
+    def has_table(self, db: Db, name: str) -> bool:
+        """See SqlSink.has_table."""
+        return ddl.find(self._pg(db), name) is not None
+
+    def target(self, db: Db, name: str) -> Target | None:
+        """See SqlSink.target."""
+        return ddl.target(self._pg(db), name)
+
+    def _types(self, db: PgDb) -> dict[str, bool]:
+        """User-defined types of this database that a column could have."""
+        if self._user_types is None:
+            found = db.rows(
+                "SELECT pg_catalog.format_type(t.oid, NULL) FROM pg_catalog.pg_type t "
+                "JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace "
+                "WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND t.typtype IN ('e', 'b', 'r')"
+            )
+            self._user_types = {str(row[0]): True for row in found}
+        return self._user_types
+
+    def create_target(self, db: Db, landing: Landing) -> None:
+        """See SqlSink.create_target."""
+        pg = self._pg(db)
+        ddl.create_table(pg, landing.write, landing.write.dataset.name, self._types(pg), key=True)
+
+    def add_columns(self, db: Db, landing: Landing, fields: Sequence[pa.Field[Any]]) -> None:
+        """See SqlSink.add_columns."""
+        pg = self._pg(db)
+        ddl.add_columns(pg, landing.write.dataset.name, fields, self._types(pg))
+
+    def create_stage(self, db: Db, landing: Landing) -> None:
+        """See SqlSink.create_stage."""
+        pg = self._pg(db)
+        self.drop(db, landing.stage)
+        if landing.write.mode is WriteMode.HISTORY:
+            generation.like_arriving(pg, landing)
+            return
+        if landing.target is None:
+            ddl.create_table(pg, landing.write, landing.stage, self._types(pg), key=False)
+            return
+        generation.like_target(pg, landing)
+        missing = [f for f in landing.write.dataset.schema if f.name not in landing.target.columns]
+        ddl.add_columns(pg, landing.stage, missing, self._types(pg))
+
+    def drop(self, db: Db, name: str) -> None:
+        """See SqlSink.drop."""
+        db.run(f"DROP TABLE IF EXISTS {ddl.place(self._pg(db), name)}")
+
+    def create_chunk(self, db: Db, landing: Landing) -> None:
+        """See SqlSink.create_chunk."""
+        merging.create_chunk(self._pg(db), landing)
+
+    # ---- rows
+
+    def accepts(self, write: Write, format: str, types: Sequence[str]) -> Sequence[str | None]:
+        """See Sink.accepts."""
+        landing = self.landing(write)
+        names = write.dataset.schema.names
+        wanted = [landing.types.get(name) for name in names]
+        if format == "pgcopy-binary":
+            return [binary_fit(s, t) if t else None for s, t in zip(types, wanted, strict=True)]
+        return list(types) if format == "csv" else [None] * len(types)
+
+    def load(self, db: Db, landing: Landing, rows: pa.Table) -> int:
+        """See SqlSink.load."""
+        pg = self._pg(db)
+        rows = self._writable(landing, rows)
+        types = [landing.types[name] for name in rows.schema.names]
+        loose = [f.name for f, kind in zip(rows.schema, types, strict=True) if not supports(f.type, kind)]
+        if loose:
+            return merging.load_loosely(pg, landing, rows, types, set(loose))
+        return self._copy(pg, ddl.load_place(pg, landing), rows, types)
+
+    @staticmethod
+    def _copy(pg: PgDb, table: str, rows: pa.Table, types: Sequence[str]) -> int:
+        encoder = Encoder(rows.schema, types)
+
+        def blocks() -> Iterator[bytes | memoryview]:
+            yield HEADER
+            for batch in rows.to_batches():
+                yield from encoder.chunks(batch)
+            yield TRAILER
+
+        names = ", ".join(quoted(name) for name in rows.schema.names)
+        return pg.copy_in(f"COPY {table} ({names}) FROM STDIN (FORMAT BINARY)", blocks())
+
+    @staticmethod
+    def _writable(landing: Landing, rows: pa.Table) -> pa.Table:
+        """Without columns that the target computes itself."""
+        target = landing.target
+        if target is None:
+            return rows
+        computed = [n for n in rows.schema.names if n in target.columns and n not in target.written]
+        return rows.drop_columns(computed) if computed else rows
+
+    def copy_bytes(self, db: Db, landing: Landing, data: Bytes) -> int:
+        """See SqlSink.copy_bytes."""
+        pg = self._pg(db)
+        names = ", ".join(quoted(name) for name in data.columns)
+        options = "FORMAT BINARY" if data.format == "pgcopy-binary" else merging.csv_options(data.options)
+        loaded = pg.copy_in(f"COPY {ddl.load_place(pg, landing)} ({names}) FROM STDIN ({options})", data.chunks)
+        if landing.merges or landing.staged:
+            merging.refuse_null_keys(pg, landing, after_bytes=True)
+        return loaded
+
+    def merge(self, db: Db, landing: Landing, source: str) -> Written:
+        """See SqlSink.merge."""
+        return merging.merge(self._pg(db), landing, source)
+
+    def append_stage(self, db: Db, landing: Landing) -> int:
+        """See SqlSink.append_stage."""
+        pg = self._pg(db)
+        names = ", ".join(quoted(name) for name in merging.load_columns(landing))
+        return db.run(
+            f"INSERT INTO {ddl.place(pg, landing.write.dataset.name)} ({names}) "
+            f"SELECT {names} FROM {ddl.place(pg, landing.stage)}"
+        )
+
+    def publish(self, db: Db, landing: Landing) -> Written | None:
+        """See SqlSink.publish."""
+        return generation.publish(self._pg(db), landing)
+
+    def relate(self, db: Db, streams: Sequence[Write]) -> None:
+        """See SqlSink.relate."""
+        ddl.relate(self._pg(db), streams)

@@ -1,0 +1,239 @@
+"""Reads PostgreSQL: key ranges inside one exported snapshot, as Arrow batches or as raw COPY bytes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from tongqu.connectors.postgres import arrow_read, catalog
+from tongqu.connectors.postgres.copy_out import CopyPlan, CopyReader
+from tongqu.connectors.postgres.db import PgDb, quoted
+from tongqu.connectors.postgres.horizon import horizon
+from tongqu.connectors.postgres.ranges import Bound, Ordering, split_bounds
+from tongqu.connectors.postgres.settings import PostgresSettings
+from tongqu.connectors.postgres.types import native_type
+from tongqu.core.connector import Select, Source
+from tongqu.core.data import Batch, Bytes, Dataset, Mode, Position, Read, Split
+from tongqu.core.errors import ConnectError, NotFoundError
+
+_SPLIT_ROWS = 200_000
+
+
+class PostgresSource(Source):
+    """All splits and datasets of one source object see the snapshot taken when the first of them was read, until a
+    lost connection makes a new one necessary."""
+
+    formats = ("pgcopy-binary", "pgcopy-text")
+    dialect = "postgres"
+
+    def __init__(self, settings: PostgresSettings):
+        self._settings = settings
+        self._catalog: PgDb | None = None
+        self._holder: PgDb | None = None
+        self._snapshot: str | None = None
+        self._relations: dict[str, catalog.Relation] = {}
+        self._lock = threading.RLock()
+
+    def check(self) -> Iterator[str]:
+        """See Source.check."""
+        db = self._db()
+        yield "tcp"
+        yield "tls" if db.connection.pgconn.ssl_in_use else "tls: not used"
+        yield "login"
+        found = catalog.relations(db, None)
+        denied = [r.name for r in found if not db.rows("SELECT has_table_privilege(?::oid, 'SELECT')", (r.oid,))[0][0]]
+        yield f"privilege: no SELECT on {', '.join(denied[:5])}" if denied else "privilege"
+        yield f"sample: {len(found)} tables"
+
+    def datasets(self, patterns: Sequence[str] | None = None) -> list[Dataset]:
+        """See Source.datasets."""
+        with self._lock:
+            found = catalog.relations(self._db(), patterns)
+            names = {relation.oid: relation.name for relation in found}
+            self._relations.update({relation.name: relation for relation in found})
+            return [catalog.dataset(relation, names) for relation in found]
+
+    def splits(self, dataset: Dataset, wanted: int) -> list[Split]:
+        """See Source.splits."""
+        if not dataset.key:
+            return [Split("0", dataset.name)]
+        if (dataset.rows or 0) < _SPLIT_ROWS:
+            wanted = 1
+        with self._lock:
+            relation = self._relation(dataset.name)
+            bounds = split_bounds(self._db(), self._ordering(dataset, dataset.key), relation.oid, wanted)
+        return [
+            Split(str(number), dataset.name, {"lower": lower, "upper": upper})
+            for number, (lower, upper) in enumerate(bounds)
+        ]
+
+    def horizon(self, dataset: Dataset, cursor: str, after: Position | None, *, ties: bool = True) -> Position | None:
+        """See Source.horizon."""
+        with self._lock:
+            ordering = self._ordering(dataset, (cursor,))
+            return horizon(self._db(), self._settings, dataset, ordering, after, ties=ties)
+
+    def wire_types(self, dataset: Dataset, select: Select) -> list[str]:
+        """See Source.wire_types."""
+        with self._lock:
+            own = {column.name: column.base or column.type for column in self._relation(dataset.name).columns}
+        return [
+            own[column.name] if column.sql is None or column.field is None else native_type(column.field, {})
+            for column in select.columns
+        ]
+
+    def read(self, read: Read) -> Iterator[Batch]:
+        """See Source.read."""
+        columns = read.columns or read.dataset.columns
+        schema = pa.schema([read.dataset.schema.field(name) for name in columns])
+        ordering, kind = self._ordered(read)
+        lower, upper, closed = self._bounds(read, kind)
+        table = self._table(read.dataset.name)
+        query = f"SELECT {arrow_read.select_list(read.dataset, columns)} FROM {table} WHERE "
+        reader = arrow_read.ArrowReader(self._settings, self._shared_snapshot())
+        try:
+            while not read.stop.is_set():
+                bound, last = upper, True
+                if ordering is not None and read.until is None:
+                    found = reader.rows(ordering.probe(lower, upper, read.chunk_rows, closed=closed))
+                    if found:
+                        bound = [str(value) for value in found[0]]
+                        last = bound == upper
+                condition = ordering.condition(lower, bound, closed=closed) if ordering else "TRUE"
+                position: dict[str, Any] = {kind: bound} if bound is not None else {}
+                if last:
+                    position = read.until or (position | {"end": True})
+                yield from self._range(reader, read, query=query, condition=condition, schema=schema, end=position)
+                if last:
+                    return
+                lower, closed = bound, False
+        finally:
+            reader.close()
+
+    def _range(
+        self,
+        reader: arrow_read.ArrowReader,
+        read: Read,
+        *,
+        query: str,
+        condition: str,
+        schema: pa.Schema,
+        end: Position,
+    ) -> Iterator[Batch]:
+        """The batches of one range; only the last carries the position `end`."""
+        held: pa.RecordBatch | None = None
+        bad = 0
+        for batch in reader.batches(query + condition, schema):
+            clean, count = arrow_read.take_bad(batch)
+            bad += count
+            if held is not None:
+                yield Batch(read.dataset.name, held, None)
+            held = clean
+        rows = held if held is not None else schema.empty_table().to_batches()[0]
+        table = self._table(read.dataset.name)
+        refused = arrow_read.bad_rows(reader, read.dataset, tuple(schema.names), condition, table) if bad else []
+        yield Batch(read.dataset.name, rows, end, bad=tuple(refused))
+
+    def copy_out(self, read: Read, select: Select, format: str) -> Iterator[Bytes]:
+        """See Source.copy_out."""
+        ordering, kind = self._ordered(read)
+        lower, upper, closed = self._bounds(read, kind)
+        parts = []
+        for column in select.columns:
+            sql = column.sql or quoted(column.name)
+            if column.cast:
+                sql = f"({sql})::{column.cast}"
+            parts.append(f"{sql} AS {quoted(column.name)}")
+        plan = CopyPlan(
+            select=", ".join(parts),
+            columns=tuple(column.name for column in select.columns),
+            table=self._table(read.dataset.name),
+            ordering=ordering,
+            lower=lower,
+            upper=upper,
+            closed=closed,
+            where=select.where,
+            snapshot=self._shared_snapshot(),
+            format=format,
+            chunk_rows=read.chunk_rows,
+            kind=kind,
+        )
+        yield from CopyReader(self._settings, plan, read.stop)
+
+    def close(self) -> None:
+        """See Source.close."""
+        for db in (self._catalog, self._holder):
+            if db is not None:
+                db.close()
+        self._catalog = self._holder = self._snapshot = None
+
+    # ---- inside
+
+    def _db(self) -> PgDb:
+        if self._catalog is None or self._catalog.broken:
+            self._catalog = PgDb(self._settings, "source")
+        return self._catalog
+
+    def _shared_snapshot(self) -> str | None:
+        """The exported snapshot, made anew when the connection that held it is gone; None on a standby."""
+        with self._lock:
+            if self._holder is not None and not self._alive(self._holder):
+                self._holder.close()
+                self._holder = None
+            if self._holder is None:
+                holder = PgDb(self._settings, "source")
+                holder.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                standby = bool(holder.rows("SELECT pg_is_in_recovery()")[0][0])
+                self._snapshot = None if standby else str(holder.rows("SELECT pg_export_snapshot()")[0][0])
+                self._holder = holder
+            return self._snapshot
+
+    @staticmethod
+    def _alive(db: PgDb) -> bool:
+        try:
+            db.rows("SELECT 1")
+        except ConnectError:
+            return False
+        return True
+
+    def _relation(self, name: str) -> catalog.Relation:
+        if name not in self._relations:
+            self.datasets([name])
+        if name not in self._relations:
+            raise NotFoundError(
+                f"there is no table {name!r}", path=self._settings.display(), hint="name it as schema.table"
+            )
+        return self._relations[name]
+
+    def _table(self, name: str) -> str:
+        with self._lock:
+            relation = self._relation(name)
+        return f"{quoted(relation.schema)}.{quoted(relation.table)}"
+
+    def _ordering(self, dataset: Dataset, columns: tuple[str, ...]) -> Ordering:
+        relation = self._relation(dataset.name)
+        types = {column.name: column.type for column in relation.columns}
+        return Ordering(self._table(dataset.name), columns, tuple(types[name] for name in columns))
+
+    def _ordered(self, read: Read) -> tuple[Ordering | None, str]:
+        """What the read is cut along: the cursor, or the key; and the position's word for it."""
+        if read.mode is Mode.INCREMENTAL and read.cursor:
+            return self._ordering(read.dataset, (read.cursor,)), "cursor"
+        if read.dataset.key:
+            return self._ordering(read.dataset, read.dataset.key), "key"
+        return None, "key"
+
+    @staticmethod
+    def _bounds(read: Read, kind: str) -> tuple[Bound | None, Bound | None, bool]:
+        """Lower bound, upper bound and whether the lower one is included."""
+        spec = read.split.spec
+        start = (spec.get("after") or {}).get(kind) if kind == "cursor" else spec.get("lower")
+        end = (spec.get("until") or {}).get(kind) if kind == "cursor" else spec.get("upper")
+        resumed = (read.after or {}).get(kind)
+        if read.until is not None:
+            end = read.until.get(kind, end)
+        closed = kind == "cursor" and resumed is None and read.ties
+        return (resumed if resumed is not None else start), end, closed

@@ -1,0 +1,171 @@
+"""PostgreSQL types as Arrow types and back, and which types share one binary form.
+
+Sources: PostgreSQL docs chapter 8 (data types) and the send/recv functions of each type in the backend.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+from tongqu.core.data import Meta
+
+_MAX_DECIMAL = 38
+
+_PLAIN: dict[str, pa.DataType] = {
+    "boolean": pa.bool_(),
+    "smallint": pa.int16(),
+    "integer": pa.int32(),
+    "bigint": pa.int64(),
+    "oid": pa.int64(),
+    "real": pa.float32(),
+    "double precision": pa.float64(),
+    "text": pa.string(),
+    "character varying": pa.string(),
+    "character": pa.string(),
+    "name": pa.string(),
+    "bytea": pa.binary(),
+    "date": pa.date32(),
+    "time without time zone": pa.time64("us"),
+    "timestamp without time zone": pa.timestamp("us"),
+    "timestamp with time zone": pa.timestamp("us", "UTC"),
+}
+
+_LOGICAL = {"uuid": "uuid", "json": "json", "jsonb": "json", "interval": "interval", "xml": "xml", "money": "decimal"}
+
+# Types whose binary form is the same in every PostgreSQL 12 to 18 and depends on no object of one database.
+_PORTABLE = frozenset(
+    [*_PLAIN, *_LOGICAL, "numeric", "time with time zone", "inet", "cidr", "macaddr", "macaddr8", "bit", "bit varying",
+     "point", "line", "lseg", "box", "path", "polygon", "circle", "tsvector", "int4range", "int8range", "numrange",
+     "tsrange", "tstzrange", "daterange", "pg_lsn"]
+) - {"money", "oid"}  # fmt: skip
+_TEXTS = frozenset({"text", "character varying", "name"})
+_WIDER = {
+    "smallint": ("integer", "bigint", "numeric", "real", "double precision"),
+    "integer": ("bigint", "numeric", "double precision"),
+    "bigint": ("numeric",),
+    "real": ("double precision",),
+    "date": ("timestamp without time zone",),
+    "json": ("text", "jsonb"),
+    "jsonb": ("text", "json"),
+    "uuid": ("text", "character varying"),
+    "inet": ("text",),
+    "cidr": ("text", "inet"),
+    "macaddr": ("text",),
+}
+
+_SHAPE = re.compile(r"^(?P<name>[^(\[]+)(?:\((?P<mods>[\d,\- ]+)\))?(?P<rest>[^\[(]*)(?P<array>(?:\[\])*)$")
+
+
+class PgType:
+    """A type name as format_type() prints it, taken apart: `character varying(32)[]`."""
+
+    def __init__(self, text: str):
+        found = _SHAPE.match(text)
+        self.text = text
+        self.array = bool(found and found["array"])
+        self.name = (found["name"].strip() + (found["rest"] or "").rstrip() if found else text).lower()
+        self.mods = tuple(int(part) for part in found["mods"].split(",")) if found and found["mods"] else ()
+
+    @property
+    def portable(self) -> bool:
+        """Whether the binary form means the same in another database."""
+        return self.name in _PORTABLE
+
+
+def arrow_type(native: str, base: str | None = None) -> tuple[pa.DataType, str | None]:
+    """The Arrow type and logical name of a PostgreSQL type; `base` is the kind if it is user-defined (`enum`)."""
+    kind = PgType(native)
+    if kind.array:
+        element, logical = arrow_type(native.removesuffix("[]"), base)
+        return pa.list_(element), logical
+    if kind.name == "numeric":
+        precision, scale = (*kind.mods, 0)[:2] if kind.mods else (0, 0)
+        if 1 <= precision <= _MAX_DECIMAL and 0 <= scale <= precision:
+            return pa.decimal128(precision, scale), None
+        return pa.string(), "decimal"
+    if kind.name in _PLAIN:
+        return _PLAIN[kind.name], None
+    return pa.string(), _LOGICAL.get(kind.name, base or "text")
+
+
+def native_type(field: pa.Field, types: Mapping[str, bool]) -> str:  # type: ignore[type-arg]  # any element type
+    """The column type a new table gets for an arriving field.
+
+    A field that comes from PostgreSQL keeps its own type, if it is portable or `types` (user types of the target
+    database by name) has it; every other field gets the type that holds all its values.
+    """
+    meta = {k.decode(): v.decode() for k, v in (field.metadata or {}).items()}
+    system, _, native = meta.get(Meta.NATIVE, "").partition(":")
+    if system == "postgres" and native:
+        kind = PgType(native)
+        if kind.portable or kind.name in types:
+            return native
+    return _from_arrow(field.type, meta.get(Meta.LOGICAL))
+
+
+def _from_arrow(kind: pa.DataType, logical: str | None) -> str:
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return _from_arrow(kind.value_type, logical) + "[]"
+    if pa.types.is_dictionary(kind):
+        return _from_arrow(kind.value_type, logical)
+    if pa.types.is_decimal(kind):
+        return f"numeric({kind.precision},{max(kind.scale, 0)})"
+    if pa.types.is_timestamp(kind):
+        return "timestamp with time zone" if kind.tz else "timestamp without time zone"
+    if pa.types.is_time(kind):
+        return "time without time zone"
+    if pa.types.is_fixed_size_binary(kind):
+        return "bytea"
+    if logical is not None and _is_text(kind):
+        return {"uuid": "uuid", "json": "jsonb", "decimal": "numeric", "interval": "interval", "xml": "xml"}.get(
+            logical, "text"
+        )
+    return _BY_ARROW.get(str(kind), "text")
+
+
+_BY_ARROW = {
+    "bool": "boolean", "int8": "smallint", "int16": "smallint", "int32": "integer", "int64": "bigint",
+    "uint8": "smallint", "uint16": "integer", "uint32": "bigint", "uint64": "numeric(20,0)", "float": "real",
+    "halffloat": "real", "double": "double precision", "string": "text", "large_string": "text",
+    "string_view": "text", "binary": "bytea", "large_binary": "bytea", "binary_view": "bytea", "date32[day]": "date",
+    "date64[ms]": "date", "null": "text",
+}  # fmt: skip
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def binary_fit(source: str, target: str) -> str | None:
+    """What a source column of type `source` must be cast to so that its binary bytes load into `target`.
+
+    The same type if they fit as they are; None if a cast could lose or refuse values (the columnar lane finds out
+    row by row). Rounding by a type modifier counts as loss.
+    """
+    a, b = PgType(source), PgType(target)
+    if a.array != b.array or not b.portable:
+        return None
+    if a.name == b.name:
+        return source if a.portable and _mods_fit(a, b) else None
+    if a.array:
+        return None
+    if a.name in _TEXTS and b.name in _TEXTS:
+        return source
+    if b.name in _WIDER.get(a.name, ()) and (not b.mods or b.name in _TEXTS):
+        return target
+    if not a.portable and b.name == "text":
+        return "text"
+    return None
+
+
+def _mods_fit(source: PgType, target: PgType) -> bool:
+    if not target.mods or source.mods == target.mods:
+        return True
+    if source.name == "numeric":
+        return bool(source.mods) and (*source.mods, 0)[1] <= (*target.mods, 0)[1]
+    if source.name.startswith(("time", "interval")):
+        return bool(source.mods) and source.mods[0] <= target.mods[0]
+    return source.name in ("character varying", "character")

@@ -1,0 +1,170 @@
+"""Turns "these tables from here to there" into streams: names, modes, keys, order, and the sync's identity."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tongqu.core.connector import Sink, Source
+from tongqu.core.data import Dataset, Deletes, Lane, Mode, WriteMode
+from tongqu.core.errors import InvalidPlanError, NotFoundError, SchemaError, UnknownNameError
+from tongqu.engine.job import Stream
+from tongqu.kit.patterns import nearest
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a person asked a sync to do; None means the default of design §7."""
+
+    tables: tuple[str, ...] = ()
+    mode: Mode = Mode.FULL
+    write: WriteMode | None = None
+    key: tuple[str, ...] = ()
+    cursor: str | None = None
+    lane: Lane | None = None
+    deletes: Deletes = Deletes.IGNORE
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def sync_id(source_id: str, sink_id: str, wanted: Wanted) -> str:
+    """The identity of a sync: the same source, target, tables, mode, write, key and cursor resume each other."""
+    parts = [source_id, sink_id, sorted(wanted.tables), wanted.mode.value, wanted.write and wanted.write.value,
+             list(wanted.key), wanted.cursor, wanted.deletes.value, wanted.options]  # fmt: skip
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def plan_sync(source: Source, sink: Sink, *, source_id: str, sink_id: str, wanted: Wanted) -> list[Stream]:
+    """One stream per dataset, parents of foreign keys first.
+
+    Raises NotFoundError for a table that is not there, InvalidPlanError for a combination that cannot work.
+    """
+    names = dict(_target_of(text) for text in wanted.tables)
+    found = source.datasets(list(names) or None)
+    _all_found(source, names, found)
+    sync = sync_id(source_id, sink_id, wanted)
+    streams = [_stream(source, sink, dataset, names, sync, wanted) for dataset in found]
+    return _parents_first(streams)
+
+
+def _target_of(text: str) -> tuple[str, str | None]:
+    """`[schema.]table[=target]` taken apart."""
+    name, equals, target = text.partition("=")
+    return name, target if equals else None
+
+
+def _all_found(source: Source, names: dict[str, str | None], found: Sequence[Dataset]) -> None:
+    if not found and not names:
+        raise NotFoundError("the source has no tables", hint="check the database and schema of the source's URL")
+    there = {dataset.name for dataset in found}
+    for name, target in names.items():
+        glob = any(sign in name for sign in "*?[!")
+        if target is not None and glob:
+            raise InvalidPlanError(f"a glob cannot be renamed: {name}={target}", hint="name one table before the =")
+        if not glob and name not in there and not any(d.endswith(f".{name}") or name.endswith(f".{d}") for d in there):
+            known = [dataset.name for dataset in source.datasets(None)]
+            raise NotFoundError(
+                f"there is no table {name!r} in the source",
+                hint=f"similar or present: {nearest(name, known) or 'none'}",
+                params={"name": name},
+            )
+    if not found:
+        raise NotFoundError(f"no table matches {', '.join(names)}", hint="a glob is quoted in the shell: --table 'a_*'")
+
+
+def _stream(
+    source: Source, sink: Sink, dataset: Dataset, names: dict[str, str | None], sync: str, wanted: Wanted
+) -> Stream:
+    if dataset.unsupported:
+        raise SchemaError(
+            f"{dataset.name!r} has columns that cannot be read: {', '.join(dataset.unsupported)}",
+            path=dataset.name,
+            hint="leave them out with a select step",
+        )
+    key = wanted.key or dataset.key
+    unknown = [name for name in wanted.key if name not in dataset.columns]
+    if unknown:
+        raise UnknownNameError(
+            f"{dataset.name!r} has no column {unknown[0]!r} to be the key",
+            path=dataset.name,
+            hint=f"columns: {', '.join(dataset.columns)}",
+        )
+    check_cursor(dataset, wanted.mode, wanted.cursor)
+    write = wanted.write or default_write(wanted.mode, key)
+    if write not in sink.modes():
+        raise InvalidPlanError(
+            f"this target cannot be written with {write.value!r}",
+            path=dataset.name,
+            hint=f"it can: {', '.join(mode.value for mode in sink.modes())}",
+        )
+    if write in (WriteMode.UPSERT, WriteMode.HISTORY) and not key:
+        raise InvalidPlanError(
+            f"write mode {write.value!r} needs a key and {dataset.name!r} has none",
+            path=dataset.name,
+            hint=f"name it with --key; columns: {', '.join(dataset.columns)}",
+        )
+    return Stream(
+        name=dataset.name,
+        source=source,
+        source_dataset=dataset,
+        sink=sink,
+        target=names.get(dataset.name) or dataset.name,
+        mode=wanted.mode,
+        write=write,
+        sync=sync,
+        key=tuple(key),
+        cursor=wanted.cursor,
+        deletes=wanted.deletes,
+        lane=wanted.lane,
+    )
+
+
+def check_cursor(dataset: Dataset, mode: Mode, cursor: str | None) -> None:
+    """Refuse an incremental read without a usable cursor, naming the candidates."""
+    if mode is not Mode.INCREMENTAL:
+        return
+    if cursor is None:
+        raise InvalidPlanError(
+            f"mode 'incremental' needs a cursor and none was given for {dataset.name!r}",
+            path=dataset.name,
+            hint=f"name a column that grows with every change: --cursor {_candidates(dataset) or 'COLUMN'}",
+        )
+    if cursor not in dataset.columns:
+        raise UnknownNameError(
+            f"{dataset.name!r} has no column {cursor!r} to be the cursor",
+            path=dataset.name,
+            hint=f"columns: {', '.join(dataset.columns)}",
+        )
+
+
+def _candidates(dataset: Dataset) -> str:
+    import pyarrow as pa
+
+    fits = [f.name for f in dataset.schema if pa.types.is_timestamp(f.type)]
+    return " or ".join(fits)
+
+
+def default_write(mode: Mode, key: Sequence[str]) -> WriteMode:
+    """`replace` for full, else `upsert` when a key is known, else `append`."""
+    if mode is Mode.FULL:
+        return WriteMode.REPLACE
+    return WriteMode.UPSERT if key else WriteMode.APPEND
+
+
+def _parents_first(streams: list[Stream]) -> list[Stream]:
+    """Foreign-key order; members of a cycle stay in name order."""
+    by_name = {stream.name: stream for stream in streams}
+    done: dict[str, None] = {}
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        if name in done or name in path or name not in by_name:
+            return
+        for foreign in by_name[name].source_dataset.foreign_keys:
+            visit(foreign.target, (*path, name))
+        done[name] = None
+
+    for stream in streams:
+        visit(stream.name, ())
+    return [by_name[name] for name in done]

@@ -1,0 +1,359 @@
+"""Moves one split: read, apply, write, commit with the position, acknowledge; survives lost connections."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from queue import Empty, Full, Queue
+from threading import Event, Lock, Thread
+from typing import Any
+
+import pyarrow as pa
+
+from tongqu.core.connector import Session
+from tongqu.core.data import BadRow, Batch, Bytes, Checkpoint, Counts, Lane, Position, Read, Write, Written
+from tongqu.core.errors import BalanceError, CancelledError, QualityError, RefusedRowsError, TongquError
+from tongqu.core.events import Committed, Emit, LaneChanged, Retrying
+from tongqu.engine.job import Limits, Stream, Surroundings
+from tongqu.engine.lanes import Route
+from tongqu.kit.faults import crash_point
+
+_PART_ROWS = 65_536
+_CHUNK_BYTES = 256 << 20
+
+
+class Tally:
+    """A stream's counts over all its splits and attempts; safe to use from their threads."""
+
+    def __init__(self, limits: Limits):
+        self._limits = limits
+        self._by_split: dict[str, Counts] = {}
+        self._steps: dict[str, Any] = {}
+        self._lock = Lock()
+
+    def set(self, split: str, counts: Counts) -> Counts:
+        """Note a split's totals; returns the stream's."""
+        with self._lock:
+            self._by_split[split] = replace(counts)
+            return self._total()
+
+    def total(self) -> Counts:
+        """The stream's totals."""
+        with self._lock:
+            return self._total()
+
+    def _total(self) -> Counts:
+        total = Counts()
+        for counts in self._by_split.values():
+            total.add(counts)
+        return total
+
+    def step(self, steps: Iterable[Any]) -> None:
+        """Add one part's counts of every step."""
+        with self._lock:
+            for step in steps:
+                if step.step in self._steps:
+                    self._steps[step.step].add(step)
+                else:
+                    self._steps[step.step] = replace(step)
+
+    def steps(self) -> list[dict[str, Any]]:
+        """Counts of every step in this attempt, as the run document shows them."""
+        with self._lock:
+            return [step.to_json() for step in self._steps.values()]
+
+    def check(self, total: Counts, *, ended: bool) -> None:
+        """Raise QualityError if more rows are quarantined than allowed; a share needs 1,000 rows or the end."""
+        limit, share = self._limits.quarantined, self._limits.quarantined_share
+        over = limit is not None and total.quarantined > limit
+        enough = ended or total.read >= 1000
+        over_share = share is not None and enough and total.quarantined > share * max(total.read, 1)
+        if over or over_share:
+            allowed = f"{limit} rows" if over else f"{share:.2%} of the rows"
+            raise QualityError(
+                f"{total.quarantined} of {total.read} rows were quarantined; allowed are {allowed}",
+                hint="look at them with `tongqu quarantine list`, mend the source or the rule, and run again",
+            )
+
+
+@dataclass
+class _Chunk:
+    """What was read since the last commit."""
+
+    counts: Counts
+    parts: list[pa.RecordBatch] = field(default_factory=list)
+    bad: list[BadRow] = field(default_factory=list)
+    waiting: int = 0
+    rows: int = 0
+    size: int = 0
+    position: Position | None = None
+
+    def take(self, batch: Batch) -> None:
+        """Add a batch; rows that the source could not parse count as read and quarantined."""
+        self.counts.read += batch.rows.num_rows + len(batch.bad)
+        self.counts.quarantined += len(batch.bad)
+        self.bad.extend(batch.bad)
+        if batch.counts is not None:
+            self.counts.add(batch.counts)
+        if batch.rows.num_rows:
+            self.parts.append(batch.rows)
+        self.waiting += batch.rows.num_rows
+        self.rows += batch.rows.num_rows
+        self.size += batch.rows.nbytes
+        self.position = batch.position or self.position
+
+
+@dataclass
+class Pump:
+    """Carries one stream's splits. `move` may be called from several threads, once per split."""
+
+    stream: Stream
+    write: Write
+    route: Route
+    limits: Limits
+    tally: Tally
+    emit: Emit
+    around: Surroundings
+
+    def move(self, checkpoint: Checkpoint) -> None:
+        """Bring one split to its end, or return early when stopping was asked for."""
+        failures, since = 0, self.around.now()
+        while not checkpoint.done and not self.around.stop.is_set():
+            before = checkpoint.position
+            session = self.stream.sink.session(self.write, checkpoint.split)
+            try:
+                checkpoint = self._go_on(session, checkpoint)
+            except TongquError as error:
+                session.close()
+                if not error.retryable:
+                    raise
+                stored = self._stored(checkpoint, error, failures, since)
+                if stored.position != before:
+                    failures, since = 0, self.around.now()
+                failures += 1
+                checkpoint = stored
+                self.tally.set(checkpoint.split.id, checkpoint.counts)
+            finally:
+                session.close()
+
+    def _stored(self, checkpoint: Checkpoint, error: TongquError, failures: int, since: Any) -> Checkpoint:
+        """The split's stored checkpoint once the sink answers again; the commit whose reply was lost is in it."""
+        while True:
+            waited = (self.around.now() - since).total_seconds()
+            if failures >= self.limits.retries or waited > self.limits.retry_seconds:
+                raise error
+            delay = min(0.2 * 2**failures, 5.0)
+            self.emit(
+                Retrying(self.write.run, self.stream.name, checkpoint.split.id, error.message, failures + 1, delay)
+            )
+            if self.around.wait(delay):
+                raise CancelledError("stopped while waiting to try again") from error
+            failures += 1
+            try:
+                opened = self.stream.sink.reopen(self.write)
+            except TongquError as again:
+                if not again.retryable:
+                    raise
+                error = again
+                continue
+            return opened.checkpoints[checkpoint.split.id]
+
+    def _go_on(self, session: Session, checkpoint: Checkpoint) -> Checkpoint:
+        if self.route.lane is not Lane.PASS:
+            return self._columnar(session, checkpoint, None)
+        while not checkpoint.done and not self.around.stop.is_set():
+            checkpoint, refused = self._pass(session, checkpoint)
+            if refused is not None:
+                checkpoint = self._columnar(session, checkpoint, refused)
+        return checkpoint
+
+    def _read(self, checkpoint: Checkpoint, until: Position | None) -> Read:
+        return Read(
+            dataset=self.stream.source_dataset,
+            split=checkpoint.split,
+            after=checkpoint.position,
+            until=until,
+            mode=self.stream.mode,
+            cursor=self.stream.cursor,
+            ties=bool(self.write.key) and self.write.mode.value in ("upsert", "history"),
+            batch_rows=self.limits.batch_rows,
+            chunk_rows=self.limits.chunk_rows,
+            stop=self.around.stop,
+        )
+
+    # ---- pass lane
+
+    def _pass(self, session: Session, checkpoint: Checkpoint) -> tuple[Checkpoint, Position | None]:
+        """Go on in raw bytes; returns early with the position up to which a refused chunk reaches."""
+        assert self.route.select is not None  # noqa: S101  # the pass lane's route always has one
+        read = self._read(checkpoint, None)
+        pieces = self.stream.source.copy_out(read, self.route.select, self.route.format)
+        with closing(_generator(pieces)) as chunks:
+            for piece in chunks:
+                crash_point("after_read")
+                try:
+                    counts = self._copy(session, piece, checkpoint.counts)
+                except RefusedRowsError as error:
+                    session.abort()
+                    self.emit(LaneChanged(self.write.run, self.stream.name, checkpoint.split.id, error.message))
+                    return checkpoint, piece.position
+                checkpoint = self._commit(session, checkpoint, piece.position, counts, [], done=piece.last)
+                if checkpoint.done or self.around.stop.is_set():
+                    break
+        return checkpoint, None
+
+    def _copy(self, session: Session, piece: Bytes, so_far: Counts) -> Counts:
+        written = session.copy_in(piece)
+        rows, read = piece.rows(), piece.read()
+        counts = replace(so_far)
+        counts.read += read
+        counts.filtered += read - rows
+        self._count(counts, written, rows)
+        return counts
+
+    # ---- columnar and python lanes
+
+    def _columnar(self, session: Session, checkpoint: Checkpoint, until: Position | None) -> Checkpoint:
+        """Go on in Arrow batches, up to `until` or the end."""
+        chain = self.stream.chain.fork() if self.stream.chain is not None else None
+        chunk = _Chunk(replace(checkpoint.counts))
+        batches = ahead(self.stream.source.read(self._read(checkpoint, until)))
+        with closing(batches):
+            for batch in batches:
+                chunk.take(batch)
+                self.tally.step(batch.steps)
+                if chunk.waiting >= _PART_ROWS or batch.position is not None:
+                    self._apply(session, chain, chunk)
+                if batch.position is None:
+                    continue
+                end = bool(batch.position.get("end")) or batch.position == until
+                full = chunk.rows >= self.limits.chunk_rows or chunk.size >= _CHUNK_BYTES
+                if end or full or self.around.stop.is_set():
+                    done = bool(batch.position.get("end"))
+                    checkpoint = self._commit(session, checkpoint, batch.position, chunk.counts, chunk.bad, done=done)
+                    chunk = _Chunk(replace(chunk.counts))
+                    if end or self.around.stop.is_set():
+                        return checkpoint
+        if self.around.stop.is_set():
+            session.abort()
+            return checkpoint
+        self._apply(session, chain, chunk)
+        position = {**(chunk.position or checkpoint.position or {}), "end": True}
+        return self._commit(session, checkpoint, position, chunk.counts, chunk.bad, done=True)
+
+    def _apply(self, session: Session, chain: Any, chunk: _Chunk) -> None:
+        """Transform what waits and write it into the open transaction."""
+        if not chunk.waiting:
+            return
+        rows = pa.Table.from_batches(chunk.parts)
+        chunk.parts, chunk.waiting = [], 0
+        counts = chunk.counts
+        if chain is not None:
+            result = chain.run(rows)
+            rows = result.rows
+            chunk.bad.extend(result.bad)
+            for step in result.steps:
+                counts.filtered += step.filtered
+                counts.deduplicated += step.deduplicated
+                counts.generated += step.generated
+                counts.quarantined += step.quarantined
+            self.tally.step(result.steps)
+        if rows.num_rows:
+            written = session.write(rows)
+            self._count(counts, written, rows.num_rows)
+            chunk.bad.extend(written.refused)
+
+    # ---- both
+
+    def _count(self, counts: Counts, written: Written, rows: int) -> None:
+        """Add a sink's numbers; they must account for every row that went in."""
+        total = written.inserted + written.updated + written.deleted + written.unchanged + written.merged
+        if total + len(written.refused) != rows:
+            raise BalanceError(
+                f"{rows} rows went into the sink and it accounts for {total + len(written.refused)}",
+                path=self.stream.name,
+                hint="nothing of this chunk was committed; please report it with the run's log",
+            )
+        counts.inserted += written.inserted
+        counts.updated += written.updated
+        counts.deleted += written.deleted
+        counts.unchanged += written.unchanged
+        counts.merged += written.merged
+        counts.quarantined += len(written.refused)
+        counts.bytes += written.bytes
+
+    def _commit(
+        self,
+        session: Session,
+        checkpoint: Checkpoint,
+        position: Position,
+        counts: Counts,
+        bad: list[BadRow],
+        *,
+        done: bool,
+    ) -> Checkpoint:
+        crash_point("before_commit")
+        stepped = Checkpoint(checkpoint.split, position, counts, done, tuple(bad))
+        session.commit(stepped)
+        crash_point("after_commit")
+        total = self.tally.set(checkpoint.split.id, counts)
+        self.stream.source.acknowledge(checkpoint.split, position)
+        crash_point("after_acknowledge")
+        self.emit(Committed(self.write.run, self.stream.name, checkpoint.split.id, total))
+        self.tally.check(total, ended=False)
+        return replace(stepped, quarantine=())
+
+
+def _generator(pieces: Iterator[Bytes]) -> Any:
+    """The iterator with a `close`, whatever it is."""
+    return (piece for piece in pieces)
+
+
+def ahead(batches: Iterator[Batch], depth: int = 3) -> Generator[Batch, None, None]:
+    """The same batches, read in a thread of their own up to `depth` ahead."""
+    queue: Queue[Any] = Queue(maxsize=depth)
+    gone = Event()
+
+    def put(item: Any) -> bool:
+        while not gone.is_set():
+            try:
+                queue.put(item, timeout=0.5)
+            except Full:
+                continue
+            return True
+        return False
+
+    def work() -> None:
+        try:
+            for batch in batches:
+                if not put(batch):
+                    return
+            put(None)
+        except BaseException as error:  # noqa: BLE001  # carried to the reading thread, which raises it
+            put(error)
+        finally:
+            close = getattr(batches, "close", None)
+            if close is not None:
+                close()
+
+    thread = Thread(target=work, name="tongqu-read", daemon=True)
+    thread.start()
+    try:
+        while True:
+            try:
+                item = queue.get(timeout=0.5)
+            except Empty:
+                if not thread.is_alive() and queue.empty():
+                    return
+                continue
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            crash_point("after_read")
+            yield item
+            del item
+    finally:
+        gone.set()
+        thread.join(timeout=5)

@@ -1,0 +1,231 @@
+"""Runs a job: per stream open, cut into splits, move them side by side, finish; then the report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from threading import Event, Lock
+
+from tongqu.core.connector import Sink
+from tongqu.core.data import Checkpoint, Counts, Mode, Opened, Position, Split, Started, Write, WriteMode, Written
+from tongqu.core.errors import TongquError
+from tongqu.core.events import Emit, StreamEnded, StreamPlanned
+from tongqu.engine.job import Job, Limits, Stream, Surroundings
+from tongqu.engine.lanes import route
+from tongqu.engine.pump import Pump, Tally
+from tongqu.engine.report import Report, StreamReport
+from tongqu.kit.faults import crash_point
+
+_SPLITS = 4
+
+
+def run(job: Job, emit: Emit, around: Surroundings) -> Report:
+    """Run every stream; one that fails does not stop the others. Never raises for what a stream met."""
+    runner = _Runner(job, emit, around)
+    return runner.run()
+
+
+@dataclass
+class _Runner:
+    job: Job
+    emit: Emit
+    around: Surroundings
+    started: dict[int, Started] = field(default_factory=dict)
+    writes: dict[int, list[Write]] = field(default_factory=dict)
+    lock: Lock = field(default_factory=Lock)
+
+    def run(self) -> Report:
+        run_id = self.job.run or self.around.new_id()
+        try:
+            for stream in self.job.streams:
+                if id(stream.sink) not in self.started:
+                    self.started[id(stream.sink)] = stream.sink.start(stream.sync, run_id, self.job.restart)
+        except TongquError as error:
+            first = self.job.streams[0]
+            failed = StreamReport(first.name, first.mode.value, first.write.value, status="failed")
+            failed.problem = _problem(error, first.name)
+            return Report(run_id, [failed])
+        attempt = max((s.attempt for s in self.started.values()), default=1)
+        run_id = next((s.run for s in self.started.values()), run_id)
+        workers = 1 if any(not s.sink.parallel for s in self.job.streams) else self.job.limits.streams
+        with ThreadPoolExecutor(max_workers=max(1, workers), thread_name_prefix="tongqu-stream") as pool:
+            reports = list(pool.map(self._stream, self.job.streams))
+        stopped = self.around.stop.is_set()
+        report = Report(run_id, reports, attempt, stopped)
+        if all(r.status in ("succeeded", "attention") for r in reports):
+            self._end(reports)
+        return report
+
+    def _end(self, reports: Sequence[StreamReport]) -> None:
+        sinks: dict[int, tuple[Sink, Stream]] = {id(s.sink): (s.sink, s) for s in self.job.streams}
+        for key, (sink, stream) in sinks.items():
+            try:
+                sink.end(stream.sync, self.started[key].run, self.writes.get(key, []))
+            except TongquError as error:
+                reports[0].status = "failed"
+                reports[0].problem = _problem(error, stream.name)
+
+    def _stream(self, stream: Stream) -> StreamReport:
+        begun = self.around.now()
+        report = StreamReport(stream.name, stream.mode.value, stream.write.value)
+        if self.around.stop.is_set():
+            report.status = "stopped"
+            return report
+        started = self.started[id(stream.sink)]
+        task = _StreamTask(stream, self.job.limits, self.emit, self.around, started, self.job.restart, report)
+        try:
+            task.run()
+            with self.lock:
+                self.writes.setdefault(id(stream.sink), []).append(task.write)
+        except TongquError as error:
+            cancelled = error.code == "run.cancelled"
+            report.status = "stopped" if cancelled else "failed"
+            report.problem = None if cancelled else _problem(error, stream.name)
+        report.seconds = (self.around.now() - begun).total_seconds()
+        run_id = started.run
+        self.emit(StreamEnded(run_id, stream.name, report.status, replace(report.counts), report.problem or {}))
+        return report
+
+
+def _problem(error: TongquError, stream: str) -> dict[str, str]:
+    problem = error.problem()
+    problem["path"] = problem["path"] or stream
+    return problem
+
+
+@dataclass
+class _StreamTask:
+    stream: Stream
+    limits: Limits
+    emit: Emit
+    around: Surroundings
+    started: Started
+    restart: bool
+    report: StreamReport
+
+    def __post_init__(self) -> None:
+        stream = self.stream
+        arriving = stream.chain.output if stream.chain is not None else stream.source_dataset
+        key = stream.key or arriving.key
+        incremental = stream.mode is Mode.INCREMENTAL
+        source = stream.source_dataset
+        self.write = Write(
+            stream=stream.name,
+            dataset=replace(arriving, name=stream.target, key=key),
+            mode=stream.write,
+            sync=stream.sync,
+            run=self.started.run,
+            key=tuple(key),
+            deletes=stream.deletes,
+            incremental=incremental,
+            unique=bool(key) and set(key) == set(source.key) and stream.chain is None,
+            resumable=incremental or stream.source.can_resume(source),
+            restart=self.restart,
+            started_at=self.around.now().isoformat(),
+        )
+        self.tally = Tally(self.limits)
+
+    def run(self) -> None:
+        """Open, move, finish; the report is filled in whatever happens."""
+        sink, report = self.stream.sink, self.report
+        opened = sink.open(self.write)
+        crash_point("after_open")
+        if opened.finished:
+            report.counts, report.lane = opened.counts, "done"
+            return
+        chosen = route(self.stream, self.write)
+        report.lane = chosen.lane.value
+        checkpoints, position = self._splits(opened)
+        crash_point("after_begin")
+        for checkpoint in checkpoints:
+            self.tally.set(checkpoint.split.id, checkpoint.counts)
+        rows = self.stream.source_dataset.rows
+        plan = StreamPlanned(
+            self.started.run, self.stream.name, lane=chosen.lane.value, mode=self.stream.mode.value,
+            write=self.write.mode.value, splits=len(checkpoints), rows=rows, attempt=self.started.attempt,
+            reason=chosen.reason,
+        )  # fmt: skip
+        self.emit(plan)
+        pump = Pump(self.stream, self.write, chosen, self.limits, self.tally, self.emit, self.around)
+        try:
+            self._move(pump, [c for c in checkpoints if not c.done])
+        finally:
+            report.counts, report.steps = self.tally.total(), self.tally.steps()
+        if self.around.stop.is_set() and not self._all_done(checkpoints):
+            report.status = "stopped"
+            return
+        self.tally.check(report.counts, ended=True)
+        crash_point("before_finish")
+        written = sink.finish(self.write, report.counts, position)
+        crash_point("after_finish")
+        _correct(report.counts, written)
+        if report.counts.quarantined:
+            report.status = "attention"
+
+    def _all_done(self, checkpoints: Sequence[Checkpoint]) -> bool:
+        stored = self.stream.sink.reopen(self.write).checkpoints
+        return all(stored[c.split.id].done for c in checkpoints)
+
+    def _splits(self, opened: Opened) -> tuple[list[Checkpoint], Position | None]:
+        """The splits to move, and the position that a finished run leaves."""
+        stream = self.stream
+        if opened.checkpoints:
+            checkpoints = list(opened.checkpoints.values())
+            return checkpoints, checkpoints[0].split.spec.get("until", opened.previous)
+        position: Position | None = None
+        if stream.mode is Mode.INCREMENTAL:
+            assert stream.cursor is not None  # noqa: S101  # the compiler refuses incremental without one
+            ties = self.write.mode in (WriteMode.UPSERT, WriteMode.HISTORY)
+            position = stream.source.horizon(stream.source_dataset, stream.cursor, opened.previous, ties=ties)
+            if position is None:
+                return [], opened.previous
+            splits = [Split("0", stream.source_dataset.name, {"after": opened.previous, "until": position})]
+        else:
+            splits = stream.source.splits(stream.source_dataset, self._wanted())
+        stream.sink.begin(self.write, splits)
+        return [Checkpoint(split, None, Counts()) for split in splits], position
+
+    def _wanted(self) -> int:
+        if not self.stream.sink.parallel:
+            return 1
+        return self.limits.splits or min(_SPLITS, os.cpu_count() or 1)
+
+    def _move(self, pump: Pump, checkpoints: Sequence[Checkpoint]) -> None:
+        """Move the splits side by side; the first failure stops the others at their next commit."""
+        if len(checkpoints) <= 1:
+            for checkpoint in checkpoints:
+                pump.move(checkpoint)
+            return
+        halt = _Either(self.around.stop)
+        pump.around = replace(self.around, stop=halt)
+        with ThreadPoolExecutor(max_workers=len(checkpoints), thread_name_prefix="tongqu-split") as pool:
+            futures: list[Future[None]] = [pool.submit(pump.move, checkpoint) for checkpoint in checkpoints]
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            failed = next((f.exception() for f in done if f.exception() is not None), None)
+            if failed is not None:
+                halt.set()
+                wait(futures)
+                raise failed
+
+
+class _Either(Event):
+    """An event that is set when it or another one is."""
+
+    def __init__(self, other: Event):
+        super().__init__()
+        self._other = other
+
+    def is_set(self) -> bool:
+        return super().is_set() or self._other.is_set()
+
+
+def _correct(counts: Counts, written: Written) -> None:
+    """Staged rows count as what `finish` did with them."""
+    if written == Written():
+        return
+    counts.inserted, counts.updated = written.inserted, written.updated
+    counts.unchanged, counts.merged = written.unchanged, written.merged
+    counts.deleted = written.deleted
+    counts.generated += written.deleted
