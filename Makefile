@@ -1,0 +1,54 @@
+# The commands of the project; CI calls the same ones.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install services demo test test-all check format bench docs lock clean
+
+help: ## list the commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP) ## create .venv with every extra that tests need, from the lock file
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(STAMP)
+
+services: install ## install the Debian packages of the servers that tests talk to, if they are missing
+	$(BIN)/python -m tongqu.testing.services ensure
+
+demo: install ## a little factory: three systems, dirty rows, one honest summary
+	$(BIN)/tongqu demo
+
+test: services ## all tests, against real servers on loopback
+	TONGQU_REQUIRE_SERVICES=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup
+
+test-all: services ## the tests and the exhaustive crash matrix
+	TONGQU_REQUIRE_SERVICES=1 TONGQU_EXHAUSTIVE=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup
+
+check: install ## every gate: format, lint, types, layers, docs in sync
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m tongqu.app.docs --check
+
+format: install ## format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: services ## measure against the databases' own tools; writes docs/benchmarks.md
+	$(BIN)/python -m bench
+
+docs: install ## write the generated reference pages
+	$(BIN)/python -m tongqu.app.docs
+
+lock: ## resolve pyproject.toml into requirements.lock again (needs uv)
+	uv pip compile --quiet --universal --generate-hashes --all-extras --group dev --group build \
+	  --python-version 3.11 --no-annotate --no-emit-index-url --no-header -o requirements.lock pyproject.toml
+
+clean: ## remove the environment and everything generated
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache demo-data
