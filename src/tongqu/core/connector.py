@@ -6,9 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Flag, auto
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from tongqu.core.data import (
     Batch,
@@ -26,6 +24,9 @@ from tongqu.core.data import (
     Written,
 )
 from tongqu.core.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Can(Flag):

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from threading import Event
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-import pyarrow as pa
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Position = dict[str, Any]
 """Opaque JSON meaning "resume after these rows"."""
@@ -88,6 +89,36 @@ class ForeignKey:
 
 
 @dataclass(frozen=True)
+class Lazy:
+    """A schema that is made when it is first asked for, with what the pass lane needs to know without it.
+
+    Importing Arrow takes longer than copying a small table; a stream that never decodes a row never needs it.
+    """
+
+    names: tuple[str, ...]
+    natives: tuple[str, ...]
+    required: tuple[bool, ...]
+    make: Callable[[], pa.Schema]
+
+
+class _SchemaField:
+    """A field of Dataset that takes a schema or a Lazy one and gives a schema."""
+
+    def __get__(self, instance: Dataset | None, owner: type) -> pa.Schema:
+        if instance is None:
+            raise AttributeError("schema")  # a field without default
+        value: pa.Schema | Lazy = instance.__dict__["_schema"]
+        if isinstance(value, Lazy):
+            made: pa.Schema = instance.__dict__.get("_made") or value.make()
+            instance.__dict__["_made"] = made
+            return made
+        return value
+
+    def __set__(self, instance: Dataset, value: pa.Schema | Lazy) -> None:
+        instance.__dict__["_schema"] = value
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A table, topic, endpoint or file set with a schema.
 
@@ -96,7 +127,7 @@ class Dataset:
     """
 
     name: str
-    schema: pa.Schema
+    schema: _SchemaField = _SchemaField()  # a descriptor: reads as pa.Schema, takes it or Lazy
     key: tuple[str, ...] = ()
     cursor: str | None = None
     title: str = ""
@@ -109,7 +140,28 @@ class Dataset:
     @property
     def columns(self) -> tuple[str, ...]:
         """Column names in order."""
-        return tuple(self.schema.names)
+        lazy = self._lazy
+        return lazy.names if lazy else tuple(self.schema.names)
+
+    @property
+    def _lazy(self) -> Lazy | None:
+        value = self.__dict__["_schema"]
+        return value if isinstance(value, Lazy) else None
+
+    def types(self) -> tuple[str, ...]:
+        """A text per column that changes when its type does."""
+        lazy = self._lazy
+        return lazy.natives if lazy else tuple(str(f.type) for f in self.schema)
+
+    def nullable(self, column: str) -> bool:
+        """Whether a column may hold nulls."""
+        lazy = self._lazy
+        return not lazy.required[lazy.names.index(column)] if lazy else self.schema.field(column).nullable
+
+    def bound(self, name: str, key: tuple[str, ...]) -> Dataset:
+        """The same dataset under another name and key, its schema still unmade."""
+        values = {f: getattr(self, f) for f in self.__dataclass_fields__ if f not in ("schema", "name", "key")}
+        return Dataset(name=name, key=key, schema=cast(Any, self.__dict__["_schema"]), **values)
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def _passing(stream: Stream, write: Write) -> Route | str:
     if not formats:
         return "source and sink share no raw format"
     if stream.chain is None:
-        select: Select | None = Select(tuple(Column(f.name, None, f) for f in write.dataset.schema))
+        select: Select | None = Select(tuple(Column(name) for name in write.dataset.columns))
         reason = ""
     else:
         select, reason = stream.chain.pushdown(stream.source.dialect)

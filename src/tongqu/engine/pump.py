@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from queue import Empty, Full, Queue
 from threading import Event, Lock, Thread
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from tongqu.core.connector import Session
 from tongqu.core.data import BadRow, Batch, Bytes, Checkpoint, Counts, Lane, Position, Read, Write, Written
@@ -18,6 +17,9 @@ from tongqu.core.events import Committed, Emit, LaneChanged, Retrying
 from tongqu.engine.job import Limits, Stream, Surroundings
 from tongqu.engine.lanes import Route
 from tongqu.kit.faults import crash_point
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _PART_ROWS = 65_536
 _CHUNK_BYTES = 256 << 20
@@ -118,7 +120,7 @@ class Pump:
 
     def move(self, checkpoint: Checkpoint) -> None:
         """Bring one split to its end, or return early when stopping was asked for."""
-        failures, since = 0, self.around.now()
+        failures, since = 0, None
         while not checkpoint.done and not self.around.stop.is_set():
             before = checkpoint.position
             session = self.stream.sink.session(self.write, checkpoint.split)
@@ -128,16 +130,17 @@ class Pump:
                 session.close()
                 if not error.retryable:
                     raise
+                since = since or self.around.now()
                 stored = self._stored(checkpoint, error, failures, since)
-                if stored.position != before:
-                    failures, since = 0, self.around.now()
                 failures += 1
+                if stored.position != before:  # it got further: the next failure is a new one
+                    failures, since = 0, None
                 checkpoint = stored
                 self.tally.set(checkpoint.split.id, checkpoint.counts)
             finally:
                 session.close()
 
-    def _stored(self, checkpoint: Checkpoint, error: TongquError, failures: int, since: Any) -> Checkpoint:
+    def _stored(self, checkpoint: Checkpoint, error: TongquError, failures: int, since: datetime) -> Checkpoint:
         """The split's stored checkpoint once the sink answers again; the commit whose reply was lost is in it."""
         while True:
             waited = (self.around.now() - since).total_seconds()
@@ -246,7 +249,9 @@ class Pump:
         """Transform what waits and write it into the open transaction."""
         if not chunk.waiting:
             return
-        rows = pa.Table.from_batches(chunk.parts)
+        from pyarrow import Table
+
+        rows = Table.from_batches(chunk.parts)
         chunk.parts, chunk.waiting = [], 0
         counts = chunk.counts
         if chain is not None:

@@ -11,7 +11,7 @@ from threading import Event, Lock
 from tongqu.core.connector import Sink
 from tongqu.core.data import Checkpoint, Counts, Mode, Opened, Position, Split, Started, Write, WriteMode, Written
 from tongqu.core.errors import TongquError
-from tongqu.core.events import Emit, StreamEnded, StreamPlanned
+from tongqu.core.events import Emit, Retrying, StreamEnded, StreamPlanned
 from tongqu.engine.job import Job, Limits, Stream, Surroundings
 from tongqu.engine.lanes import route
 from tongqu.engine.pump import Pump, Tally
@@ -113,7 +113,7 @@ class _StreamTask:
         source = stream.source_dataset
         self.write = Write(
             stream=stream.name,
-            dataset=replace(arriving, name=stream.target, key=key),
+            dataset=arriving.bound(stream.target, tuple(key)),
             mode=stream.write,
             sync=stream.sync,
             run=self.started.run,
@@ -158,11 +158,29 @@ class _StreamTask:
             return
         self.tally.check(report.counts, ended=True)
         crash_point("before_finish")
-        written = sink.finish(self.write, report.counts, position)
+        self._finish(position)
         crash_point("after_finish")
-        _correct(report.counts, written)
         if report.counts.quarantined:
             report.status = "attention"
+
+    def _finish(self, position: Position | None) -> None:
+        """Finish at the sink; again after a lost connection, unless the commit whose reply was lost had done it."""
+        sink, report, failures = self.stream.sink, self.report, 0
+        while True:
+            try:
+                opened = sink.reopen(self.write) if failures else None
+                if opened is not None and opened.finished:
+                    report.counts = opened.counts
+                else:
+                    _correct(report.counts, sink.finish(self.write, report.counts, position))
+            except TongquError as error:
+                failures += 1
+                delay = min(0.2 * 2**failures, 5.0)
+                if not error.retryable or failures > self.limits.retries or self.around.wait(delay):
+                    raise
+                self.emit(Retrying(self.started.run, self.stream.name, "", error.message, failures, delay))
+            else:
+                return
 
     def _all_done(self, checkpoints: Sequence[Checkpoint]) -> bool:
         stored = self.stream.sink.reopen(self.write).checkpoints

@@ -64,7 +64,8 @@ class Ledger:
             f"version {long} NOT NULL, PRIMARY KEY (sync, stream, split))",
             f"CREATE TABLE IF NOT EXISTS {self._quarantine} (id {key} NOT NULL PRIMARY KEY, sync {key} NOT NULL, "
             f"run {key} NOT NULL, stream {key} NOT NULL, step {key} NOT NULL, code {key} NOT NULL, field {text}, "
-            f"value {text}, original {text}, message {text}, state {key} NOT NULL, at {key} NOT NULL)",
+            f"value {text}, original {text}, message {text}, state {key} NOT NULL, "
+            f"{self._db.quote('at')} {key} NOT NULL)",
         )
         for attempt in (1, 2):
             try:
@@ -91,10 +92,11 @@ class Ledger:
         return _head(found[0]) if found else None
 
     def splits(self, sync: str, stream: str) -> dict[str, Checkpoint]:
-        """The checkpoints of a stream's splits."""
+        """The checkpoints of a stream's splits, locked: a commit whose reply was lost and that still runs in the
+        server is waited for, so what is returned is what holds."""
         found = self._db.rows(
             f"SELECT split, {', '.join(_COLUMNS)} FROM {self._checkpoint} "
-            "WHERE sync = ? AND stream = ? AND split <> '' ORDER BY split",
+            f"WHERE sync = ? AND stream = ? AND split <> '' ORDER BY split {self._db.for_update}",
             (sync, stream),
         )
         result = {}
@@ -177,7 +179,7 @@ class Ledger:
         for number, row in enumerate(rows):
             self._db.run(
                 f"INSERT INTO {self._quarantine} (id, sync, run, stream, step, code, field, value, original, message, "
-                "state, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'new', ?)",
+                f"state, {self._db.quote('at')}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'new', ?)",
                 (f"{first}-{number}", sync, run, stream, row.step, row.code, row.field, row.value, row.original,
                  row.message, at),
             )  # fmt: skip
@@ -189,8 +191,10 @@ class Ledger:
         names = ("id", "run", "stream", "step", "code", "field", "value", "original", "message", "state", "at")
         wanted = [(f"{name} = ?", value) for name, value in (("run", run), ("stream", stream)) if value]
         where = " WHERE " + " AND ".join(sql for sql, _ in wanted) if wanted else ""
+        columns = ", ".join(map(self._db.quote, names))
         found = self._db.rows(
-            f"SELECT {', '.join(names)} FROM {self._quarantine}{where} ORDER BY at DESC, id LIMIT {int(limit)}",
+            f"SELECT {columns} FROM {self._quarantine}{where} "
+            f"ORDER BY {self._db.quote('at')} DESC, id LIMIT {int(limit)}",
             [value for _, value in wanted],
         )
         return [dict(zip(names, row, strict=True)) for row in found]

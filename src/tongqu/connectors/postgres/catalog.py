@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from tongqu.connectors.postgres.db import PgDb
 from tongqu.connectors.postgres.types import arrow_type
-from tongqu.core.data import Dataset, ForeignKey, Index, Meta
+from tongqu.core.data import Dataset, ForeignKey, Index, Lazy, Meta
 from tongqu.kit.patterns import wanted
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _RELATIONS = """
 SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, c.reltuples::bigint,
@@ -163,7 +164,12 @@ def describe(db: PgDb, chosen: Sequence[Relation]) -> None:
 
 def dataset(relation: Relation, names: dict[int, str]) -> Dataset:
     """A relation in the words of the core; `names` gives dataset names by oid for foreign keys."""
-    schema = pa.schema([_field(column) for column in relation.columns])
+    schema = Lazy(
+        names=tuple(column.name for column in relation.columns),
+        natives=tuple(column.base or column.type for column in relation.columns),
+        required=tuple(column.required for column in relation.columns),
+        make=lambda: _schema(relation),
+    )
     secondary = [
         Index(tuple(name for name in index.columns if name), index.unique, index.name)
         for index in relation.indexes
@@ -185,7 +191,15 @@ def dataset(relation: Relation, names: dict[int, str]) -> Dataset:
     )
 
 
+def _schema(relation: Relation) -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema([_field(column) for column in relation.columns])
+
+
 def _field(column: ColumnInfo) -> pa.Field[Any]:
+    import pyarrow as pa
+
     base = {"e": "enum"}.get(column.kind)
     kind, logical = arrow_type(column.base or column.type, base)
     meta: dict[str, str] = {Meta.NATIVE: f"postgres:{column.base or column.type}"}

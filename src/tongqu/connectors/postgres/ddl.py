@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from tongqu.connectors.postgres import catalog
 from tongqu.connectors.postgres.db import PgDb, literal, quoted
@@ -13,6 +11,9 @@ from tongqu.connectors.postgres.types import native_type
 from tongqu.core.data import Meta, Write, WriteMode
 from tongqu.core.errors import InvalidPlanError, NotFoundError
 from tongqu.kit.sql.landing import Landing, Target
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _PINS = """
 SELECT 'view ' || v.relname FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid

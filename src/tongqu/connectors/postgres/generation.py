@@ -14,6 +14,9 @@ from tongqu.core.data import Deletes, Written
 from tongqu.core.errors import DataError, NotFoundError, RefusedRowsError
 from tongqu.kit.sql.landing import Landing
 
+_SORT_MB = 256
+"""Memory for sorting keys while an index is built."""
+
 
 def like_target(db: PgDb, landing: Landing) -> None:
     """Create the stage shaped like the target, without indexes; they are built when all rows are there."""
@@ -32,6 +35,7 @@ def like_arriving(db: PgDb, landing: Landing) -> None:
 
 def publish(db: PgDb, landing: Landing) -> Written | None:
     """Make the stage the target: by renaming if nothing hangs on the target, else by merging into it."""
+    db.run(f"SET LOCAL maintenance_work_mem = '{_SORT_MB}MB'")
     target = landing.target
     if target is None:
         _key_new(db, landing)
@@ -74,7 +78,7 @@ def _key_new(db: PgDb, landing: Landing) -> None:
             _build(db, landing, f"ALTER TABLE {stage} ADD PRIMARY KEY ({columns})")
     if write.indexes:
         for index in write.dataset.indexes:
-            if all(name in write.dataset.schema.names for name in index.columns):
+            if all(name in write.dataset.columns for name in index.columns):
                 unique = "UNIQUE " if index.unique else ""
                 columns = ", ".join(quoted(n) for n in index.columns)
                 _build(db, landing, f"CREATE {unique}INDEX ON {stage} ({columns})")
@@ -161,11 +165,11 @@ def _refill(db: PgDb, landing: Landing) -> Written:
     previous = place(db, landing.previous)
     db.run(f"DROP TABLE IF EXISTS {previous}")
     db.run(f"CREATE TABLE {previous} AS TABLE {target}")
-    missing = [f for f in landing.write.dataset.schema if landing.target and f.name not in landing.target.columns]
-    for field in missing:
-        db.run(f"ALTER TABLE {target} ADD COLUMN IF NOT EXISTS {quoted(field.name)} {landing.types[field.name]}")
+    missing = [n for n in landing.write.dataset.columns if landing.target and n not in landing.target.columns]
+    for name in missing:
+        db.run(f"ALTER TABLE {target} ADD COLUMN IF NOT EXISTS {quoted(name)} {landing.types[name]}")
     key = landing.write.key or (landing.target.key if landing.target else ())
-    if key and all(name in landing.write.dataset.schema.names for name in key):
+    if key and all(name in landing.write.dataset.columns for name in key):
         written = merge(db, _as_full_upsert(landing, key), landing.stage)
         db.run(f"DROP TABLE {place(db, landing.stage)}")
         return written

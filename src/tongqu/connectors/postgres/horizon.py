@@ -58,7 +58,7 @@ def horizon(
             path=dataset.name,
             hint=f"use a number or time column: {_candidates(dataset) or 'this table has none; use --mode full'}",
         )
-    if dataset.schema.field(cursor).nullable:
+    if dataset.nullable(cursor):
         nulls = int(db.rows(f"SELECT count(*) FROM {table} WHERE {name} IS NULL")[0][0])
         if nulls:
             raise SchemaError(

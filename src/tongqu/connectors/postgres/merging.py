@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.compute as pc
+from typing import TYPE_CHECKING, Any
 
 from tongqu.connectors.postgres.db import PgDb, literal, quoted
 from tongqu.connectors.postgres.ddl import load_place, place
@@ -14,6 +11,9 @@ from tongqu.connectors.postgres.types import PgType
 from tongqu.core.data import Deletes, WriteMode, Written
 from tongqu.core.errors import RefusedRowsError
 from tongqu.kit.sql.landing import DELETED, Landing
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SEQUENCE = "_tongqu_seq"
 # Types without an equality operator: compared by their text.
@@ -23,7 +23,7 @@ _UNEQUAL = frozenset({"json", "xml", "point", "path", "polygon", "line", "lseg",
 def load_columns(landing: Landing) -> list[str]:
     """The arriving columns that are written, in order."""
     target = landing.target
-    names = landing.write.dataset.schema.names
+    names = landing.write.dataset.columns
     return [n for n in names if target is None or n not in target.columns or n in target.written]
 
 
@@ -54,6 +54,8 @@ def _char(text: str) -> str:
 
 def load_loosely(db: PgDb, landing: Landing, rows: pa.Table, types: Sequence[str], loose: set[str]) -> int:
     """Load columns that have no exact binary form as text and let the server parse them into their types."""
+    import pyarrow as pa
+
     from tongqu.connectors.postgres.encode import HEADER, TRAILER, Encoder
 
     names = rows.schema.names
@@ -78,6 +80,9 @@ def load_loosely(db: PgDb, landing: Landing, rows: pa.Table, types: Sequence[str
 
 def _text(column: Any) -> Any:
     """Values as PostgreSQL input text; lists as array literals (rare, so they are formatted one by one)."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     kind = column.type
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return pa.chunked_array([pa.array([_array(v) for v in column.to_pylist()], pa.string())])
@@ -95,7 +100,7 @@ def _array(values: list[Any] | None) -> str | None:
 
 def refuse_null_keys(db: PgDb, landing: Landing, *, after_bytes: bool) -> None:
     """Raise RefusedRowsError if loaded bytes hold rows without a key, so that the chunk is looked at row by row."""
-    nullable = [n for n in landing.write.key if landing.write.dataset.schema.field(n).nullable]
+    nullable = [n for n in landing.write.key if landing.write.dataset.nullable(n)]
     if not nullable or not after_bytes or landing.staged:
         return
     test = " OR ".join(f"{quoted(n)} IS NULL" for n in nullable)

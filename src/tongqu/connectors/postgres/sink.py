@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from tongqu.connectors.postgres import ddl, generation, merging
 from tongqu.connectors.postgres.db import PgDb, quoted
-from tongqu.connectors.postgres.encode import HEADER, TRAILER, Encoder, supports
 from tongqu.connectors.postgres.settings import PostgresSettings
 from tongqu.connectors.postgres.types import binary_fit
 from tongqu.core.data import Bytes, Write, WriteMode, Written
@@ -17,6 +14,9 @@ from tongqu.core.errors import PrivilegeError
 from tongqu.kit.sql.db import Db
 from tongqu.kit.sql.landing import Landing, Target
 from tongqu.kit.sql.sink import SqlSink
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class PostgresSink(SqlSink):
@@ -98,8 +98,10 @@ class PostgresSink(SqlSink):
             ddl.create_table(pg, landing.write, landing.stage, self._types(pg), key=False)
             return
         generation.like_target(pg, landing)
-        missing = [f for f in landing.write.dataset.schema if f.name not in landing.target.columns]
-        ddl.add_columns(pg, landing.stage, missing, self._types(pg))
+        missing = [name for name in landing.write.dataset.columns if name not in landing.target.columns]
+        if missing:
+            fields = [landing.write.dataset.schema.field(name) for name in missing]
+            ddl.add_columns(pg, landing.stage, fields, self._types(pg))
 
     def drop(self, db: Db, name: str) -> None:
         """See SqlSink.drop."""
@@ -114,7 +116,7 @@ class PostgresSink(SqlSink):
     def accepts(self, write: Write, format: str, types: Sequence[str]) -> Sequence[str | None]:
         """See Sink.accepts."""
         landing = self.landing(write)
-        names = write.dataset.schema.names
+        names = write.dataset.columns
         wanted = [landing.types.get(name) for name in names]
         if format == "pgcopy-binary":
             return [binary_fit(s, t) if t else None for s, t in zip(types, wanted, strict=True)]
@@ -122,6 +124,8 @@ class PostgresSink(SqlSink):
 
     def load(self, db: Db, landing: Landing, rows: pa.Table) -> int:
         """See SqlSink.load."""
+        from tongqu.connectors.postgres.encode import supports
+
         pg = self._pg(db)
         rows = self._writable(landing, rows)
         types = [landing.types[name] for name in rows.schema.names]
@@ -132,6 +136,8 @@ class PostgresSink(SqlSink):
 
     @staticmethod
     def _copy(pg: PgDb, table: str, rows: pa.Table, types: Sequence[str]) -> int:
+        from tongqu.connectors.postgres.encode import HEADER, TRAILER, Encoder
+
         encoder = Encoder(rows.schema, types)
 
         def blocks() -> Iterator[bytes | memoryview]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
-from tongqu.connectors.postgres import arrow_read, catalog
+from tongqu.connectors.postgres import catalog
 from tongqu.connectors.postgres.copy_out import CopyPlan, CopyReader
 from tongqu.connectors.postgres.db import PgDb, quoted
 from tongqu.connectors.postgres.horizon import horizon
@@ -18,6 +16,11 @@ from tongqu.connectors.postgres.types import native_type
 from tongqu.core.connector import Select, Source
 from tongqu.core.data import Batch, Bytes, Dataset, Mode, Position, Read, Split
 from tongqu.core.errors import ConnectError, NotFoundError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tongqu.connectors.postgres.arrow_read import ArrowReader
 
 _SPLIT_ROWS = 200_000
 
@@ -87,8 +90,12 @@ class PostgresSource(Source):
 
     def read(self, read: Read) -> Iterator[Batch]:
         """See Source.read."""
+        from pyarrow import schema as schema_of
+
+        from tongqu.connectors.postgres import arrow_read
+
         columns = read.columns or read.dataset.columns
-        schema = pa.schema([read.dataset.schema.field(name) for name in columns])
+        schema = schema_of([read.dataset.schema.field(name) for name in columns])
         ordering, kind = self._ordered(read)
         lower, upper, closed = self._bounds(read, kind)
         table = self._table(read.dataset.name)
@@ -115,7 +122,7 @@ class PostgresSource(Source):
 
     def _range(
         self,
-        reader: arrow_read.ArrowReader,
+        reader: ArrowReader,
         read: Read,
         *,
         query: str,
@@ -124,6 +131,8 @@ class PostgresSource(Source):
         end: Position,
     ) -> Iterator[Batch]:
         """The batches of one range; only the last carries the position `end`."""
+        from tongqu.connectors.postgres import arrow_read
+
         held: pa.RecordBatch | None = None
         bad = 0
         for batch in reader.batches(query + condition, schema):

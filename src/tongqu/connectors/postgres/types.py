@@ -7,37 +7,39 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from tongqu.core.data import Meta
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _MAX_DECIMAL = 38
 
-_PLAIN: dict[str, pa.DataType] = {
-    "boolean": pa.bool_(),
-    "smallint": pa.int16(),
-    "integer": pa.int32(),
-    "bigint": pa.int64(),
-    "oid": pa.int64(),
-    "real": pa.float32(),
-    "double precision": pa.float64(),
-    "text": pa.string(),
-    "character varying": pa.string(),
-    "character": pa.string(),
-    "name": pa.string(),
-    "bytea": pa.binary(),
-    "date": pa.date32(),
-    "time without time zone": pa.time64("us"),
-    "timestamp without time zone": pa.timestamp("us"),
-    "timestamp with time zone": pa.timestamp("us", "UTC"),
+_PLAIN = {
+    "boolean": "bool",
+    "smallint": "int16",
+    "integer": "int32",
+    "bigint": "int64",
+    "oid": "int64",
+    "real": "float32",
+    "double precision": "float64",
+    "text": "string",
+    "character varying": "string",
+    "character": "string",
+    "name": "string",
+    "bytea": "binary",
+    "date": "date32",
+    "time without time zone": "time64[us]",
+    "timestamp without time zone": "timestamp[us]",
 }
+_INSTANT = "timestamp with time zone"
 
 _LOGICAL = {"uuid": "uuid", "json": "json", "jsonb": "json", "interval": "interval", "xml": "xml", "money": "decimal"}
 
 # Types whose binary form is the same in every PostgreSQL 12 to 18 and depends on no object of one database.
 _PORTABLE = frozenset(
-    [*_PLAIN, *_LOGICAL, "numeric", "time with time zone", "inet", "cidr", "macaddr", "macaddr8", "bit", "bit varying",
+    [*_PLAIN, _INSTANT, *_LOGICAL, "numeric", "time with time zone", "inet", "cidr", "macaddr", "macaddr8", "bit", "bit varying",
      "point", "line", "lseg", "box", "path", "polygon", "circle", "tsvector", "int4range", "int8range", "numrange",
      "tsrange", "tstzrange", "daterange", "pg_lsn"]
 ) - {"money", "oid"}  # fmt: skip
@@ -77,6 +79,8 @@ class PgType:
 
 def arrow_type(native: str, base: str | None = None) -> tuple[pa.DataType, str | None]:
     """The Arrow type and logical name of a PostgreSQL type; `base` is the kind if it is user-defined (`enum`)."""
+    import pyarrow as pa
+
     kind = PgType(native)
     if kind.array:
         element, logical = arrow_type(native.removesuffix("[]"), base)
@@ -86,8 +90,11 @@ def arrow_type(native: str, base: str | None = None) -> tuple[pa.DataType, str |
         if 1 <= precision <= _MAX_DECIMAL and 0 <= scale <= precision:
             return pa.decimal128(precision, scale), None
         return pa.string(), "decimal"
+    if kind.name == _INSTANT:
+        return pa.timestamp("us", "UTC"), None
     if kind.name in _PLAIN:
-        return _PLAIN[kind.name], None
+        alias: Any = pa.type_for_alias
+        return alias(_PLAIN[kind.name]), None
     return pa.string(), _LOGICAL.get(kind.name, base or "text")
 
 
@@ -107,6 +114,8 @@ def native_type(field: pa.Field, types: Mapping[str, bool]) -> str:  # type: ign
 
 
 def _from_arrow(kind: pa.DataType, logical: str | None) -> str:
+    import pyarrow as pa
+
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return _from_arrow(kind.value_type, logical) + "[]"
     if pa.types.is_dictionary(kind):
@@ -136,6 +145,8 @@ _BY_ARROW = {
 
 
 def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 

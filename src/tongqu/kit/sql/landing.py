@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from tongqu.core.data import Deletes, Write, WriteMode
 from tongqu.kit.ledger import PREFIX
 
-
 HISTORY = ("_valid_from", "_valid_to", "_current")
 """Columns of a history (SCD2) target: validity instants, null end = current, and a flag."""
 DELETED = "_deleted_at"

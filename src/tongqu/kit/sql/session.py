@@ -7,9 +7,6 @@ from collections.abc import Iterator
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from tongqu.core.connector import Session
 from tongqu.core.data import BadRow, Bytes, Checkpoint, Split, Written
 from tongqu.core.errors import CastError, DataError, RefusedRowsError, WriteError
@@ -18,6 +15,8 @@ from tongqu.kit.sql.db import Db
 from tongqu.kit.sql.landing import Landing
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from tongqu.kit.sql.sink import SqlSink
 
 _POINT = "tongqu_rows"
@@ -49,6 +48,8 @@ class SqlSession(Session):
         written = Written(bytes=rows.nbytes)
         rows, nameless = self._without_null_keys(rows)
         written.refused.extend(nameless)
+        rows, sifted = self._sink.sift(db, self._landing, rows)
+        written.refused.extend(sifted)
         loaded = self._load(db, rows, written.refused)
         crash_point("mid_write")
         if self._landing.merges:
@@ -88,6 +89,8 @@ class SqlSession(Session):
         nulls: list[Any] = [rows.column(name).is_null() for name in key if rows.column(name).null_count]
         if not nulls:
             return rows, []
+        import pyarrow.compute as pc
+
         bad: Any = reduce(pc.or_, nulls)
         message = f"a key column ({', '.join(key)}) is null"
         refused = [bad_row(row, "key.null", message, field=key[0]) for row in _singles(rows.filter(bad))]
@@ -173,4 +176,6 @@ def _python(column: pa.ChunkedArray[Any]) -> Any:
     try:
         return column[0].as_py()
     except (ValueError, OverflowError):
+        import pyarrow as pa
+
         return str(column.cast(pa.string())[0].as_py())

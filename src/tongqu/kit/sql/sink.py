@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, ClassVar
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tongqu.core.connector import Sink
-from tongqu.core.data import Bytes, Counts, Opened, Position, Split, Started, Write, WriteMode, Written
+from tongqu.core.data import BadRow, Bytes, Counts, Opened, Position, Split, Started, Write, WriteMode, Written
 from tongqu.core.errors import InvalidPlanError, SchemaError
 from tongqu.kit.faults import crash_point
-from tongqu.kit.ledger import QUARANTINE, Head, Ledger
+from tongqu.kit.ledger import QUARANTINE, Head, Ledger, fenced
 from tongqu.kit.sql.db import Db
 from tongqu.kit.sql.landing import HISTORY, Landing, Target
 from tongqu.kit.sql.session import SqlSession
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def _now() -> str:
@@ -39,6 +40,7 @@ class SqlSink(Sink):
         self._control: Db | None = None
         self._created = False
         self._landings: dict[str, Landing] = {}
+        self._started: dict[str, Started] = {}
         self._lock = threading.RLock()
 
     # ---- what a system fills in
@@ -70,6 +72,11 @@ class SqlSink(Sink):
     @abstractmethod
     def create_chunk(self, db: Db, landing: Landing) -> None:
         """Create or empty this session's temporary table for a chunk, with the arriving columns in load order."""
+
+    def sift(self, db: Db, landing: Landing, rows: pa.Table) -> tuple[pa.Table, list[BadRow]]:
+        """Take out rows the target is known to refuse, before any is loaded; needed where there are no savepoints."""
+        del db, landing
+        return rows, []
 
     @abstractmethod
     def load(self, db: Db, landing: Landing, rows: pa.Table) -> int:
@@ -137,6 +144,7 @@ class SqlSink(Sink):
             db.begin()
             started = ledger.start(sync, run, restart, self.now())
             db.commit()
+            self._started[sync] = started
             return started
 
     def end(self, sync: str, run: str, streams: Sequence[Write]) -> None:
@@ -172,15 +180,19 @@ class SqlSink(Sink):
             return opened
 
     def _open(self, db: Db, ledger: Ledger, write: Write) -> Opened:
+        run, ours = ledger.head(write.sync, lock=True), self._started.get(write.sync)
+        if run is not None and ours is not None and (run.run, run.attempt) != (ours.run, ours.attempt):
+            raise fenced(write.stream)  # a later process runs this sync: its streams are not taken back
         head = ledger.head(write.sync, write.stream, lock=True)
         fence = head.fence + 1 if head else 1
-        ours = head is not None and head.run == write.run
+        same = head is not None and head.run == write.run
         landing = Landing(write, fence, self.target(db, write.dataset.name), run=write.run)
         self._landings[write.stream] = landing
-        if head is not None and ours and head.finished:
+        if head is not None and same and head.finished:
             return Opened(fence=head.fence, checkpoints={}, finished=True, counts=head.counts, previous=head.position)
         shape = _shape(write)
-        resumes = head is not None and ours and head.state == "running" and head.spec.get("shape") == shape
+        same = not landing.staged or (head is not None and head.spec.get("shape") == shape)
+        resumes = head is not None and same and head.state == "running" and same
         checkpoints = ledger.splits(write.sync, write.stream) if resumes else {}
         if resumes and landing.staged and not self.has_table(db, landing.stage):
             published = self.ddl_commits and all(checkpoint.done for checkpoint in checkpoints.values())
@@ -209,9 +221,9 @@ class SqlSink(Sink):
             if write.mode is not WriteMode.REPLACE:
                 self.create_target(db, landing)
             return
-        missing = [f for f in write.dataset.schema if f.name not in landing.target.columns]
+        missing = [name for name in write.dataset.columns if name not in landing.target.columns]
         own = HISTORY if write.mode is WriteMode.HISTORY else ()
-        needed = [n for n in landing.target.required if n not in write.dataset.schema.names and n not in own]
+        needed = [n for n in landing.target.required if n not in write.dataset.columns and n not in own]
         if needed:
             raise SchemaError(
                 f"the target {write.dataset.name!r} needs values for {', '.join(needed)}, which do not arrive",
@@ -219,7 +231,7 @@ class SqlSink(Sink):
                 hint="give the column a default in the target, drop its NOT NULL, or derive it in a step",
             )
         if missing and write.mode is not WriteMode.REPLACE:
-            self.add_columns(db, landing, missing)
+            self.add_columns(db, landing, [write.dataset.schema.field(name) for name in missing])
 
     def _load_types(self, db: Db, landing: Landing) -> dict[str, str]:
         table = landing.stage if landing.staged else landing.write.dataset.name
@@ -314,8 +326,9 @@ class SqlSink(Sink):
 
 def _shape(write: Write) -> str:
     """What must not change under an unfinished run: the arriving columns and types, mode and key."""
-    columns: Mapping[str, str] = {f.name: str(f.type) for f in write.dataset.schema}
-    return ";".join(f"{n}:{t}" for n, t in columns.items()) + f"|{write.mode.value}|{','.join(write.key)}"
+    dataset = write.dataset
+    columns = [f"{name}:{kind}" for name, kind in zip(dataset.columns, dataset.types(), strict=True)]
+    return ";".join(columns) + f"|{write.mode.value}|{','.join(write.key)}"
 
 
 def _corrected(counts: Counts, written: Written) -> Counts:
