@@ -165,7 +165,7 @@ class Session(ABC):
 
 
 class Sink(ABC):
-    """Writes streams: `start` the run; per stream `open`, `begin`, a session per split, `finish`; then `end` the run."""
+    """Writes streams: `start` the run; per stream `open`, `begin`, a session per split, `finish`; then `end`."""
 
     formats: tuple[str, ...] = ()
     """Formats `Session.copy_in` takes."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from queue import Empty, Full, Queue
 from typing import Any
 
-from tongqu.connectors.postgres.db import SESSION, translate
+from tongqu.connectors.postgres.db import SESSION, quoted, translate
 from tongqu.connectors.postgres.ranges import Bound, Ordering
 from tongqu.connectors.postgres.settings import PostgresSettings
 from tongqu.core.data import Bytes
@@ -33,6 +33,7 @@ class CopyPlan:
     closed: bool
     where: str | None
     snapshot: str | None
+    """An exported snapshot to read in, or None for one that is taken when the copy begins."""
     format: str
     chunk_rows: int
     kind: str
@@ -52,26 +53,28 @@ class _Ended:
 
 
 class CopyReader:
-    """One split's copy. Iterate it; every `Bytes` must be drained before the next is asked for."""
+    """One split's copy, done by a worker. Iterate it; every `Bytes` must be drained before the next is asked for."""
 
-    def __init__(self, settings: PostgresSettings, plan: CopyPlan, stop: threading.Event):
-        self._settings = settings
-        self._plan = plan
+    def __init__(self, worker: Worker, plan: CopyPlan, stop: threading.Event):
+        self.plan = plan
+        self._worker = worker
         self._stop = stop
         self._gone = threading.Event()
         self._queue: Queue[Any] = Queue(maxsize=_QUEUED)
-        self._thread = threading.Thread(target=self._work, name="tongqu-copy-out", daemon=True)
 
     def __iter__(self) -> Iterator[Bytes]:
-        self._thread.start()
+        self._worker.start(self)
+        drained = False
         try:
             while (item := self._take()) is not None:
                 yield self._bytes(item)
                 if item.last:
+                    drained = True
                     return
         finally:
             self._gone.set()
-            self._thread.join(timeout=5)
+            if not drained:
+                self._worker.stop()
 
     def _bytes(self, item: _Range) -> Bytes:
         ended: list[_Ended] = []
@@ -81,12 +84,12 @@ class CopyReader:
                 yield block
             ended.append(block)
 
-        position: dict[str, Any] = {self._plan.kind: item.upper} if item.upper is not None else {}
+        position: dict[str, Any] = {self.plan.kind: item.upper} if item.upper is not None else {}
         if item.last:
             position["end"] = True
         return Bytes(
-            format=self._plan.format,
-            columns=self._plan.columns,
+            format=self.plan.format,
+            columns=self.plan.columns,
             chunks=blocks(),
             rows=lambda: ended[0].rows,
             read=lambda: ended[0].read,
@@ -99,18 +102,17 @@ class CopyReader:
             try:
                 item = self._queue.get(timeout=0.5)
             except Empty:
-                if self._stop.is_set() and not self._thread.is_alive():
+                if self._stop.is_set() and not self._worker.alive:
                     raise CancelledError("stopped while reading") from None
-                if not self._thread.is_alive() and self._queue.empty():
+                if not self._worker.alive and self._queue.empty():
                     raise ConnectError("the reading thread ended without a result", hint="run again") from None
                 continue
             if isinstance(item, TongquError):
                 raise item
             return item
 
-    # ---- in the thread
-
-    def _put(self, item: Any) -> None:
+    def put(self, item: Any) -> None:
+        """Hand over an item, waiting for room; raises CancelledError when nobody takes any more."""
         while not self._gone.is_set():
             try:
                 self._queue.put(item, timeout=0.5)
@@ -119,64 +121,115 @@ class CopyReader:
             return
         raise CancelledError("the writer is gone")
 
+
+class Worker:
+    """A thread with one connection that copies for one reader after the other."""
+
+    def __init__(self, settings: PostgresSettings):
+        self._settings = settings
+        self._inbox: Queue[CopyReader | None] = Queue()
+        self._thread = threading.Thread(target=self._work, name="tongqu-copy-out", daemon=True)
+        self.idle = threading.Event()
+        """Set when the last copy ended well and another may be given."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def start(self, reader: CopyReader) -> None:
+        """Begin a reader's copy."""
+        self.idle.clear()
+        self._inbox.put(reader)
+        if not self._thread.is_alive():
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Let the thread end after its copy; a copy whose reader is gone ends at once."""
+        self._inbox.put(None)
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
     def _work(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except CancelledError:
+            return
+
+    async def _serve(self) -> None:
         asyncpg = driver("asyncpg", "postgres")
+        connection = None
         try:
-            asyncio.run(self._read(asyncpg))
-        except CancelledError:
-            return
-        except TongquError as error:
-            self._fail(error)
-        except asyncpg.PostgresError as error:
-            self._fail(translate(self._settings, getattr(error, "sqlstate", "") or "", str(error)))
-        except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError, EOFError) as error:
-            self._fail(translate(self._settings, "08006", str(error) or type(error).__name__))
+            while (reader := self._inbox.get()) is not None:
+                try:
+                    if connection is None:
+                        connection = await self._connect(asyncpg)
+                    await _Copy(connection, reader).run()
+                except TongquError as error:
+                    reader.put(error)
+                    return
+                except asyncpg.PostgresError as error:
+                    reader.put(translate(self._settings, getattr(error, "sqlstate", "") or "", str(error)))
+                    return
+                except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError, EOFError) as error:
+                    reader.put(translate(self._settings, "08006", str(error) or type(error).__name__))
+                    return
+                self.idle.set()
+        finally:
+            if connection is not None:
+                connection.terminate()
 
-    def _fail(self, error: TongquError) -> None:
-        try:
-            self._put(error)
-        except CancelledError:
-            return
-
-    async def _read(self, asyncpg: Any) -> None:
-        plan, settings = self._plan, self._settings
-        password = settings.password.get_secret_value() if settings.password else None
+    async def _connect(self, asyncpg: Any) -> Any:
+        settings = self._settings
         connection = await asyncpg.connect(
             settings.asyncpg_url(),
-            password=password,
+            password=settings.password.get_secret_value() if settings.password else None,
             timeout=settings.connect_seconds,
             statement_cache_size=0,
             server_settings={**SESSION, "application_name": "tongqu source"},
         )
-        try:
-            await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            if settings.schema_name:
-                await connection.execute(f'SET LOCAL search_path TO "{settings.schema_name}"')
-            if plan.snapshot:
-                await connection.execute(f"SET TRANSACTION SNAPSHOT '{plan.snapshot}'")
-            lower, closed = plan.lower, plan.closed
-            while True:
-                upper, last = await self._next(connection, lower, closed)
-                self._put(_Range(upper, last))
-                await self._copy(connection, lower, upper, closed)
-                if last:
-                    return
-                lower, closed = upper, False
-        finally:
-            connection.terminate()
+        if settings.schema_name:
+            await connection.execute(f"SET search_path TO {quoted(settings.schema_name)}")
+        return connection
 
-    async def _next(self, connection: Any, lower: Bound | None, closed: bool) -> tuple[Bound | None, bool]:
+
+class _Copy:
+    """One reader's ranges over one connection, in one transaction."""
+
+    def __init__(self, connection: Any, reader: CopyReader):
+        self._connection = connection
+        self._reader = reader
+        self._plan = reader.plan
+
+    async def run(self) -> None:
+        """Copy range after range; the reader gets `_Range`, blocks and `_Ended` for each."""
+        plan, connection = self._plan, self._connection
+        begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        if plan.snapshot:
+            begin += f"; SET TRANSACTION SNAPSHOT '{plan.snapshot}'"
+        await connection.execute(begin)
+        lower, closed, last = plan.lower, plan.closed, False
+        while not last:
+            upper, last = await self._next(lower, closed)
+            self._reader.put(_Range(upper, last))
+            ended = await self._copy(lower, upper, closed)
+            if last:
+                await connection.execute("COMMIT")
+            self._reader.put(ended)
+            lower, closed = upper, False
+
+    async def _next(self, lower: Bound | None, closed: bool) -> tuple[Bound | None, bool]:
         """The next range's upper bound, and whether it is the last."""
         plan = self._plan
         if plan.ordering is None or plan.chunk_rows <= 0:
             return plan.upper, True
-        found = await connection.fetch(plan.ordering.probe(lower, plan.upper, plan.chunk_rows, closed=closed))
+        found = await self._connection.fetch(plan.ordering.probe(lower, plan.upper, plan.chunk_rows, closed=closed))
         if not found:
             return plan.upper, True
         bound = [str(value) for value in found[0].values()]
         return bound, bound == plan.upper
 
-    async def _copy(self, connection: Any, lower: Bound | None, upper: Bound | None, closed: bool) -> None:
+    async def _copy(self, lower: Bound | None, upper: Bound | None, closed: bool) -> _Ended:
         plan = self._plan
         bounds = plan.ordering.condition(lower, upper, closed=closed) if plan.ordering else "TRUE"
         condition = f"({bounds}) AND ({plan.where})" if plan.where else bounds
@@ -188,19 +241,19 @@ class CopyReader:
             pending.append(bytes(data))
             size += len(data)
             if size >= _BLOCK:
-                self._put(b"".join(pending))
+                self._reader.put(b"".join(pending))
                 pending.clear()
                 size = 0
 
         wire = "binary" if plan.format == "pgcopy-binary" else "text"
-        status = await connection.copy_from_query(
+        status = await self._connection.copy_from_query(
             f"SELECT {plan.select} FROM {plan.table} WHERE {condition}", output=output, format=wire
         )
         if pending:
-            self._put(b"".join(pending))
+            self._reader.put(b"".join(pending))
         rows = int(status.split()[-1])
         read = rows
         if plan.where:
-            counted = await connection.fetch(f"SELECT count(*) FROM {plan.table} WHERE {bounds}")
+            counted = await self._connection.fetch(f"SELECT count(*) FROM {plan.table} WHERE {bounds}")
             read = int(counted[0][0])
-        self._put(_Ended(rows, read))
+        return _Ended(rows, read)

@@ -87,6 +87,10 @@ class PgDb(Db):
             if self.connection.info.transaction_status == 0:
                 self.connection.execute(f"BEGIN; SET LOCAL lock_timeout = '{self._settings.lock_seconds}s'")
 
+    def relax(self) -> None:
+        """See Db.relax."""
+        self.run("SET LOCAL synchronous_commit = off")
+
     def commit(self) -> None:
         """See Db.commit."""
         with translated(self._settings):

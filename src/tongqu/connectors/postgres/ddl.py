@@ -77,6 +77,23 @@ def find(db: PgDb, name: str) -> catalog.Relation | None:
     return relation
 
 
+def exists(db: PgDb, name: str) -> bool:
+    """Whether there is a relation of that name."""
+    return bool(db.rows("SELECT to_regclass(?) IS NOT NULL", (place(db, name),))[0][0])
+
+
+def types(db: PgDb, name: str) -> dict[str, str]:
+    """The columns of a table with their types; a domain counts as its base type."""
+    found = db.rows(
+        "SELECT a.attname, CASE WHEN t.typtype = 'd' THEN pg_catalog.format_type(t.typbasetype, t.typtypmod) "
+        "ELSE pg_catalog.format_type(a.atttypid, a.atttypmod) END FROM pg_catalog.pg_attribute a "
+        "JOIN pg_catalog.pg_type t ON t.oid = a.atttypid "
+        "WHERE a.attrelid = to_regclass(?) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
+        (place(db, name),),
+    )
+    return {str(column): str(kind) for column, kind in found}
+
+
 def target(db: PgDb, name: str) -> Target | None:
     """The existing table in the kit's words; raises NotFoundError if the name is a view."""
     relation = find(db, name)
@@ -137,20 +154,24 @@ def add_columns(db: PgDb, name: str, fields: Sequence[pa.Field[Any]], types: Map
     _comment(db, table, "", list(fields))
 
 
+_KEYED = """
+SELECT k.conrelid::regclass::text, array(SELECT a.attname FROM unnest(k.conkey) WITH ORDINALITY u(attnum, n)
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.attnum ORDER BY u.n)::text[]
+FROM pg_catalog.pg_constraint k WHERE k.contype = 'f'
+"""
+
+
 def relate(db: PgDb, streams: Sequence[Write]) -> None:
     """Create the source's foreign keys between tables of this run that do not have them yet."""
     names = {write.stream: write.dataset.name for write in streams}
-    for write in streams:
-        for foreign in write.dataset.foreign_keys:
-            other = names.get(foreign.target)
-            relation = find(db, write.dataset.name)
-            if other is None or relation is None:
-                continue
-            if any(columns == foreign.columns for _, columns, _ in relation.foreign):
-                continue
-            columns = ", ".join(quoted(c) for c in foreign.columns)
-            refers = ", ".join(quoted(c) for c in foreign.target_columns)
-            db.run(
-                f"ALTER TABLE {place(db, write.dataset.name)} ADD FOREIGN KEY ({columns}) "
-                f"REFERENCES {place(db, other)} ({refers})"
-            )
+    wanted = [(w, f) for w in streams for f in w.dataset.foreign_keys if f.target in names]
+    if not wanted:
+        return
+    there = {(str(table), tuple(columns)) for table, columns in db.rows(_KEYED)}
+    for write, foreign in wanted:
+        table, other = place(db, write.dataset.name), place(db, names[foreign.target])
+        if (str(db.rows("SELECT ?::regclass::text", (table,))[0][0]), foreign.columns) in there:
+            continue
+        columns = ", ".join(quoted(c) for c in foreign.columns)
+        refers = ", ".join(quoted(c) for c in foreign.target_columns)
+        db.run(f"ALTER TABLE {table} ADD FOREIGN KEY ({columns}) REFERENCES {other} ({refers})")

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from tongqu.connectors.postgres import catalog
 from tongqu.connectors.postgres.db import PgDb, quoted
-from tongqu.connectors.postgres.ddl import find, parts, place
+from tongqu.connectors.postgres.ddl import exists, find, parts, place
 from tongqu.connectors.postgres.merging import load_columns, merge
 from tongqu.core.data import Deletes, Written
 from tongqu.core.errors import DataError, NotFoundError, RefusedRowsError
@@ -72,7 +72,7 @@ def _key_new(db: PgDb, landing: Landing) -> None:
     if write.key:
         columns = ", ".join(quoted(n) for n in write.key)
         name = quoted(_short(f"{table}_pkey"))
-        if find(db, f"{table}_pkey") is None:
+        if not exists(db, f"{table}_pkey"):
             _build(db, landing, f"ALTER TABLE {stage} ADD CONSTRAINT {name} PRIMARY KEY ({columns})")
         else:
             _build(db, landing, f"ALTER TABLE {stage} ADD PRIMARY KEY ({columns})")
@@ -81,7 +81,15 @@ def _key_new(db: PgDb, landing: Landing) -> None:
             if all(name in write.dataset.columns for name in index.columns):
                 unique = "UNIQUE " if index.unique else ""
                 columns = ", ".join(quoted(n) for n in index.columns)
-                _build(db, landing, f"CREATE {unique}INDEX ON {stage} ({columns})")
+                name = quoted(_index_name(db, table, index.columns))
+                _build(db, landing, f"CREATE {unique}INDEX {name} ON {stage} ({columns})")
+
+
+def _index_name(db: PgDb, table: str, columns: tuple[str, ...]) -> str:
+    """A free name like PostgreSQL's own: `table_column_idx`."""
+    stem = _short(f"{table}_{'_'.join(columns)}")[:56]
+    names = (f"{stem}_idx{number or ''}" for number in range(1000))
+    return next(name for name in names if not db.rows("SELECT 1 FROM pg_catalog.pg_class WHERE relname = ?", (name,)))
 
 
 def _short(name: str) -> str:

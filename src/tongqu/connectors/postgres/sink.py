@@ -60,11 +60,15 @@ class PostgresSink(SqlSink):
 
     def has_table(self, db: Db, name: str) -> bool:
         """See SqlSink.has_table."""
-        return ddl.find(self._pg(db), name) is not None
+        return ddl.exists(self._pg(db), name)
 
     def target(self, db: Db, name: str) -> Target | None:
         """See SqlSink.target."""
         return ddl.target(self._pg(db), name)
+
+    def column_types(self, db: Db, name: str) -> dict[str, str]:
+        """See SqlSink.column_types."""
+        return ddl.types(self._pg(db), name)
 
     def _types(self, db: PgDb) -> dict[str, bool]:
         """User-defined types of this database that a column could have."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tongqu.connectors.postgres import catalog
-from tongqu.connectors.postgres.copy_out import CopyPlan, CopyReader
+from tongqu.connectors.postgres.copy_out import CopyPlan, CopyReader, Worker
 from tongqu.connectors.postgres.db import PgDb, quoted
 from tongqu.connectors.postgres.horizon import horizon
 from tongqu.connectors.postgres.ranges import Bound, Ordering, split_bounds
@@ -38,6 +38,7 @@ class PostgresSource(Source):
         self._holder: PgDb | None = None
         self._snapshot: str | None = None
         self._relations: dict[str, catalog.Relation] = {}
+        self._workers: list[Worker] = []
         self._lock = threading.RLock()
 
     def check(self) -> Iterator[str]:
@@ -100,7 +101,7 @@ class PostgresSource(Source):
         lower, upper, closed = self._bounds(read, kind)
         table = self._table(read.dataset.name)
         query = f"SELECT {arrow_read.select_list(read.dataset, columns)} FROM {table} WHERE "
-        reader = arrow_read.ArrowReader(self._settings, self._shared_snapshot())
+        reader = arrow_read.ArrowReader(self._settings, self._snapshot_for(read))
         try:
             while not read.stop.is_set():
                 bound, last = upper, True
@@ -165,15 +166,33 @@ class PostgresSource(Source):
             upper=upper,
             closed=closed,
             where=select.where,
-            snapshot=self._shared_snapshot(),
+            snapshot=self._snapshot_for(read),
             format=format,
             chunk_rows=read.chunk_rows,
             kind=kind,
         )
-        yield from CopyReader(self._settings, plan, read.stop)
+        worker = self._worker()
+        yield from CopyReader(worker, plan, read.stop)
+        if worker.idle.wait(timeout=1):
+            with self._lock:
+                self._workers.append(worker)
+        else:
+            worker.stop()
+
+    def _worker(self) -> Worker:
+        """A worker that has ended its last copy, or a new one."""
+        with self._lock:
+            while self._workers:
+                worker = self._workers.pop()
+                if worker.alive:
+                    return worker
+        return Worker(self._settings)
 
     def close(self) -> None:
         """See Source.close."""
+        for worker in self._workers:
+            worker.stop()
+        self._workers.clear()
         for db in (self._catalog, self._holder):
             if db is not None:
                 db.close()
@@ -185,6 +204,11 @@ class PostgresSource(Source):
         if self._catalog is None or self._catalog.broken:
             self._catalog = PgDb(self._settings, "source")
         return self._catalog
+
+    def _snapshot_for(self, read: Read) -> str | None:
+        """Full reads share one snapshot; an incremental read must see everything up to its horizon, which may have
+        been found later than that snapshot, so it takes its own."""
+        return None if read.mode is Mode.INCREMENTAL else self._shared_snapshot()
 
     def _shared_snapshot(self) -> str | None:
         """The exported snapshot, made anew when the connection that held it is gone; None on a standby."""

@@ -39,9 +39,11 @@ _LOGICAL = {"uuid": "uuid", "json": "json", "jsonb": "json", "interval": "interv
 
 # Types whose binary form is the same in every PostgreSQL 12 to 18 and depends on no object of one database.
 _PORTABLE = frozenset(
-    [*_PLAIN, _INSTANT, *_LOGICAL, "numeric", "time with time zone", "inet", "cidr", "macaddr", "macaddr8", "bit", "bit varying",
-     "point", "line", "lseg", "box", "path", "polygon", "circle", "tsvector", "int4range", "int8range", "numrange",
-     "tsrange", "tstzrange", "daterange", "pg_lsn"]
+    (
+        *_PLAIN, _INSTANT, *_LOGICAL, "numeric", "time with time zone", "inet", "cidr", "macaddr", "macaddr8", "bit",
+        "bit varying", "point", "line", "lseg", "box", "path", "polygon", "circle", "tsvector", "int4range",
+        "int8range", "numrange", "tsrange", "tstzrange", "daterange", "pg_lsn",
+    )
 ) - {"money", "oid"}  # fmt: skip
 _TEXTS = frozenset({"text", "character varying", "name"})
 _WIDER = {

@@ -32,6 +32,10 @@ class Db(ABC):
     def begin(self) -> None:
         """Open a transaction unless one is open."""
 
+    def relax(self) -> None:
+        """Let this transaction's commit not wait for the disk, where the system can: a crash of the server may undo
+        it, but never without undoing what was committed after it."""
+
     @abstractmethod
     def commit(self) -> None:
         """Commit; ConnectError if the connection broke and the outcome is unknown."""

@@ -116,6 +116,18 @@ class Turn(Db, Generic[D]):
             self._writer.db().rollback()
             self._release()
 
+    def savepoint(self, name: str) -> None:
+        """See Db.savepoint."""
+        self._writer.db().savepoint(name)
+
+    def rollback_to(self, name: str) -> None:
+        """See Db.rollback_to."""
+        self._writer.db().rollback_to(name)
+
+    def release(self, name: str) -> None:
+        """See Db.release."""
+        self._writer.db().release(name)
+
     def _release(self) -> None:
         self._mine = False
         self._writer.give()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from tongqu.core.connector import Session
 from tongqu.core.data import BadRow, Bytes, Checkpoint, Split, Written
-from tongqu.core.errors import CastError, DataError, RefusedRowsError, WriteError
+from tongqu.core.errors import CastError, DataError, NotFoundError, RefusedRowsError, WriteError
 from tongqu.kit.faults import crash_point
 from tongqu.kit.sql.db import Db
 from tongqu.kit.sql.landing import Landing
@@ -32,10 +33,13 @@ class SqlSession(Session):
         self._split = split
         self._connection: Db | None = None
         self._has_chunk = False
+        self._clean = False
+        """Whether the connection has no open transaction, so another session may have it."""
 
     def _db(self) -> Db:
         if self._connection is None:
-            self._connection = self._sink.connect()
+            self._connection = self._sink.lease()
+        self._clean = False
         self._connection.begin()
         if self._landing.merges and not self._has_chunk:
             self._sink.create_chunk(self._connection, self._landing)
@@ -50,14 +54,8 @@ class SqlSession(Session):
         written.refused.extend(nameless)
         rows, sifted = self._sink.sift(db, self._landing, rows)
         written.refused.extend(sifted)
-        loaded = self._load(db, rows, written.refused)
-        crash_point("mid_write")
-        if self._landing.merges:
-            merged = self._sink.merge(db, self._landing, self._landing.chunk)
-            self._sink.create_chunk(db, self._landing)
-            merged.bytes, merged.refused = written.bytes, written.refused
-            return merged
-        written.inserted = loaded
+        with self._still_ours():
+            self._put(db, rows, written)
         return written
 
     def copy_in(self, data: Bytes) -> Written:
@@ -74,12 +72,26 @@ class SqlSession(Session):
 
         chunks = data.chunks
         data.chunks = counted()
-        loaded = self._sink.copy_bytes(db, self._landing, data)
-        if not self._landing.merges:
-            return Written(inserted=loaded, bytes=size)
+        with self._still_ours():
+            loaded = self._sink.copy_bytes(db, self._landing, data)
+            written = self._merged(db) if self._landing.merges else Written(inserted=loaded)
+        written.bytes = size
+        return written
+
+    @contextmanager
+    def _still_ours(self) -> Iterator[None]:
+        """A staged generation that has vanished was taken over by another process: FencedError, not NotFoundError."""
+        try:
+            yield
+        except NotFoundError:
+            self.abort()
+            self._sink.reopen(self._landing.write)
+            raise
+
+    def _merged(self, db: Db) -> Written:
+        """Merge the chunk's table and empty it."""
         written = self._sink.merge(db, self._landing, self._landing.chunk)
         self._sink.create_chunk(db, self._landing)
-        written.bytes = size
         return written
 
     def _without_null_keys(self, rows: pa.Table) -> tuple[pa.Table, list[BadRow]]:
@@ -96,29 +108,39 @@ class SqlSession(Session):
         refused = [bad_row(row, "key.null", message, field=key[0]) for row in _singles(rows.filter(bad))]
         return rows.filter(pc.invert(bad)), refused
 
-    def _load(self, db: Db, rows: pa.Table, refused: list[BadRow]) -> int:
-        """Load all rows but those the target refuses, which are found by halving."""
+    def _put(self, db: Db, rows: pa.Table, written: Written) -> None:
+        """Load and merge all rows but those the target refuses, which are found by halving."""
         if rows.num_rows == 0:
-            return 0
+            return
         db.savepoint(_POINT)
         try:
             loaded = self._sink.load(db, self._landing, rows)
+            crash_point("mid_write")
+            done = self._merged(db) if self._landing.merges else Written(inserted=loaded)
         except (RefusedRowsError, CastError) as error:
             db.rollback_to(_POINT)
-            if len(refused) >= _MOST_REFUSED:
-                raise WriteError(
-                    f"the target refuses more than {_MOST_REFUSED:,} rows of one chunk, the last because: {error.message}",
-                    path=self._landing.write.stream,
-                    hint="this is more than dirty data: compare the target's types and constraints with the source's",
-                ) from error
-            if rows.num_rows == 1:
-                refused.append(bad_row(rows, _code(error), error.message, field=error.field))
-                return 0
-            middle = rows.num_rows // 2
-            first = self._load(db, rows.slice(0, middle), refused)
-            return first + self._load(db, rows.slice(middle), refused)
+            self._refuse(db, rows, written, error)
+            return
         db.release(_POINT)
-        return loaded
+        for name in ("inserted", "updated", "deleted", "unchanged", "merged"):
+            setattr(written, name, getattr(written, name) + getattr(done, name))
+
+    def _refuse(self, db: Db, rows: pa.Table, written: Written, error: DataError) -> None:
+        """Quarantine the row, or try both halves of several."""
+        if len(written.refused) >= _MOST_REFUSED:
+            raise WriteError(
+                f"the target refuses more than {_MOST_REFUSED:,} rows of one chunk, the last because: {error.message}",
+                path=self._landing.write.stream,
+                hint="this is more than dirty data: compare the target's types and constraints with the source's",
+            ) from error
+        if self._landing.merges:
+            self._sink.create_chunk(db, self._landing)
+        if rows.num_rows == 1:
+            written.refused.append(bad_row(rows, _code(error), error.message, field=error.field))
+            return
+        middle = rows.num_rows // 2
+        self._put(db, rows.slice(0, middle), written)
+        self._put(db, rows.slice(middle), written)
 
     def commit(self, checkpoint: Checkpoint) -> None:
         """See Session.commit."""
@@ -134,6 +156,7 @@ class SqlSession(Session):
         ledger.advance(write.sync, write.stream, self._landing.fence, checkpoint, at)
         crash_point("in_commit")
         db.commit()
+        self._clean = True
 
     def abort(self) -> None:
         """See Session.abort."""
@@ -144,7 +167,10 @@ class SqlSession(Session):
     def close(self) -> None:
         """See Session.close."""
         if self._connection is not None:
-            self._connection.close()
+            if self._clean:
+                self._sink.give_back(self._connection)
+            else:
+                self._connection.close()
             self._connection = None
             self._has_chunk = False
 

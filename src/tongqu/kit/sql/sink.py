@@ -39,6 +39,7 @@ class SqlSink(Sink):
         self.now = now
         self._control: Db | None = None
         self._created = False
+        self._idle: list[Db] = []
         self._landings: dict[str, Landing] = {}
         self._started: dict[str, Started] = {}
         self._lock = threading.RLock()
@@ -108,12 +109,29 @@ class SqlSink(Sink):
     def has_table(self, db: Db, name: str) -> bool:
         """Whether a table of that name exists."""
 
+    def column_types(self, db: Db, name: str) -> dict[str, str]:
+        """The columns of a table with their types; empty if there is none."""
+        found = self.target(db, name)
+        return dict(found.columns) if found else {}
+
     def ledger_schema(self, db: Db) -> str:
         """Quoted prefix of the schema the ledger lives in."""
         del db
         return ""
 
     # ---- the machine
+
+    def lease(self) -> Db:
+        """A connection for a session: one that another session gave back, or a new one."""
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        return self.connect()
+
+    def give_back(self, db: Db) -> None:
+        """Keep a connection without open transaction for the next session."""
+        with self._lock:
+            self._idle.append(db)
 
     def control(self) -> Db:
         """The sink's own connection, for everything that is not a split's."""
@@ -171,6 +189,7 @@ class SqlSink(Sink):
             db = self.control()
             ledger = self.ledger(db)
             db.begin()
+            db.relax()  # nothing of value is in it, and the first chunk's commit makes it durable
             try:
                 opened = self._open(db, ledger, write)
             except BaseException:
@@ -235,8 +254,7 @@ class SqlSink(Sink):
 
     def _load_types(self, db: Db, landing: Landing) -> dict[str, str]:
         table = landing.stage if landing.staged else landing.write.dataset.name
-        found = self.target(db, table)
-        return dict(found.columns) if found else {}
+        return self.column_types(db, table)
 
     def begin(self, write: Write, splits: Sequence[Split]) -> None:
         """See Sink.begin."""
@@ -245,6 +263,7 @@ class SqlSink(Sink):
             db = self.control()
             ledger = self.ledger(db)
             db.begin()
+            db.relax()
             try:
                 ledger.hold(write.sync, write.stream, landing.fence)
                 ledger.forget_splits(write.sync, write.stream)
@@ -284,6 +303,7 @@ class SqlSink(Sink):
             db = self.control()
             ledger = self.ledger(db)
             db.begin()
+            db.relax()  # `end` makes it durable before anything is reported
             try:
                 head = ledger.hold(write.sync, write.stream, landing.fence)
                 written = Written() if head.finished else self._publish(db, landing)
@@ -319,6 +339,8 @@ class SqlSink(Sink):
 
     def close(self) -> None:
         """See Sink.close."""
+        while self._idle:
+            self._idle.pop().close()
         if self._control is not None:
             self._control.close()
             self._control = None

@@ -1,0 +1,144 @@
+"""What every command is called with: the common options, and the ways to answer."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tongqu.app.messages import t, translated
+
+if TYPE_CHECKING:
+    from tongqu.app.wire import Wire
+
+COMMON_WITH_VALUE = ("--project", "--env", "--lang", "--progress")
+COMMON_FLAGS = ("--json", "--debug")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of the command line. `wire` builds the parts on first use."""
+
+    project: Path
+    env: str
+    json: bool
+    progress: str
+    debug: bool
+
+    def wire(self) -> Wire:
+        """The parts of the system for this project and environment."""
+        from tongqu.app.wire import Wire
+
+        return Wire(self.project, self.env, _warn)
+
+    def answer(self, document: Mapping[str, Any], human: Callable[[Mapping[str, Any]], None]) -> None:
+        """Print the document on stdout: as JSON with `--json`, else as `human` shows it."""
+        if self.json:
+            print_document(document)
+        else:
+            human(document)
+
+
+def _warn(id: str, **params: str) -> None:
+    from tongqu.store.scrub import known
+
+    tell(known.text(t(id, **params)))
+
+
+def print_document(document: Mapping[str, Any]) -> None:
+    """One JSON document on stdout."""
+    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """A line for people on stdout."""
+    sys.stdout.write(text + "\n")
+
+
+def tell(text: str) -> None:
+    """A line for people on stderr."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def tell_problem(problem: Mapping[str, str], params: Mapping[str, Any] | None = None) -> None:
+    """A problem on stderr: what, where, next step."""
+    shown = translated(problem, params)
+    tell(t(f"problem.{shown.get('level', 'error')}", message=shown["message"], code=shown["code"]))
+    if shown.get("path"):
+        tell("  " + t("problem.where", path=shown["path"]))
+    if shown.get("hint"):
+        tell("  " + t("problem.hint", hint=shown["hint"]))
+
+
+def trace(error: BaseException) -> None:
+    """The error's traceback on stderr, without secrets."""
+    import traceback
+
+    from tongqu.store.scrub import known
+
+    tell(known.text("".join(traceback.format_exception(error))).rstrip())
+
+
+def table(rows: list[tuple[str, ...]]) -> None:
+    """Rows in columns on stdout; the first row is the heading. Wide (CJK) characters count as two."""
+    if not rows:
+        return
+    widths = [max(_width(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        cells = [cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)]
+        say("  ".join(cells).rstrip())
+
+
+def _width(text: str) -> int:
+    from unicodedata import east_asian_width
+
+    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def command(app: typer.Typer, name: str, id: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Register `function(call, …) -> exit code` under `name` with the help `id` and the common options."""
+
+    def register(function: Callable[..., int]) -> Callable[..., int]:
+        own = inspect.signature(function, eval_str=True)
+        common = inspect.signature(_common, eval_str=True)
+
+        def called(**values: Any) -> int:
+            shared = {key: values.pop(key) for key in common.parameters}
+            return function(_common(**shared), **values)
+
+        kept = [p.replace(kind=p.KEYWORD_ONLY) for p in own.parameters.values() if p.name != "call"]
+        called.__signature__ = inspect.Signature([*kept, *common.parameters.values()])  # type: ignore[attr-defined]  # typer reads it
+        called.__name__ = function.__name__
+        app.command(name, help=t(id))(called)
+        return function
+
+    return register
+
+
+def _common(
+    *,
+    project: Annotated[Path, typer.Option("--project", metavar="DIR", help=t("option.project"))] = Path(),
+    env: Annotated[str, typer.Option("--env", metavar="NAME", help=t("option.env"))] = "",
+    json: Annotated[bool, typer.Option("--json", help=t("option.json"))] = False,
+    lang: Annotated[str, typer.Option("--lang", metavar="zh|en", help=t("option.lang"))] = "",
+    progress: Annotated[str, typer.Option("--progress", metavar="jsonl", help=t("option.progress"))] = "",
+    debug: Annotated[bool, typer.Option("--debug", help=t("option.debug"))] = False,
+) -> Call:
+    if lang not in ("", "zh", "en"):
+        raise typer.BadParameter(t("usage.choice", value=lang, valid="zh, en"), param_hint="--lang")
+    if progress not in ("", "jsonl"):
+        raise typer.BadParameter(t("usage.choice", value=progress, valid="jsonl"), param_hint="--progress")
+    return Call(project=project, env=env, json=json, progress=progress, debug=debug)
+
+
+def group() -> typer.Typer:
+    """An empty Typer for one command module."""
+    return typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)

@@ -1,0 +1,122 @@
+"""The entry point: reads the command line, runs one command, and turns whatever happens into an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from tongqu.app import messages
+from tongqu.app.cli.call import COMMON_FLAGS, COMMON_WITH_VALUE, print_document, tell, tell_problem, trace
+from tongqu.app.cli.group import COMMANDS, GROUPS, application
+from tongqu.app.messages import t, translated
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and exit: 0 done, 1 failed, 2 refused before any connection, 3 done and needs attention."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    options = given[: given.index("--")] if "--" in given else given
+    messages.use(_value(options, "--lang") or messages.detect())
+    code = _run(reordered(given), as_json="--json" in options, debug="--debug" in options)
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def reordered(argv: Sequence[str]) -> list[str]:
+    """Common options that stand before the command are moved behind it, so they may stand anywhere."""
+    early: list[str] = []
+    words: list[str] = []
+    rest = list(argv)
+    while rest:
+        head = rest[0]
+        if head.split("=")[0] in COMMON_WITH_VALUE:
+            take = 1 if "=" in head else 2
+        elif head in COMMON_FLAGS:
+            take = 1
+        elif head.startswith("-") or len(words) == (2 if words and words[0] in GROUPS else 1):
+            break
+        else:
+            words.append(rest.pop(0))
+            continue
+        early += rest[:take]
+        del rest[:take]
+    return [*words, *(early if words and words[0] in COMMANDS else ()), *rest]
+
+
+def _value(options: Sequence[str], option: str) -> str:
+    found = ""
+    for at, word in enumerate(options):
+        if word.startswith(f"{option}="):
+            found = word.partition("=")[2]
+        elif word == option and at + 1 < len(options):
+            found = options[at + 1]
+    return found
+
+
+def _run(arguments: list[str], *, as_json: bool, debug: bool) -> int:
+    from typer.exceptions import Abort, Exit, TyperException
+
+    from tongqu.core.errors import TongquError
+
+    try:
+        result = application().main(args=arguments, prog_name="tongqu", standalone_mode=False)
+        return int(result or 0)
+    except Exit as leaving:
+        return leaving.exit_code
+    except TyperException as refused:
+        return _usage(refused, as_json)
+    except (Abort, KeyboardInterrupt):
+        return _failed({"path": "", "code": "run.cancelled", "message": "stopped", "hint": ""}, {}, as_json, 1)
+    except BrokenPipeError:
+        return 1
+    except TongquError as error:
+        if debug:
+            trace(error)
+        problems = getattr(error, "problems", None) or [error]
+        return _refused(problems, as_json, error.exit_code)
+    except Exception as error:  # noqa: BLE001  # the last line of defence: no traceback reaches a person unasked
+        if debug:
+            trace(error)
+        what = f"{type(error).__name__}: {error}"
+        hint = "" if debug else t("internal.hint")
+        return _failed({"path": "", "code": "internal", "message": what, "hint": hint}, {}, as_json, 1)
+
+
+def _usage(refused: Any, as_json: bool) -> int:
+    """A usage error in the shape of every other problem."""
+    if type(refused).__name__ == "NoArgsIsHelpError":
+        tell(refused.format_message())
+        return 2
+    context = getattr(refused, "ctx", None)
+    hint = t("usage.help", command=context.command_path) if context else ""
+    path = str(getattr(refused, "option_name", "") or "")
+    problem = {"path": path, "code": "usage", "message": refused.format_message(), "hint": hint}
+    return _failed(problem, {}, as_json, 2)
+
+
+def _refused(errors: Sequence[Any], as_json: bool, code: int) -> int:
+    shown = [(_scrubbed(error.problem()), error.params) for error in errors]
+    if as_json:
+        print_document({"ok": False, "problems": [translated(problem, params) for problem, params in shown]})
+    for problem, params in shown:
+        tell_problem(problem, params)
+    return code
+
+
+def _failed(problem: dict[str, str], params: Mapping[str, Any], as_json: bool, code: int) -> int:
+    clean = _scrubbed(problem)
+    if as_json:
+        print_document({"ok": False, "problems": [translated(clean, params)]})
+    tell_problem(clean, params)
+    return code
+
+
+def _scrubbed(problem: dict[str, str]) -> dict[str, str]:
+    from tongqu.store.scrub import known
+
+    return known.problem(problem)

@@ -1,0 +1,67 @@
+"""What `sync`, `run` and `demo` share: progress while data moves, and the document at the end."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from tongqu.app.cli.call import Call, print_document, say, table, tell_problem, trace
+from tongqu.app.cli.stopping import stoppable
+from tongqu.app.messages import t, translated
+
+if TYPE_CHECKING:
+    from tongqu.app.services.execution import Outcome
+    from tongqu.app.wire import Wire
+
+
+def command_line() -> str:
+    """This process's command without passwords, to be written down."""
+    from tongqu.store.scrub import known
+
+    return known.text(shlex.join(["tongqu", *sys.argv[1:]]))
+
+
+def move(call: Call, wire: Wire, act: Callable[[], Outcome]) -> int:
+    """Run with progress and signals, print the document, give the exit code."""
+    with _progress(call, wire) as listener, stoppable(wire.stop):
+        wire.runner.listeners.append(listener)
+        if call.debug:
+            wire.runner.notice = trace
+        outcome = act()
+    shown = _translated(outcome.document)
+    if call.json:
+        print_document(shown)
+    elif shown.get("streams"):
+        _show(shown)
+    for problem in outcome.document.get("problems", []):
+        tell_problem(problem)
+    return outcome.exit_code
+
+
+def _progress(call: Call, wire: Wire) -> Any:
+    from tongqu.app import progress
+
+    if call.progress == "jsonl":
+        return progress.JsonLines()
+    if sys.stderr.isatty():
+        return progress.LiveTable(wire.scrubber.text)
+    return progress.Quiet(wire.scrubber.text)
+
+
+def _translated(document: dict[str, Any]) -> dict[str, Any]:
+    if "problems" not in document:
+        return document
+    return {**document, "problems": [translated(problem) for problem in document["problems"]]}
+
+
+def _show(document: dict[str, Any]) -> None:
+    from tongqu.app.progress import summary
+
+    table(summary(document))
+    again = t("summary.attempts", attempts=document["attempts"]) if document.get("attempts", 1) > 1 else ""
+    say(t("summary.run", run=document["run"], status=t(f"status.{document['status']}"), again=again))
+    quarantined = sum(stream["quarantined"] for stream in document["streams"])
+    if quarantined:
+        say(t("summary.quarantined", count=f"{quarantined:,}"))

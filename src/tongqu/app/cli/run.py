@@ -1,0 +1,30 @@
+"""`tongqu run PIPELINE…`: runs pipelines of the project."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tongqu.app.cli.call import Call, command, group
+from tongqu.app.messages import t
+
+app = group()
+
+
+@command(app, "run", "command.run")
+def run(
+    call: Call,
+    pipelines: Annotated[list[str], typer.Argument(metavar="PIPELINE...", help=t("run.pipelines"), show_default=False)],
+    full: Annotated[bool, typer.Option("--full", help=t("run.full"))] = False,
+    restart: Annotated[bool, typer.Option("--restart", help=t("sync.restart"))] = False,
+) -> int:
+    """Run the named pipelines, in the order given."""
+    from tongqu.app.cli.moving import command_line, move
+    from tongqu.app.services.piping import RunRequest
+    from tongqu.app.services.piping import run as run_pipelines
+    from tongqu.app.wire import new_id
+
+    wire = call.wire()
+    request = RunRequest(tuple(pipelines), full=full, restart=restart, command=command_line())
+    return move(call, wire, lambda: run_pipelines(request, wire.project, wire.ends, wire.runner, new_id))

@@ -1,0 +1,33 @@
+"""Takes passwords out of the process title, where every user of the machine could read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tongqu.store.scrub import literal_passwords
+
+
+def hide_passwords(arguments: list[str]) -> None:
+    """Overwrite the password of each URL among the arguments with `*` in the process's own argument memory.
+
+    Works on Linux, where `ps` reads that memory; elsewhere, and where the system forbids it, nothing happens. Between
+    the start of the process and this call the password can be seen: keep it out of the command line by `${secret:X}`.
+    """
+    secrets = {password.encode() for argument in arguments for password in literal_passwords(argument)}
+    if not secrets:
+        return
+    try:
+        fields = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
+        start, end = int(fields[45]), int(fields[46])
+    except (OSError, IndexError, ValueError):
+        return
+    if end <= start:
+        return
+    import ctypes
+
+    memory = (ctypes.c_char * (end - start)).from_address(start)
+    words = memory.raw
+    for secret in secrets:
+        hidden = b"*" * len(secret)
+        words = words.replace(b":" + secret + b"@", b":" + hidden + b"@").replace(b"=" + secret, b"=" + hidden)
+    memory.raw = words

@@ -1,0 +1,133 @@
+"""Documents made from the code itself: the systems with their honest labels, and the JSON Schema of project files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tongqu.app.messages import language
+from tongqu.app.project.model import NOT_RUN, DatasetEntry, PipelineEntry
+from tongqu.core import operator, registry
+from tongqu.core.connector import Can, Connector
+from tongqu.core.settings import Settings
+
+REFERENCE = {"type": "string", "pattern": r"\$\{(env|secret|file):[^}]+\}"}
+
+
+def connectors() -> dict[str, Any]:
+    """All connectors: name, label, what they can do, and their guarantees."""
+    return {"connectors": [_connector(registry.connector(name)) for name in registry.names()]}
+
+
+def _connector(found: Connector) -> dict[str, Any]:
+    return {
+        "name": found.name,
+        "title": found.title.get(language(), found.name),
+        "label": found.label,
+        "reads": found.source is not None,
+        "writes": found.sink is not None,
+        "cdc": Can.CDC in found.can,
+        "serves": Can.SERVES in found.can,
+        "guarantees": dict(found.guarantee),
+        "schemes": list(found.schemes),
+        "systems": list(found.systems),
+        "extra": found.extra,
+        "can": [flag.name.lower() for flag in Can if flag in found.can and flag.name],
+    }
+
+
+def project_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of a project file, made from the settings classes that read it."""
+    definitions: dict[str, Any] = {}
+    pipeline = _model(PipelineEntry, definitions)
+    dataset = _model(DatasetEntry, definitions)
+    definitions["pipeline"] = pipeline
+    definitions["dataset"] = dataset
+    definitions["step"] = _steps(definitions)
+    pipeline["properties"]["steps"] = {
+        "type": "array",
+        "items": {"$ref": "#/$defs/step"},
+        "description": pipeline["properties"]["steps"].get("description", ""),
+    }
+    kinds = []
+    for name in registry.names():
+        definitions[f"connection_{name}"] = _connection(registry.connector(name), definitions)
+        kinds.append({"$ref": f"#/$defs/connection_{name}"})
+    definitions["connection"] = {"oneOf": kinds}
+    sections: dict[str, Any] = {
+        "project": {"type": "string", "description": "Name of the project."},
+        "connections": _named("connection", "Systems, by name."),
+        "datasets": _named("dataset", "The data dictionary: what datasets and fields mean."),
+        "pipelines": _named("pipeline", "How data moves, by name."),
+    }
+    sections |= {name: {"type": "object", "description": "Not run by this version."} for name in NOT_RUN}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Tongqu project",
+        "type": "object",
+        "properties": sections,
+        "additionalProperties": False,
+        "$defs": definitions,
+    }
+
+
+def _named(definition: str, description: str) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "description": description,
+        "additionalProperties": {"$ref": f"#/$defs/{definition}"},
+    }
+
+
+def _model(model: type[Settings], definitions: dict[str, Any]) -> dict[str, Any]:
+    schema = model.model_json_schema(by_alias=True)
+    definitions |= schema.pop("$defs", {})
+    return schema
+
+
+def _connection(found: Connector, definitions: dict[str, Any]) -> dict[str, Any]:
+    schema = _model(found.settings, definitions)
+    properties = {name: _or_reference(value) for name, value in schema.get("properties", {}).items()}
+    needed = schema.get("required", [])
+    properties.setdefault("url", {"type": "string", "description": "All settings as one URL; single keys override it."})
+    result = {
+        "title": found.title.get("en", found.name),
+        "type": "object",
+        "properties": {"type": {"const": found.name, "description": "The system's type."}, **properties},
+        "required": ["type"],
+        "additionalProperties": False,
+    }
+    if needed and "url" not in needed:
+        result["anyOf"] = [{"required": ["url"]}, {"required": needed}]
+    elif needed:
+        result["required"] = ["type", *needed]
+    return result
+
+
+def _or_reference(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema, or a text with a reference in its place where the value is no text."""
+    outer = {key: schema[key] for key in ("title", "description", "default", "x-i18n") if key in schema}
+    inner = {key: value for key, value in schema.items() if key not in outer}
+    if inner.get("type") == "string" and set(inner) == {"type"}:
+        return dict(schema)
+    return {**outer, "anyOf": [inner, REFERENCE]}
+
+
+def _steps(definitions: dict[str, Any]) -> dict[str, Any]:
+    choices = []
+    names = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
+    for verb in operator.verbs():
+        schema = operator.operator(verb).yaml_schema()
+        definitions |= schema.pop("$defs", {})
+        definitions[f"step_{verb}"] = {
+            "type": "object",
+            "properties": {
+                "id": {"type": "string", "description": "Name of the step, for steps and sinks that read it."},
+                "from": {**names, "description": "What the step reads (default: the step above)."},
+                verb: schema,
+            },
+            "required": [verb],
+            "additionalProperties": False,
+        }
+        choices.append({"$ref": f"#/$defs/step_{verb}"})
+    return {"oneOf": choices} if choices else {"type": "object"}

@@ -1,0 +1,1 @@
+"""Project files: `tongqu.yaml` and what stands beside it, read, merged, checked and explained."""

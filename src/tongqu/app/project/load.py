@@ -1,0 +1,206 @@
+"""Reads a project folder: finds its files, merges their sections, lays the environment's overlay on top, checks all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tongqu.app.project.connections import check_connections
+from tongqu.app.project.model import NOT_RUN, SECTIONS, DatasetEntry, PipelineEntry
+from tongqu.app.project.pipelines import check_pipelines
+from tongqu.app.project.places import Key, Places, ProblemsError, dotted_path, nearest
+from tongqu.app.project.problems import parse
+from tongqu.app.project.yaml import read_yaml
+from tongqu.core.errors import ConfigError, InvalidSettingsError, TongquError, UnknownNameError
+
+MAIN = "tongqu.yaml"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project whose files are valid. `connections` still hold their references."""
+
+    folder: Path
+    name: str
+    files: tuple[Path, ...]
+    connections: Mapping[str, Mapping[str, Any]]
+    dictionary: Mapping[str, DatasetEntry]
+    entries: Mapping[str, Mapping[str, Any]]
+    """The data dictionary as it stands in the files, for steps that refer to it."""
+    pipelines: Mapping[str, PipelineEntry]
+    places: Places = field(default_factory=Places)
+    notes: tuple[Mapping[str, str], ...] = ()
+    """What a person should know and that is no error, as problems with `level`."""
+
+    def pipeline(self, name: str) -> PipelineEntry:
+        """The pipeline of that name; raises UnknownNameError with the nearest."""
+        if name not in self.pipelines:
+            raise UnknownNameError(
+                f"there is no pipeline {name!r}", path=MAIN, hint=nearest(name, list(self.pipelines)),
+                params={"name": name},
+            )  # fmt: skip
+        return self.pipelines[name]
+
+    def connection(self, name: str) -> Mapping[str, Any]:
+        """The settings of the connection; raises UnknownNameError with the nearest."""
+        if name not in self.connections:
+            raise UnknownNameError(
+                f"there is no connection {name!r}", path=MAIN, hint=nearest(name, list(self.connections)),
+                params={"name": name},
+            )  # fmt: skip
+        return self.connections[name]
+
+
+def load(folder: Path, env: str = "") -> Project:
+    """The project in a folder; raises ProblemsError holding everything that is wrong with its files."""
+    files = find_files(folder, env)
+    problems: list[TongquError] = []
+    tree, places = merge(files, problems)
+    if env:
+        _overlay(folder / f"tongqu.{env}.yaml", tree, places, problems)
+    if problems:
+        raise ProblemsError(problems)
+    return _checked(folder, files, tree, places)
+
+
+def find_files(folder: Path, env: str = "") -> tuple[Path, ...]:
+    """`tongqu.yaml` and the further `*.yaml` beside it, without overlays; raises ConfigError if there is no project."""
+    if not (folder / MAIN).is_file():
+        raise ConfigError(
+            f"there is no {MAIN} in {folder.absolute()}",
+            hint="name the folder with --project DIR, or use `tongqu sync SRC DST`, which needs no project",
+            params={"folder": str(folder)},
+        )
+    overlays = sorted(path for path in folder.glob("tongqu.*.yaml"))
+    if env and folder / f"tongqu.{env}.yaml" not in overlays:
+        known = [path.name.removeprefix("tongqu.").removesuffix(".yaml") for path in overlays]
+        raise UnknownNameError(f"there is no tongqu.{env}.yaml", path="--env", hint=nearest(env, known))
+    beside = sorted(path for path in folder.glob("*.yaml") if path.name != MAIN and not path.name.startswith("."))
+    return (folder / MAIN, *(path for path in beside if path not in overlays))
+
+
+def merge(files: tuple[Path, ...], problems: list[TongquError]) -> tuple[dict[str, Any], Places]:
+    """All files as one tree; a name that two files define is a problem that names both places."""
+    tree: dict[str, Any] = {}
+    places = Places(folder=files[0].parent.absolute())
+    for file in files:
+        try:
+            values, marks = read_yaml(file)
+        except ConfigError as error:
+            problems.append(error)
+            continue
+        for section, content in values.items():
+            if section not in SECTIONS:
+                problems.append(
+                    InvalidSettingsError(
+                        f"unknown section {section!r}",
+                        path=f"{marks[(section,)]}:{section}",
+                        hint=nearest(section, SECTIONS),
+                        params={"key": section, "valid": ", ".join(SECTIONS)},
+                    )
+                )
+            elif section not in tree:
+                tree[section] = dict(content) if isinstance(content, dict) else content
+            elif isinstance(content, dict) and isinstance(tree[section], dict):
+                for name, item in content.items():
+                    if name in tree[section]:
+                        problems.append(_duplicate(places, marks, (section, name)))
+                    else:
+                        tree[section][name] = item
+            else:
+                problems.append(_duplicate(places, marks, (section,)))
+        for key, mark in marks.items():
+            places.marks.setdefault(key, mark)
+    return tree, places
+
+
+def _duplicate(places: Places, marks: Mapping[Key, Any], key: Key) -> InvalidSettingsError:
+    dotted = dotted_path(key)
+    return InvalidSettingsError(
+        f"{dotted} is defined twice: in {places.of(key)} and in {marks[key]}",
+        path=f"{marks[key]}:{dotted}",
+        hint="keep one of them; to change values for one environment use tongqu.ENV.yaml and --env",
+    )
+
+
+def _overlay(file: Path, tree: dict[str, Any], places: Places, problems: list[TongquError]) -> None:
+    try:
+        values, marks = read_yaml(file)
+    except ConfigError as error:
+        problems.append(error)
+        return
+    places.marks.update({key: mark for key, mark in marks.items() if key})
+    _lay(tree, values)
+
+
+def _lay(under: dict[str, Any], over: Mapping[str, Any]) -> None:
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(under.get(key), dict):
+            merged = dict(under[key])
+            _lay(merged, value)
+            under[key] = merged
+        else:
+            under[key] = value
+
+
+def _checked(folder: Path, files: tuple[Path, ...], tree: Mapping[str, Any], places: Places) -> Project:
+    problems: list[TongquError] = []
+    sections: dict[str, dict[str, Any]] = {}
+    for section in SECTIONS[1:]:
+        content = tree.get(section)
+        if content is not None and not isinstance(content, dict):
+            path = places.path((section,))
+            problems.append(InvalidSettingsError(f"{section} is a mapping of names", path=path, hint="NAME: {…}"))
+        sections[section] = content if isinstance(content, dict) else {}
+    name = tree.get("project", folder.absolute().name)
+    if not isinstance(name, str):
+        problems.append(InvalidSettingsError("project is a name", path=places.path(("project",))))
+    notes = [*_not_run(sections, places), *check_connections(sections["connections"], places, problems)]
+    dictionary: dict[str, DatasetEntry] = {}
+    for entry_name, values in sections["datasets"].items():
+        entry = parse(DatasetEntry, values, ("datasets", entry_name), places, problems)
+        if entry:
+            dictionary[entry_name] = entry
+            _check_entry(entry_name, entry, places, problems)
+    pipelines = check_pipelines(sections["pipelines"], sections["connections"], sections["datasets"], places, problems)
+    if problems:
+        raise ProblemsError(problems)
+    return Project(
+        folder=folder,
+        name=str(name),
+        files=files,
+        connections=sections["connections"],
+        dictionary=dictionary,
+        entries=sections["datasets"],
+        pipelines=pipelines,
+        places=places,
+        notes=tuple(notes),
+    )
+
+
+def _check_entry(name: str, entry: DatasetEntry, places: Places, problems: list[TongquError]) -> None:
+    for at, column in enumerate(entry.key):
+        if entry.closed and column not in entry.fields:
+            problems.append(
+                UnknownNameError(
+                    f"the key column {column!r} is not a field of the dataset {name!r}",
+                    path=places.path(("datasets", name, "key", at)),
+                    hint=nearest(column, list(entry.fields)),
+                )
+            )
+
+
+def _not_run(sections: Mapping[str, Mapping[str, Any]], places: Places) -> list[Mapping[str, str]]:
+    return [
+        {
+            "path": places.path((section,)),
+            "code": "project.not_run",
+            "message": f"this version reads the section {section!r} and does not run it",
+            "hint": "",
+            "level": "info",
+        }
+        for section in NOT_RUN
+        if sections[section]
+    ]

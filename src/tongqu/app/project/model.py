@@ -1,0 +1,208 @@
+"""What may stand in a project file, section by section."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from tongqu.core.data import Deletes, Lane, Mode, WriteMode
+from tongqu.core.settings import Settings
+
+Title = dict[Literal["zh", "en"], str]
+
+SECTIONS = ("project", "connections", "datasets", "pipelines", "sync", "reconcile", "apis", "alerts", "targets")
+NOT_RUN = ("sync", "reconcile", "apis", "alerts", "targets")
+"""Sections that this version reads and does not run."""
+
+
+class FieldEntry(Settings):
+    """One field of the data dictionary: its type, meaning and rules."""
+
+    type: str | None = None
+    """Type of the field, such as `string`, `int64`, `decimal(12,3)`, `timestamp`."""
+    title: Title = Field(default_factory=dict)
+    """Name for people, by language: `{zh: 批号, en: Lot number}`."""
+    description: str = ""
+    """What the field means, for the documentation."""
+    required: bool = False
+    """The field may not be empty."""
+    pattern: str | None = None
+    """A regular expression that the whole text matches."""
+    unit: str | None = None
+    """Unit of the number: `kg`, `mm`, `degC`."""
+    min: float | int | str | None = None
+    """Smallest value allowed."""
+    max: float | int | str | None = None
+    """Largest value allowed."""
+    enum: list[Any] | None = None
+    """All values allowed."""
+    unique: bool = False
+    """No two rows have the same value."""
+    class_: Literal["public", "internal", "personal", "sensitive", "secret"] | None = Field(default=None, alias="class")
+    """Who may see it: `public`, `internal`, `personal`, `sensitive` or `secret`."""
+    mask: str | None = None
+    """How it is shown to those who may not see it."""
+    owner: str | None = None
+    """Who answers for the field."""
+    key: bool = False
+    """The field is part of the key."""
+
+
+class DatasetEntry(Settings):
+    """One entry of the data dictionary."""
+
+    title: Title = Field(default_factory=dict)
+    """Name for people, by language."""
+    description: str = ""
+    """What the dataset holds."""
+    key: list[str] = Field(default_factory=list)
+    """Fields that identify a row."""
+    owner: str | None = None
+    """Who answers for the dataset."""
+    closed: bool = False
+    """Fields that are not listed are refused."""
+    fields: dict[str, FieldEntry] = Field(default_factory=dict)
+    """The fields by name."""
+
+    @field_validator("key", mode="before")
+    @classmethod
+    def _one_key(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The key: `key`, or else the fields marked `key: true`."""
+        return tuple(self.key) or tuple(name for name, entry in self.fields.items() if entry.key)
+
+
+class PipelineSource(Settings):
+    """Where a pipeline reads."""
+
+    connection: str
+    """Name of a connection."""
+    dataset: str | None = None
+    """Remote name of the one dataset to read."""
+    datasets: list[str] | None = None
+    """Globs of datasets to read; `!` excludes: `["*", "!audit_*"]`."""
+    as_: str | None = Field(default=None, alias="as")
+    """Entry of the data dictionary that describes the dataset (default: the entry of the same name)."""
+    mode: Literal["full", "incremental", "cdc", "stream"] = "full"
+    """How to read: `full` or `incremental`."""
+    cursor: str | None = None
+    """Column that grows with every change; needed for `incremental`."""
+    key: list[str] = Field(default_factory=list)
+    """Columns that identify a row, if the source does not tell."""
+
+    @field_validator("key", mode="before")
+    @classmethod
+    def _one_key(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _names_data(self) -> Self:
+        if self.dataset is not None and self.datasets is not None:
+            raise ValueError("give `dataset` (one) or `datasets` (globs), not both")
+        if self.mode == "incremental" and not self.cursor:
+            raise ValueError("mode incremental needs `cursor`, a column that grows with every change")
+        if self.mode == "full" and self.cursor:
+            raise ValueError("`cursor` is only used with `mode: incremental`")
+        return self
+
+    @property
+    def read_mode(self) -> Mode:
+        """The mode as the engine's word."""
+        return Mode(self.mode)
+
+
+class PipelineSink(Settings):
+    """Where a pipeline writes."""
+
+    connection: str
+    """Name of a connection."""
+    dataset: str | None = None
+    """Remote name of the dataset to write (default: the name the data has)."""
+    write: Literal["append", "upsert", "replace", "history"] | None = None
+    """How to write (default: `replace` for full reads, else `upsert` with a key, else `append`)."""
+    key: list[str] = Field(default_factory=list)
+    """Columns that identify a row."""
+    deletes: Literal["ignore", "hard", "soft"] = "ignore"
+    """What a full read does to rows that the source no longer has."""
+    from_: str | None = Field(default=None, alias="from")
+    """The step or source whose rows are written (default: the last step)."""
+
+    @field_validator("key", mode="before")
+    @classmethod
+    def _one_key(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @property
+    def write_mode(self) -> WriteMode | None:
+        """The write mode as the engine's word; None for the default."""
+        return WriteMode(self.write) if self.write else None
+
+    @property
+    def delete_mode(self) -> Deletes:
+        """The handling of deletes as the engine's word."""
+        return Deletes(self.deletes)
+
+
+class PipelineLimit(Settings):
+    """Bounds of one run."""
+
+    quarantined: int | str | None = None
+    """Most quarantined rows before the run stops: a count, or a share such as `1%`."""
+    splits: int | None = Field(default=None, ge=1, le=64)
+    """How many parts are read at the same time."""
+    chunk_rows: int | None = Field(default=None, ge=1)
+    """Rows that are committed at once."""
+    memory_mb: int | None = Field(default=None, ge=64)
+    """Memory for joins, sorts and aggregates before they spill to disk."""
+
+
+class PipelineEntry(Settings):
+    """Sources, steps and sinks: how data moves and what is done to it."""
+
+    title: Title = Field(default_factory=dict)
+    """Name for people, by language."""
+    description: str = ""
+    """What the pipeline is for."""
+    source: PipelineSource | None = None
+    """The one source of a linear pipeline."""
+    sources: dict[str, PipelineSource] | None = None
+    """Several sources by name; steps name them as input."""
+    steps: list[dict[str, Any]] = Field(default_factory=list)
+    """What is done to the rows, in order; a bare step follows the one above."""
+    sink: PipelineSink | None = None
+    """The one sink."""
+    sinks: dict[str, PipelineSink] | None = None
+    """Several sinks by name."""
+    schedule: str | None = None
+    """When to run, as a cron expression."""
+    limit: PipelineLimit = Field(default_factory=PipelineLimit)
+    """Bounds of one run."""
+    lane: Literal["pass", "columnar", "python"] | None = None
+    """Forces how rows travel (default: the fastest lane that is exact)."""
+
+    @model_validator(mode="after")
+    def _has_both_ends(self) -> Self:
+        if (self.source is None) == (self.sources is None):
+            raise ValueError("a pipeline has `source` (one) or `sources` (several by name)")
+        if (self.sink is None) == (self.sinks is None):
+            raise ValueError("a pipeline has `sink` (one) or `sinks` (several by name)")
+        return self
+
+    @property
+    def all_sources(self) -> dict[str, PipelineSource]:
+        """The sources by name; the one of a linear pipeline is called `source`."""
+        return {"source": self.source} if self.source else dict(self.sources or {})
+
+    @property
+    def all_sinks(self) -> dict[str, PipelineSink]:
+        """The sinks by name; the only one is called `sink`."""
+        return {"sink": self.sink} if self.sink else dict(self.sinks or {})
+
+    @property
+    def forced_lane(self) -> Lane | None:
+        """The lane as the engine's word."""
+        return Lane(self.lane) if self.lane else None

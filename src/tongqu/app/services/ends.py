@@ -1,0 +1,140 @@
+"""Turns a URL or the name of a connection into a source or sink: the one place where references are resolved."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tongqu.app.project.connections import connector_of, settings_of
+from tongqu.core import registry
+from tongqu.core.connector import Connector, Endpoint, Sink, Source
+from tongqu.core.errors import ConfigError, InvalidPlanError, InvalidSettingsError, UnknownConnectorError
+from tongqu.store.references import References
+from tongqu.store.scrub import Scrubber, literal_passwords
+
+if TYPE_CHECKING:
+    from tongqu.app.project.load import Project
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+
+
+@dataclass(frozen=True)
+class End:
+    """A connection that is ready to be opened.
+
+    `name` is the connection's name or the URL without password; `kept` is what can be written down to find it again
+    (empty where that would need a password that stood in the URL).
+    """
+
+    name: str
+    connector: Connector
+    settings: Endpoint
+    kept: str = ""
+
+    @property
+    def identity(self) -> str:
+        """What it points to, without credentials."""
+        return self.settings.identity()
+
+    def source(self) -> Source:
+        """A new source; raises InvalidPlanError if the connector only writes."""
+        if self.connector.source is None:
+            raise InvalidPlanError(f"{self.connector.name} cannot be read", path=self.name)
+        return self.connector.source(self.settings)
+
+    def sink(self) -> Sink:
+        """A new sink; raises InvalidPlanError if the connector only reads."""
+        if self.connector.sink is None:
+            raise InvalidPlanError(f"{self.connector.name} cannot be written", path=self.name)
+        return self.connector.sink(self.settings)
+
+
+class Ends:
+    """Finds ends by URL or name. `warn` is told at most once that a URL holds a password."""
+
+    def __init__(
+        self,
+        *,
+        references: References,
+        scrubber: Scrubber,
+        project: Callable[[], Project],
+        warn: Callable[[str], None],
+    ):
+        self._references = references
+        self._scrubber = scrubber
+        self._project = project
+        self._warn = warn
+        self._warned = False
+
+    def end(self, place: str) -> End:
+        """The end that a URL or name means; raises ConfigError without having connected anywhere."""
+        return self._by_url(place) if is_url(place) else self._by_name(place)
+
+    def _by_url(self, url: str) -> End:
+        self._scrubber.add_url(url)
+        password = bool(literal_passwords(url))
+        if password and not self._warned:
+            self._warned = True
+            self._warn("warning.literal_password")
+        shown = self._scrubber.text(url)
+        connector = registry.by_url(url)
+        try:
+            settings = connector.from_url(self._references.resolve(url))
+        except ConfigError as error:
+            error.path = error.path or shown
+            raise
+        return self._end(shown, connector, settings, "" if password else url)
+
+    def _by_name(self, name: str) -> End:
+        try:
+            project = self._project()
+        except ConfigError as error:
+            if type(error) is ConfigError:
+                raise _neither(name) from error
+            raise
+        if name not in project.connections and _is_file(name):
+            raise _neither(name)
+        raw = project.connection(name)
+        connector = connector_of(raw)
+        path = project.places.path(("connections", name))
+        values = rooted(self._references.resolve(raw, path), project.folder)
+        self._scrubber.add_url(str(values.get("url", "")))
+        return self._end(name, connector, settings_of(connector, values, path), name)
+
+    def _end(self, name: str, connector: Connector, settings: object, kept: str) -> End:
+        self._scrubber.add_settings(settings)
+        if not isinstance(settings, Endpoint):
+            raise InvalidSettingsError(f"the connector {connector.name} gives no Endpoint", path=name)
+        return End(name, connector, settings, kept)
+
+
+def is_url(place: str) -> bool:
+    """Whether it begins with a scheme."""
+    return _URL.match(place) is not None
+
+
+def rooted(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A connection's values with relative file paths made to start at the project's folder."""
+    moved = dict(values)
+    path = moved.get("path")
+    if isinstance(path, str) and path and not path.startswith(":") and not Path(path).is_absolute():
+        moved["path"] = str(folder.absolute() / path)
+    url = moved.get("url")
+    if isinstance(url, str):
+        found = re.match(r"(sqlite|duckdb|file):(?!/)(?P<path>[^?:][^?]*)", url)
+        if found:
+            moved["url"] = f"{found[1]}:{folder.absolute() / found['path']}{url[found.end() :]}"
+    return moved
+
+
+def _neither(place: str) -> UnknownConnectorError:
+    hint = f"for a file write file:{place}" if _is_file(place) else "for example sqlite:x.db or postgresql://host/db"
+    return UnknownConnectorError(f"{place!r} is neither a URL nor the name of a connection", path=place, hint=hint)
+
+
+def _is_file(place: str) -> bool:
+    packed = Path(place).with_suffix("") if Path(place).suffix.lower() in (".gz", ".zst") else Path(place)
+    return packed.suffix.lower() in (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".arrow", ".xlsx")

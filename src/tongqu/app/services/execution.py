@@ -1,0 +1,191 @@
+"""Runs a job and writes down what happens: the run store, progress, and the document at the end."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, field
+from threading import Lock
+from typing import Any, Protocol, TypeVar
+
+from tongqu.core.errors import TongquError
+from tongqu.core.events import Committed, Emit, Event, LaneChanged, Retrying, StreamEnded, StreamPlanned, Warned
+from tongqu.engine.job import Job, Surroundings
+from tongqu.engine.report import Report
+from tongqu.store.runs import Runs, Started
+from tongqu.store.scrub import Scrubber
+
+
+class Closes(Protocol):
+    """Something that holds connections."""
+
+    def close(self) -> None:
+        """Release them."""
+
+
+Kept = TypeVar("Kept", bound=Closes)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is written down about a run before it starts; nothing here holds a secret."""
+
+    kind: str
+    command: str
+    sinks: Sequence[str] = ()
+    project: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The document that is printed and the exit code that goes with it."""
+
+    document: dict[str, Any]
+    exit_code: int
+
+
+@dataclass
+class Runner:
+    """Executes jobs with `engine` (`engine.run.run`). What `keep` was given is closed when the run is over."""
+
+    engine: Callable[[Job, Emit, Surroundings], Report]
+    around: Surroundings
+    scrubber: Scrubber
+    runs: Callable[[], Runs | None]
+    """Opens the run store; None if this home cannot hold one (a person was told so)."""
+    listeners: list[Emit] = field(default_factory=list)
+    notice: Callable[[TongquError], None] = lambda error: None
+    """Told of an error that becomes part of the document."""
+    _open: ExitStack = field(default_factory=ExitStack)
+
+    def keep(self, end: Kept) -> Kept:
+        """Close this end after the run."""
+        self._open.callback(end.close)
+        return end
+
+    def execute(self, run: Run, plan: Callable[[], Job]) -> Outcome:
+        """Plan and run; every TongquError after this point becomes part of the document."""
+        recorder = Recorder(run, self.runs, self.scrubber)
+        listeners: list[Emit] = [recorder, *self.listeners]
+
+        def emit(event: Event) -> None:
+            for listener in listeners:
+                listener(event)
+
+        job: Job | None = None
+        with self._open:
+            try:
+                job = plan()
+                report = self.engine(job, emit, self.around)
+            except TongquError as error:
+                self.notice(error)
+                problem = self.scrubber.problem(error.problem())
+                document = {"ok": False, "problems": [problem]}
+                id = recorder.run_id or (job.run if job else None)
+                if id:
+                    document = {"run": id, "status": "failed", "attempts": 1, "lane": "", "streams": [], **document}
+                recorder.finish(id or self.around.new_id(), document)
+                return Outcome(document, error.exit_code)
+            except Exception as error:
+                what = self.scrubber.text(f"{type(error).__name__}: {error}")
+                internal = {"path": "", "code": "internal", "message": what, "hint": ""}
+                recorder.finish(recorder.run_id or self.around.new_id(), {"problems": [internal]})
+                raise
+        document = self._document(report)
+        recorder.finish(report.run, document)
+        return Outcome(document, report.exit_code)
+
+    def _document(self, report: Report) -> dict[str, Any]:
+        document = report.to_json()
+        if report.exit_code in (1, 2):
+            problems = [self.scrubber.problem(problem) for problem in document.get("problems", [])]
+            stopped = {"path": report.run, "code": "run.cancelled", "message": "stopped by a signal",
+                       "hint": "the same command goes on where it stopped"}  # fmt: skip
+            document |= {"ok": False, "problems": problems or [stopped]}
+        return document
+
+
+class Recorder:
+    """Writes a run into the run store as its events come; a store that fails never stops the run.
+
+    The store is opened in a thread of its own while the run connects and plans.
+    """
+
+    def __init__(self, run: Run, opens: Callable[[], Runs | None], scrubber: Scrubber):
+        self._run = run
+        self._scrubber = scrubber
+        self._runs: Runs | None = None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="tongqu-runs")
+        self._opening = self._pool.submit(_opened, opens)
+        self._lock = Lock()
+        self.run_id = ""
+
+    def __call__(self, event: Event) -> None:
+        """Write the event down."""
+        self._begin(event.run)
+        if self._runs is None:
+            return
+        level = "warning" if isinstance(event, Retrying | LaneChanged | Warned) else "info"
+        line = {"event": type(event).__name__, **_plain(event)}
+        if isinstance(event, StreamEnded) and event.problem:
+            level = "error"
+            line["problem"] = self._scrubber.problem(event.problem)
+        if isinstance(event, StreamPlanned):
+            self._safely(lambda runs: runs.plan(event.run, event.stream, _plan(event)))
+        clean = self._scrubber.problem(line)
+        self._log(event.run, level, clean)
+
+    def finish(self, run: str, document: dict[str, Any]) -> None:
+        """Write the end down and close the store."""
+        self._begin(run)
+        for problem in document.get("problems", []):
+            line = {"event": "Problem", **problem}
+            self._log(run, "error", line)
+        self._safely(lambda runs: runs.finish(run, {"status": "failed", **document}))
+        self._safely(lambda runs: runs.close())
+
+    def _log(self, run: str, level: str, line: dict[str, Any]) -> None:
+        self._safely(lambda runs: runs.log(run, level, line))
+
+    def _begin(self, run: str) -> None:
+        with self._lock:
+            if self.run_id or not run:
+                return
+            self.run_id = run
+            self._runs = self._opening.result()
+            self._pool.shutdown(wait=False)
+            told = self._run
+            self._safely(lambda runs: runs.begin(Started(run, told.kind, told.command, told.sinks, told.project)))
+
+    def _safely(self, act: Callable[[Runs], None]) -> None:
+        if self._runs is not None:
+            try:
+                act(self._runs)
+            except (sqlite3.Error, OSError):
+                self._runs = None
+
+
+def _opened(opens: Callable[[], Runs | None]) -> Runs | None:
+    runs = opens()
+    if runs is not None:
+        with suppress(sqlite3.Error, OSError):
+            runs.warm_up()
+    return runs
+
+
+def _plain(event: Event) -> dict[str, Any]:
+    values = asdict(event)
+    if isinstance(event, Committed):
+        counts = event.counts
+        return {"stream": event.stream, "split": event.split, "read": counts.read, "written": counts.written}
+    values.pop("run", None)
+    if "counts" in values:
+        values["counts"] = {name: number for name, number in values["counts"].items() if number}
+    return values
+
+
+def _plan(event: StreamPlanned) -> dict[str, Any]:
+    values = asdict(event)
+    return {name: value for name, value in values.items() if name not in ("run", "stream")}

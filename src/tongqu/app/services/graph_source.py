@@ -1,0 +1,94 @@
+"""A graph of steps over several sources, shown to the engine as one source that reads the rows of one sink."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from threading import Event
+
+import pyarrow as pa
+
+from tongqu.core.connector import Source
+from tongqu.core.data import BadRow, Batch, Counts, Dataset, Read
+from tongqu.engine.graph import Graph, GraphRun
+
+
+class GraphSource(Source):
+    """Reads what a graph makes for one of its sinks. It cannot be cut: a read that was interrupted begins anew.
+
+    The counts that go with the rows balance: what the sources gave plus what the steps generated is what reached the
+    sink, was filtered, deduplicated or quarantined.
+    """
+
+    resumable = False
+
+    def __init__(self, graph: Graph, sources: Mapping[str, Source], sink: str):
+        self._graph = graph
+        self._sources = sources
+        self._sink = sink
+        self.dataset: Dataset = graph.outputs[sink]
+        """What comes out."""
+
+    def check(self) -> Iterator[str]:
+        """All sources, one after the other."""
+        for name, source in self._sources.items():
+            for stage in source.check():
+                yield f"{name}: {stage}"
+
+    def datasets(self, patterns: Sequence[str] | None = None) -> list[Dataset]:
+        """The one dataset."""
+        del patterns
+        return [self.dataset]
+
+    def read(self, read: Read) -> Iterator[Batch]:
+        """All rows, without positions; the last batch is empty and carries the counts."""
+        unread: list[BadRow] = []
+        openers = {name: partial(self._open, name, read, unread) for name in self._graph.plan.sources}
+        total = Counts()
+        with self._graph.open(openers) as run:
+            for rows in run.read(self._sink):
+                if read.stop.is_set():
+                    return
+                bad = _taken(run.bad, unread)
+                total.inserted += rows.num_rows
+                total.quarantined += len(bad)
+                yield Batch(self.dataset.name, rows, None, bad=bad)
+            bad = _taken(run.bad, unread)
+            total.quarantined += len(bad)
+            yield self._last(run, total, bad)
+
+    def _last(self, run: GraphRun, total: Counts, bad: tuple[BadRow, ...]) -> Batch:
+        """The counts, less what the engine counts by itself: each row and each bad row as read."""
+        unparsed = total.quarantined - sum(step.quarantined for step in run.steps)
+        read = sum(run.read_rows.values()) + unparsed
+        out, refused = total.inserted, total.quarantined
+        filtered = sum(step.filtered for step in run.steps)
+        deduplicated = sum(step.deduplicated for step in run.steps)
+        counts = Counts(
+            read=read - out - refused,
+            filtered=filtered,
+            deduplicated=deduplicated,
+            generated=out + filtered + deduplicated + refused - read,
+        )
+        empty = pa.RecordBatch.from_pylist([], schema=self.dataset.schema)
+        return Batch(self.dataset.name, empty, None, bad=bad, counts=counts, steps=tuple(run.steps))
+
+    def _open(self, name: str, read: Read, unread: list[BadRow]) -> pa.RecordBatchReader:
+        dataset = self._graph.datasets[name]
+        rows = _rows(self._sources[name], dataset, read, unread, read.stop)
+        return pa.RecordBatchReader.from_batches(dataset.schema, rows)
+
+
+def _rows(source: Source, dataset: Dataset, read: Read, unread: list[BadRow], stop: Event) -> Iterator[pa.RecordBatch]:
+    for split in source.splits(dataset, 1):
+        wanted = Read(dataset, split, batch_rows=read.batch_rows, chunk_rows=read.chunk_rows, stop=stop)
+        for batch in source.read(wanted):
+            unread.extend(batch.bad)
+            yield batch.rows.cast(dataset.schema) if batch.rows.schema != dataset.schema else batch.rows
+
+
+def _taken(*lists: list[BadRow]) -> tuple[BadRow, ...]:
+    found = tuple(row for rows in lists for row in rows)
+    for rows in lists:
+        rows.clear()
+    return found

@@ -1,0 +1,262 @@
+"""`run`: runs pipelines of a project."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any
+
+from tongqu.app.project.limits import share
+from tongqu.app.project.load import Project
+from tongqu.app.project.meaning import described
+from tongqu.app.project.model import DatasetEntry, PipelineEntry, PipelineSink
+from tongqu.app.project.pipelines import narrowed, shape, steps_of
+from tongqu.app.project.places import nearest
+from tongqu.app.services.ends import End, Ends
+from tongqu.app.services.execution import Outcome, Run, Runner
+from tongqu.app.services.graph_source import GraphSource
+from tongqu.core.connector import Sink, Source
+from tongqu.core.data import Dataset, Mode
+from tongqu.core.errors import InvalidPlanError, NotFoundError, UnknownNameError
+from tongqu.core.plan import Plan
+from tongqu.engine.chain import Chain
+from tongqu.engine.compile import check_cursor, default_write
+from tongqu.engine.graph import Graph
+from tongqu.engine.job import Job, Limits, Stream
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """The arguments of `run`."""
+
+    pipelines: Sequence[str]
+    full: bool = False
+    restart: bool = False
+    command: str = "run"
+
+
+def run(request: RunRequest, project: Project, ends: Ends, runner: Runner, new_id: Callable[[], str]) -> Outcome:
+    """Run the pipelines one after the other; each sink of each pipeline is a run of its own.
+
+    All names and references are looked up before the first connection. A pipeline that fails ends the command.
+    """
+    parts = [part for name in request.pipelines for part in _parts(name, request, project, ends)]
+    outcomes: list[Outcome] = []
+    for part in parts:
+        kept = (part.sink.kept,) if part.sink.kept else ()
+        told = Run("run", request.command, kept, project.name)
+        outcomes.append(runner.execute(told, partial(part.job, runner, new_id())))
+        if outcomes[-1].exit_code in (1, 2):
+            break
+    return combined(outcomes)
+
+
+def combined(outcomes: Sequence[Outcome]) -> Outcome:
+    """Several outcomes as one document: all streams and problems, the worst status."""
+    if len(outcomes) == 1:
+        return outcomes[0]
+    worst = max(outcomes, key=lambda outcome: (0, 3, 2, 1).index(outcome.exit_code))
+    documents = [outcome.document for outcome in outcomes]
+    lanes = {document["lane"] for document in documents if document.get("lane")}
+    document: dict[str, Any] = {
+        "run": documents[0].get("run", ""),
+        "runs": [document["run"] for document in documents if "run" in document],
+        "status": worst.document.get("status", "failed"),
+        "attempts": max(document.get("attempts", 1) for document in documents),
+        "lane": lanes.pop() if len(lanes) == 1 else "mixed" if lanes else "",
+        "streams": [stream for document in documents for stream in document.get("streams", [])],
+    }
+    problems = [problem for found in documents for problem in found.get("problems", [])]
+    if problems:
+        document |= {"ok": False, "problems": problems}
+    return Outcome(document, worst.exit_code)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One sink of one pipeline, with everything looked up that needs no connection."""
+
+    name: str
+    sink_name: str
+    entry: PipelineEntry
+    plan: Plan
+    ends: Mapping[str, End]
+    """The end of each source."""
+    sink: End
+    meanings: Mapping[str, DatasetEntry | None]
+    full: bool
+    restart: bool
+
+    @property
+    def writes(self) -> PipelineSink:
+        """The sink's settings."""
+        return self.entry.all_sinks[self.sink_name]
+
+    @property
+    def stream(self) -> str:
+        """The stream's name: the pipeline's, with the sink's where there are several."""
+        return self.name if len(self.entry.all_sinks) == 1 else f"{self.name}.{self.sink_name}"
+
+    def mode(self, source: str) -> Mode:
+        """How a source is read."""
+        return Mode.FULL if self.full else self.entry.all_sources[source].read_mode
+
+    def job(self, runner: Runner, run: str) -> Job:
+        """Connect and plan."""
+        sources = {name: runner.keep(end.source()) for name, end in self.ends.items()}
+        found = {name: self._datasets(name, source) for name, source in sources.items()}
+        sink = runner.keep(self.sink.sink())
+        first = next(iter(sources))
+        if len(sources) > 1 or not self._chunks(found[first][0]):
+            streams = [self._graph(sources, {name: several[0] for name, several in found.items()}, sink)]
+        else:
+            single = len(found[first]) == 1
+            streams = [self._chain(first, dataset, sources[first], sink, single=single) for dataset in found[first]]
+        identity = self._identity(streams)
+        return Job(
+            [replace(stream, sync=identity) for stream in streams],
+            restart=self.restart,
+            limits=limits(self.entry),
+            run=run,
+        )
+
+    def _datasets(self, name: str, source: Source) -> list[Dataset]:
+        reads = self.entry.all_sources[name]
+        patterns = [reads.dataset] if reads.dataset else (reads.datasets or ["*"])
+        wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
+        refused = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
+        found = [
+            described(dataset, self.meanings[name])
+            for dataset in source.datasets(wanted or None)
+            if not any(fnmatchcase(dataset.name, pattern) for pattern in refused)
+        ]
+        path = f"pipelines.{self.name}.{'source' if self.entry.source else f'sources.{name}'}"
+        if not found:
+            raise NotFoundError(
+                f"{self.ends[name].name} has no dataset {', '.join(wanted)}",
+                path=path,
+                hint=nearest(wanted[0], [dataset.name for dataset in source.datasets(None)]),
+                params={"name": ", ".join(wanted)},
+            )
+        if len(found) > 1 and (self.writes.dataset or len(self.ends) > 1):
+            raise InvalidPlanError(
+                f"{len(found)} datasets match where there can be one: {', '.join(d.name for d in found[:5])}",
+                path=path,
+                hint="name one dataset; or, with one source, leave `dataset` of the sink out: each keeps its name",
+            )
+        return found
+
+    def _chunks(self, dataset: Dataset) -> bool:
+        """Whether the steps to this sink can take the rows chunk by chunk."""
+        return self.plan.linear and Chain(dataset, self.plan.steps).row_wise
+
+    def _chain(self, name: str, dataset: Dataset, source: Source, sink: Sink, *, single: bool) -> Stream:
+        reads, mode = self.entry.all_sources[name], self.mode(name)
+        check_cursor(dataset, mode, reads.cursor)
+        chain = Chain(dataset, self.plan.steps) if self.plan.steps else None
+        target = self.writes.dataset or (reads.as_ if single and reads.as_ else dataset.name)
+        stream = self._stream(chain.output if chain else dataset, sink, target, mode)
+        return replace(
+            stream,
+            name=self.stream if single else f"{self.stream}.{dataset.name}",
+            source=source,
+            source_dataset=dataset,
+            cursor=reads.cursor if mode is Mode.INCREMENTAL else None,
+            chain=chain,
+        )
+
+    def _graph(self, sources: Mapping[str, Source], datasets: Mapping[str, Dataset], sink: Sink) -> Stream:
+        changing = [name for name in sources if self.mode(name) is not Mode.FULL]
+        if changing:
+            raise InvalidPlanError(
+                f"{changing[0]!r} gives only changes, and this pipeline needs all rows",
+                path=f"pipelines.{self.name}",
+                hint="read it with `mode: full`, or run it with --full",
+            )
+        memory = limits(self.entry).memory_mb
+        graph = Graph(self.plan, datasets, threads=min(4, os.cpu_count() or 1), memory_mb=memory)
+        source = GraphSource(graph, sources, self.sink_name)
+        return replace(self._stream(source.dataset, sink, self.writes.dataset or self.stream, Mode.FULL), source=source)
+
+    def _stream(self, given: Dataset, sink: Sink, target: str, mode: Mode) -> Stream:
+        key = self._key(given)
+        return Stream(
+            name=self.stream,
+            source=None,  # type: ignore[arg-type]  # put in by the caller, who knows it
+            source_dataset=given,
+            sink=sink,
+            target=target,
+            mode=mode,
+            write=self.writes.write_mode or default_write(mode, key),
+            sync="",
+            key=key,
+            deletes=self.writes.delete_mode,
+            lane=self.entry.forced_lane,
+        )
+
+    def _key(self, given: Dataset) -> tuple[str, ...]:
+        declared = tuple(self.writes.key) or (tuple(self.entry.source.key) if self.entry.source else ())
+        for column in declared:
+            if column not in given.columns:
+                raise UnknownNameError(
+                    f"the key column {column!r} does not arrive at the sink",
+                    path=f"pipelines.{self.name}.sink.key",
+                    hint=nearest(column, list(given.columns)),
+                    params={"name": column},
+                )
+        if declared:
+            return declared
+        meaning = next(iter(self.meanings.values())) if len(self.meanings) == 1 else None
+        known = meaning.keys if meaning else ()
+        return tuple(known) if known and set(known) <= set(given.columns) else given.key
+
+    def _identity(self, streams: Sequence[Stream]) -> str:
+        told = {
+            "pipeline": self.name,
+            "sources": {name: end.identity for name, end in self.ends.items()},
+            "sink": [self.sink_name, self.sink.identity],
+            "streams": [[s.source_dataset.name, s.target, s.mode, s.write, list(s.key), s.cursor] for s in streams],
+        }
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def limits(entry: PipelineEntry) -> Limits:
+    """A pipeline's bounds in the engine's words."""
+    count, part = share(entry.limit.quarantined)
+    default = Limits()
+    return Limits(
+        chunk_rows=entry.limit.chunk_rows or default.chunk_rows,
+        splits=entry.limit.splits,
+        memory_mb=entry.limit.memory_mb or default.memory_mb,
+        quarantined=count,
+        quarantined_share=part,
+    )
+
+
+def _parts(name: str, request: RunRequest, project: Project, ends: Ends) -> list[Part]:
+    entry = project.pipeline(name)
+    steps = steps_of(entry, name, project.entries, project.places)
+    whole = shape(entry, name, steps)
+    opened = {source: ends.end(reads.connection) for source, reads in entry.all_sources.items()}
+    meanings = {
+        source: project.dictionary.get(reads.as_ or reads.dataset or "") for source, reads in entry.all_sources.items()
+    }
+    return [
+        Part(
+            name=name,
+            sink_name=sink,
+            entry=entry,
+            plan=narrowed(whole, sink),
+            ends={source: opened[source] for source in narrowed(whole, sink).sources},
+            sink=ends.end(writes.connection),
+            meanings=meanings,
+            full=request.full,
+            restart=request.restart,
+        )
+        for sink, writes in entry.all_sinks.items()
+    ]

@@ -1,0 +1,149 @@
+"""`sync`: moves data between two ends without a project file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from tongqu.app.project.limits import share
+from tongqu.app.project.places import nearest
+from tongqu.app.services.ends import Ends
+from tongqu.app.services.execution import Outcome, Run, Runner
+from tongqu.core.data import Deletes, Lane, Mode, WriteMode
+from tongqu.core.errors import InvalidPlanError, InvalidSettingsError
+from tongqu.engine.compile import Wanted, plan_sync
+from tongqu.engine.job import Job, Limits
+
+
+@dataclass(frozen=True)
+class SyncRequest:
+    """The arguments of `sync` as they were given; empty means the default of design §7."""
+
+    source: str
+    sink: str
+    tables: Sequence[str] = ()
+    mode: str = ""
+    cursor: str = ""
+    key: Sequence[str] = ()
+    write: str = ""
+    lane: str = ""
+    deletes: str = ""
+    restart: bool = False
+    until_caught_up: bool = False
+    splits: int | None = None
+    chunk_rows: int | None = None
+    quarantined: str = ""
+    command: str = "sync"
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The request in the engine's words."""
+
+    mode: Mode
+    write: WriteMode | None
+    lane: Lane | None
+    deletes: Deletes
+    key: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+
+
+def settle(request: SyncRequest) -> Settled:
+    """Check the arguments alone; raises InvalidSettingsError or InvalidPlanError (exit 2)."""
+    mode = Mode(_choice("--mode", request.mode or Mode.FULL, Mode))
+    if mode in (Mode.CDC, Mode.STREAM):
+        raise InvalidPlanError(f"this version does not run mode {mode}", path="--mode", hint="valid: full, incremental")
+    if mode is Mode.INCREMENTAL and not request.cursor:
+        raise InvalidPlanError(
+            "mode incremental needs a cursor: a column that grows with every change",
+            path="--cursor",
+            hint="for example --cursor updated_at",
+        )
+    if mode is Mode.FULL and request.cursor:
+        raise InvalidPlanError(
+            "a cursor is only used with mode incremental", path="--cursor", hint="add --mode incremental"
+        )
+    write = WriteMode(_choice("--write", request.write, WriteMode)) if request.write else None
+    if write is None and mode is Mode.FULL:
+        write = WriteMode.REPLACE
+    if write is WriteMode.REPLACE and mode is Mode.INCREMENTAL:
+        raise InvalidPlanError(
+            "an incremental read cannot replace the target: rows that did not change would be lost",
+            path="--write",
+            hint="valid: upsert, append, history",
+        )
+    deletes = Deletes(_choice("--deletes", request.deletes or Deletes.IGNORE, Deletes))
+    if deletes is not Deletes.IGNORE and mode is not Mode.FULL:
+        raise InvalidPlanError("deletes are found by full reads only", path="--deletes", hint="use --mode full")
+    for name, number in (("--splits", request.splits), ("--chunk-rows", request.chunk_rows)):
+        if number is not None and number < 1:
+            raise InvalidSettingsError(f"{name} is at least 1 (got {number})", path=name)
+    lane = Lane(_choice("--lane", request.lane, Lane)) if request.lane else None
+    return Settled(mode, write, lane, deletes, columns(request.key), _limits(request))
+
+
+def columns(keys: Sequence[str]) -> tuple[str, ...]:
+    """Key columns from repeated options and comma lists."""
+    found = tuple(part.strip() for key in keys for part in key.split(",") if part.strip())
+    if len(set(found)) != len(found):
+        raise InvalidSettingsError(f"a column stands twice in the key: {', '.join(found)}", path="--key")
+    return found
+
+
+def sync(request: SyncRequest, ends: Ends, run: Runner, new_id: Callable[[], str]) -> Outcome:
+    """Move the tables; raises ConfigError before any connection if the arguments are wrong."""
+    settled = settle(request)
+    source_end, sink_end = ends.end(request.source), ends.end(request.sink)
+    kept = (sink_end.kept,) if sink_end.kept else ()
+
+    wanted = Wanted(
+        tables=tuple(request.tables),
+        mode=settled.mode,
+        write=settled.write,
+        key=settled.key,
+        cursor=request.cursor or None,
+        lane=settled.lane,
+        deletes=settled.deletes,
+    )
+
+    def plan() -> Job:
+        streams = plan_sync(
+            run.keep(source_end.source()),
+            run.keep(sink_end.sink()),
+            source_id=source_end.identity,
+            sink_id=sink_end.identity,
+            wanted=wanted,
+        )
+        return Job(streams, restart=request.restart, limits=settled.limits, run=new_id())
+
+    return run.execute(Run("sync", request.command, kept), plan)
+
+
+def _choice(option: str, value: str, valid: type[Mode] | type[WriteMode] | type[Lane] | type[Deletes]) -> str:
+    names = [str(item.value) for item in valid]
+    if value not in names:
+        raise InvalidSettingsError(
+            f"{option}: {value!r} is not one of the values allowed",
+            path=option,
+            hint=nearest(value, names),
+            params={"key": option, "valid": ", ".join(names)},
+        )
+    return value
+
+
+def _limits(request: SyncRequest) -> Limits:
+    try:
+        count, part = share(request.quarantined or None)
+    except ValueError:
+        raise InvalidSettingsError(
+            f"--max-quarantined: {request.quarantined!r} is neither a count nor a share",
+            path="--max-quarantined",
+            hint="for example 100 or 1%",
+        ) from None
+    default = Limits()
+    return Limits(
+        chunk_rows=request.chunk_rows or default.chunk_rows,
+        splits=request.splits,
+        quarantined=count,
+        quarantined_share=part,
+    )

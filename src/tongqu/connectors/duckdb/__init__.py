@@ -1,0 +1,45 @@
+"""DuckDB: reads and writes database files in Arrow."""
+
+from __future__ import annotations
+
+from tongqu.connectors.duckdb.settings import DuckdbSettings, from_url
+from tongqu.core.connector import Can, Connector, Sink, Source
+
+
+def _source(settings: DuckdbSettings) -> Source:
+    from tongqu.connectors.duckdb.source import DuckdbSource
+
+    return DuckdbSource(settings)
+
+
+def _sink(settings: DuckdbSettings) -> Sink:
+    from tongqu.connectors.duckdb.sink import DuckdbSink
+
+    return DuckdbSink(settings)
+
+
+connector = Connector(
+    name="duckdb",
+    title={"zh": "DuckDB 文件", "en": "DuckDB file"},
+    settings=DuckdbSettings,
+    can=Can.READ
+    | Can.WRITE
+    | Can.RESUME
+    | Can.SNAPSHOT
+    | Can.INCREMENTAL
+    | Can.HORIZON
+    | Can.APPEND
+    | Can.UPSERT
+    | Can.REPLACE
+    | Can.HISTORY
+    | Can.TRANSACTIONS
+    | Can.EVOLVES
+    | Can.ONE_WRITER,
+    schemes=("duckdb",),
+    from_url=from_url,
+    source=_source,
+    sink=_sink,
+    label="real",
+    guarantee={"write": "exactly-once effect: data, quarantine, counts and checkpoint in one transaction"},
+    systems=("DuckDB 2.0 (real)",),
+)

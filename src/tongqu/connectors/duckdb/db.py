@@ -1,0 +1,252 @@
+"""Connections to a DuckDB file, one shared database per process, with DuckDB's errors in our own words."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tongqu.connectors.duckdb.settings import DuckdbSettings
+from tongqu.core.errors import (
+    BusyError,
+    CastError,
+    ConnectorError,
+    NotFoundError,
+    PrivilegeError,
+    ReadError,
+    RefusedRowsError,
+    TongquError,
+    WriteError,
+)
+from tongqu.kit.drivers import driver
+from tongqu.kit.file_holder import described
+from tongqu.kit.local_path import absolute
+from tongqu.kit.patterns import nearest
+from tongqu.kit.sql.db import Db, Row
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
+
+
+def quoted(name: str) -> str:
+    """An identifier, quoted."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: str) -> str:
+    """A text literal."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def place(name: str) -> str:
+    """A dataset's name `schema.table` or `table`, quoted."""
+    schema, _, table = name.rpartition(".")
+    return f"{quoted(schema or 'main')}.{quoted(table)}"
+
+
+class DuckDb(Db):
+    """One connection of the process's database."""
+
+    def __init__(self, connection: DuckDBPyConnection, shared: Shared, *, writes: bool):
+        self._connection = connection
+        self._shared: Shared | None = shared
+        self._settings = shared.settings
+        self._failure: type[ConnectorError] = WriteError if writes else ReadError
+        self._open = False
+
+    @property
+    def connection(self) -> DuckDBPyConnection:
+        """The driver's connection, for Arrow in and out."""
+        return self._connection
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
+        """See Db.rows."""
+        with self.translated():
+            return self._connection.execute(sql, list(params)).fetchall()
+
+    def run(self, sql: str, params: Sequence[Any] = ()) -> int:
+        """See Db.run."""
+        with self.translated():
+            found = self._connection.execute(sql, list(params)).fetchall()
+        return int(found[0][0]) if len(found) == 1 and isinstance(found[0][0], int) else -1
+
+    def sql(self, sql: str) -> DuckDBPyRelation:
+        """A lazy query, to be read as Arrow."""
+        with self.translated():
+            return self._connection.sql(sql)
+
+    def begin(self) -> None:
+        """See Db.begin."""
+        if not self._open:
+            self.run("BEGIN TRANSACTION")
+            self._open = True
+
+    def commit(self) -> None:
+        """See Db.commit."""
+        if self._open:
+            self._open = False
+            self.run("COMMIT")
+
+    def rollback(self) -> None:
+        """See Db.rollback."""
+        if self._open:
+            self._open = False
+            duckdb = _duckdb()
+            try:
+                self._connection.execute("ROLLBACK")
+            except duckdb.Error:
+                return  # a failed commit has ended the transaction already
+
+    def close(self) -> None:
+        """See Db.close. The database itself is closed with its last connection."""
+        if self._shared is not None:
+            self._connection.close()
+            shared, self._shared = self._shared, None
+            shared.release()
+
+    def savepoint(self, name: str) -> None:
+        """DuckDB has none: whoever loads must find bad rows before it touches the table."""
+
+    def rollback_to(self, name: str) -> None:
+        """Nothing was done since the mark, see `savepoint`."""
+
+    def release(self, name: str) -> None:
+        """Nothing to forget."""
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """A context in which DuckDB's errors become ours."""
+        with translated(self._settings, self._failure):
+            yield
+
+
+def _duckdb() -> Any:
+    return driver("duckdb", "duckdb")
+
+
+@contextmanager
+def translated(settings: DuckdbSettings, failure: type[ConnectorError]) -> Iterator[None]:
+    """Raise our errors for DuckDB's."""
+    duckdb = _duckdb()
+    try:
+        yield
+    except duckdb.Error as error:
+        raise _error(settings, failure, error) from error
+
+
+def _error(settings: DuckdbSettings, failure: type[ConnectorError], error: Exception) -> TongquError:
+    duckdb = _duckdb()
+    where = settings.display()
+    said = str(error).split("\n")[0]
+    if "Could not set lock" in said or "being used by another process" in str(error):
+        return busy(settings, str(error))
+    if isinstance(error, duckdb.ConstraintException):
+        column = re.search(r"constraint failed: \S*?\.(\w+)", said)
+        return RefusedRowsError(f"{where} refused a row: {said}", field=column[1] if column else "")
+    if isinstance(error, duckdb.ConversionException | duckdb.OutOfRangeException):
+        return CastError(f"{where}: {said}")
+    if isinstance(error, duckdb.CatalogException) and "does not exist" in said:
+        return NotFoundError(f"{where}: {said}", hint=str(error).partition("\n")[2].strip().split("\n")[0])
+    if "Permission denied" in said or "read-only" in said:
+        return PrivilegeError(f"{where}: {said}", hint="check the rights on the file and on its folder")
+    if "not a valid DuckDB database" in said:
+        return failure(f"{where} is not a DuckDB database", hint="check the path")
+    return failure(f"{where}: {said}")
+
+
+def busy(settings: DuckdbSettings, said: str = "") -> BusyError:
+    """The error for a file that another process has open; DuckDB's own message knows its PID."""
+    found = re.search(r"\(PID (\d+)\)", said)
+    pid = int(found[1]) if found else None
+    return BusyError(
+        f"{settings.display()} is open in {described(pid)}; a DuckDB file has one owner",
+        hint="close it there, or run this through the process that owns the file",
+        params={"pid": pid, "path": settings.path},
+    )
+
+
+# ---- one database per file and process
+
+
+@dataclass
+class Shared:
+    """A database that is open in this process, and how many connections use it."""
+
+    settings: DuckdbSettings
+    database: Any
+    path: str
+    writes: bool
+    users: int = 0
+
+    def release(self) -> None:
+        """Close the database after its last user."""
+        with _lock:
+            self.users -= 1
+            if self.users == 0:
+                _open.pop(self.path, None)
+                self.database.close()
+
+
+_lock = threading.Lock()
+_open: dict[str, Shared] = {}
+
+
+def open_source(settings: DuckdbSettings) -> DuckDb:
+    """A connection for reading; NotFoundError if the file is missing, which is never created.
+
+    If a sink of this process has the file open, its database is shared; otherwise the file is opened read-only.
+    """
+    path = Path(absolute(settings.path))
+    if not path.is_file():
+        beside = [p.name for p in path.parent.iterdir() if p.is_file()] if path.parent.is_dir() else []
+        near = nearest(path.name, beside)
+        raise NotFoundError(
+            f"there is no DuckDB file {settings.path!r}",
+            hint=f"similar names: {near}" if near else f"looked for {path}",
+            params={"path": str(path)},
+        )
+    return _connection(settings, str(path), writes=False)
+
+
+def open_sink(settings: DuckdbSettings) -> DuckDb:
+    """A connection for writing; creates the file if it is missing. BusyError if it is open elsewhere."""
+    path = Path(absolute(settings.path))
+    if not path.parent.is_dir():
+        raise NotFoundError(f"there is no folder {path.parent}", hint="create it, or correct the path")
+    return _connection(settings, str(path), writes=True)
+
+
+def _connection(settings: DuckdbSettings, path: str, *, writes: bool) -> DuckDb:
+    with _lock:
+        shared = _open.get(path)
+        if shared is not None and writes and not shared.writes:
+            raise BusyError(
+                f"{settings.display()} is being read by this process, which cannot write it at the same time",
+                hint="let the read end first",
+            )
+        if shared is None:
+            shared = Shared(settings, _database(settings, path, writes), path, writes)
+            _open[path] = shared
+        shared.users += 1
+        return DuckDb(shared.database.cursor(), shared, writes=writes)
+
+
+def _database(settings: DuckdbSettings, path: str, writes: bool) -> Any:
+    """Open the file hardened: no extension is fetched or loaded by itself, no other file or host can be reached."""
+    config: dict[str, Any] = {
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "enable_external_access": False,
+        "memory_limit": settings.memory,
+    }
+    if settings.threads:
+        config["threads"] = settings.threads
+    with translated(settings, WriteError if writes else ReadError):
+        database = _duckdb().connect(path, read_only=not writes, config=config)
+        database.execute("SET GLOBAL TimeZone = 'UTC'")
+        database.execute("SET GLOBAL lock_configuration = true")
+    return database

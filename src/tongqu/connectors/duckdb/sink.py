@@ -1,0 +1,264 @@
+"""Writes a DuckDB file: Arrow goes straight in, data and checkpoint in one transaction, generations are swapped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from tongqu.connectors.duckdb import catalog, ddl, loading
+from tongqu.connectors.duckdb.db import DuckDb, literal, open_sink, place, quoted
+from tongqu.connectors.duckdb.settings import DuckdbSettings
+from tongqu.connectors.duckdb.types import declaration
+from tongqu.core.data import BadRow, Deletes, WriteMode, Written
+from tongqu.core.errors import DataError, RefusedRowsError, SchemaError
+from tongqu.kit.sql.db import Db
+from tongqu.kit.sql.landing import Landing, Target
+from tongqu.kit.sql.merging import CURRENT, DELETED_AT, OURS, VALID_FROM, VALID_TO, Merging
+from tongqu.kit.sql.one_writer import OneWriter, Turn
+from tongqu.kit.sql.sink import SqlSink
+
+
+def _differs(left: str, right: str) -> str:
+    return f"{left} IS DISTINCT FROM {right}"
+
+
+class DuckdbSink(SqlSink):
+    """Writes one DuckDB file. All sessions share one connection and take turns; no other process can open the file."""
+
+    parallel = False
+
+    def __init__(self, settings: DuckdbSettings):
+        super().__init__()
+        self._writer = OneWriter(lambda: open_sink(settings))
+
+    def connect(self) -> Db:
+        """See SqlSink.connect."""
+        return self._writer.view()
+
+    def check(self) -> Iterator[str]:
+        """See Sink.check. Creates the file if it is missing."""
+        db = self.connect()
+        db.begin()
+        yield "file"
+        try:
+            db.run("CREATE TABLE _tongqu_check (x INTEGER)")
+        finally:
+            db.rollback()
+        yield "privilege"
+
+    # ---- tables
+
+    def target(self, db: Db, name: str) -> Target | None:
+        """See SqlSink.target. A table that others refer to by foreign keys keeps its identity; views do not mind."""
+        table = catalog.relation(_duck(db), name)
+        if table is None:
+            return None
+        if table.kind == "view":
+            raise SchemaError(f"{name!r} is a view", hint="write into a table")
+        required = tuple(
+            column.name
+            for column in table.columns
+            if column.required and column.default is None and column.name not in OURS and not column.generated
+        )
+        return Target(
+            columns={column.name: column.type for column in table.columns},
+            key=table.primary,
+            unique=_unique(table),
+            written=tuple(column.name for column in table.columns if not column.generated),
+            required=required,
+            pinned=tuple(f"foreign key of {other}" for other in catalog.referring(_duck(db), table)),
+        )
+
+    def has_table(self, db: Db, name: str) -> bool:
+        """See SqlSink.has_table."""
+        schema, _, table = name.rpartition(".")
+        found = db.rows(
+            "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = ? "
+            "AND database_name = current_database()",
+            (schema or "main", table),
+        )
+        return bool(found)
+
+    def create_target(self, db: Db, landing: Landing) -> None:
+        """See SqlSink.create_target."""
+        for statement in [
+            *ddl.create(landing.write, landing.write.dataset.name, keyed=True),
+            *ddl.indexes(landing.write),
+        ]:
+            db.run(statement)
+
+    def add_columns(self, db: Db, landing: Landing, fields: Sequence[Any]) -> None:
+        """See SqlSink.add_columns. DuckDB cannot alter a table that has indexes: they are built anew."""
+        self._alter(db, landing.write.dataset.name, [ddl.add_column(landing.write.dataset.name, f) for f in fields])
+
+    def _alter(self, db: Db, name: str, statements: Sequence[str]) -> None:
+        table = catalog.need(_duck(db), name)
+        for index in table.indexes:
+            db.run(f"DROP INDEX {quoted(table.schema)}.{quoted(index.name)}")
+        for statement in statements:
+            db.run(statement)
+        for index in table.indexes:
+            db.run(index.definition)
+
+    def create_stage(self, db: Db, landing: Landing) -> None:
+        """See SqlSink.create_stage. Keys and indexes are built when it is published: that is faster."""
+        self.drop(db, landing.stage)
+        write = landing.write
+        table = catalog.relation(_duck(db), write.dataset.name)
+        if write.mode is not WriteMode.REPLACE:
+            columns = [(field.name, _type(table, field)) for field in write.dataset.schema]
+            db.run(ddl.create_plain(columns, place(landing.stage)))
+            return
+        if table is None:
+            statements = ddl.create(write, landing.stage, keyed=False)
+        else:
+            statements = ddl.create_like(table, landing.stage)
+            known = {column.name for column in table.columns}
+            added = [field for field in write.dataset.schema if field.name not in known]
+            statements += [ddl.add_column(landing.stage, field) for field in added]
+        for statement in statements:
+            db.run(statement)
+
+    def drop(self, db: Db, name: str) -> None:
+        """See SqlSink.drop."""
+        db.run(f"DROP TABLE IF EXISTS {place(name)}")
+
+    def create_chunk(self, db: Db, landing: Landing) -> None:
+        """See SqlSink.create_chunk."""
+        table = catalog.need(_duck(db), landing.write.dataset.name)
+        self._needs_history(table, landing)
+        db.run(f"DROP TABLE IF EXISTS {_temporary(landing.chunk)}")
+        columns = [(field.name, _type(table, field)) for field in landing.write.dataset.schema]
+        db.run(ddl.create_plain(columns, _temporary(landing.chunk)))
+
+    def _needs_history(self, table: catalog.Relation, landing: Landing) -> None:
+        missing = {VALID_FROM, VALID_TO, CURRENT} - {column.name for column in table.columns}
+        if landing.write.mode is WriteMode.HISTORY and missing:
+            raise SchemaError(
+                f"the target {table.name!r} keeps no history: it has no {', '.join(sorted(missing))}",
+                path=landing.write.stream,
+                hint="write into a new table, or use upsert",
+            )
+
+    # ---- rows
+
+    def sift(self, db: Db, landing: Landing, rows: pa.Table) -> tuple[pa.Table, list[BadRow]]:
+        """See SqlSink.sift."""
+        return loading.sift(_duck(db), self._loading(db, landing, rows.schema), rows)
+
+    def load(self, db: Db, landing: Landing, rows: pa.Table) -> int:
+        """See SqlSink.load."""
+        into = _temporary(landing.chunk) if landing.merges else place(landing.into)
+        return loading.load(_duck(db), into, self._loading(db, landing, rows.schema), rows)
+
+    def _loading(self, db: Db, landing: Landing, schema: pa.Schema) -> loading.Loading:
+        """The target's own rules hold for chunks and stages that will be merged into it."""
+        swapped = landing.staged and landing.write.mode is WriteMode.REPLACE
+        table = catalog.need(_duck(db), landing.stage if swapped else landing.write.dataset.name)
+        direct = not landing.merges and not landing.staged
+        return loading.plan(schema, table, _unique(table) if direct else ())
+
+    def merge(self, db: Db, landing: Landing, source: str) -> Written:
+        """See SqlSink.merge."""
+        table = catalog.need(_duck(db), landing.write.dataset.name)
+        self._needs_history(table, landing)
+        write = landing.write
+        soft = any(column.name == DELETED_AT for column in table.columns) and write.mode is not WriteMode.HISTORY
+        if write.deletes is Deletes.SOFT and not soft and write.mode is not WriteMode.HISTORY:
+            column = f"ADD COLUMN {quoted(DELETED_AT)} TIMESTAMPTZ"
+            self._alter(db, table.name, [f"ALTER TABLE {place(table.name)} {column}"])
+            soft = True
+        return self._merging(db, landing, table, source, soft).merge(landing)
+
+    def _merging(self, db: Db, landing: Landing, table: catalog.Relation, source: str, soft: bool) -> Merging:
+        write = landing.write
+        own = {column.name for column in table.columns if not column.generated}
+        columns = tuple(name for name in write.dataset.schema.names if name in own)
+        when = datetime.fromisoformat(write.started_at or self.now()).astimezone(UTC)
+        at = f"TIMESTAMPTZ {literal(when.isoformat(sep=' '))}"
+        rows = place(source) if landing.staged else _temporary(source)
+        return Merging(db, place(table.name), rows, write.key, columns, at, soft, _differs)
+
+    def append_stage(self, db: Db, landing: Landing) -> int:
+        """See SqlSink.append_stage."""
+        target = self.target(db, landing.write.dataset.name)
+        own = target.written if target else ()
+        names = ", ".join(quoted(name) for name in landing.write.dataset.schema.names if name in own)
+        return db.run(
+            f"INSERT INTO {place(landing.write.dataset.name)} ({names}) SELECT {names} FROM {place(landing.stage)}"
+        )
+
+    # ---- generations
+
+    def publish(self, db: Db, landing: Landing) -> Written | None:
+        """See SqlSink.publish. A table that foreign keys refer to is made equal to the generation by its key, row by
+        row; every other one is swapped by renaming, in the same transaction as the checkpoint."""
+        name = landing.write.dataset.name
+        table = catalog.relation(_duck(db), name)
+        if table is not None and catalog.referring(_duck(db), table):
+            return self._refill(db, landing, table)
+        try:
+            if table is None:
+                self._rename(db, landing.stage, name)
+                key = ddl.key_of(landing.write)
+                named = ", ".join(quoted(column) for column in key)
+                after = [f"ALTER TABLE {place(name)} ADD PRIMARY KEY ({named})"] if key else []
+                after += ddl.indexes(landing.write)
+            else:
+                self.drop(db, landing.previous)
+                for index in table.indexes:
+                    db.run(f"DROP INDEX {quoted(table.schema)}.{quoted(index.name)}")
+                self._rename(db, name, landing.previous)
+                self._rename(db, landing.stage, name)
+                after = [*ddl.keys_like(table, name), *(index.definition for index in table.indexes)]
+            for statement in after:
+                db.run(statement)
+        except RefusedRowsError as error:
+            raise DataError(
+                f"the rows for {name!r} repeat a value that must be unique: {error.message}",
+                path=landing.write.stream,
+                hint="deduplicate them in a step, or choose another key",
+            ) from error
+        return None
+
+    def _refill(self, db: Db, landing: Landing, table: catalog.Relation) -> Written:
+        write = replace(landing.write, key=table.key, deletes=Deletes.HARD, unique=False)
+        exact = replace(landing, write=write)
+        db.run(f"CREATE OR REPLACE TABLE {place(landing.previous)} AS SELECT * FROM {place(table.name)}")
+        written = self._merging(db, exact, table, landing.stage, False).merge(exact)
+        self.drop(db, landing.stage)
+        return written
+
+    def _rename(self, db: Db, name: str, new: str) -> None:
+        db.run(f"ALTER TABLE {place(name)} RENAME TO {quoted(new.rpartition('.')[2])}")
+
+    def close(self) -> None:
+        """See Sink.close."""
+        super().close()
+        self._writer.close()
+
+
+def _duck(db: Db) -> DuckDb:
+    assert isinstance(db, Turn), "the sink's connections are views of one"  # noqa: S101
+    shared = db.shared
+    assert isinstance(shared, DuckDb), "the sink's connection is DuckDB's"  # noqa: S101
+    return shared
+
+
+def _temporary(name: str) -> str:
+    return f"temp.main.{quoted(name.rpartition('.')[2])}"
+
+
+def _unique(table: catalog.Relation) -> tuple[tuple[str, ...], ...]:
+    indexes = (index.columns for index in table.indexes if index.unique and index.columns)
+    return tuple(names for names in (table.primary, *table.unique, *indexes) if names)
+
+
+def _type(table: catalog.Relation | None, field: Any) -> str:
+    """The type that arriving values are stored as: the target's, else a new one."""
+    known = {column.name: column.type for column in table.columns} if table else {}
+    return known.get(field.name, declaration(field))

@@ -1,0 +1,49 @@
+"""Files: CSV, TSV, JSON Lines, Parquet and Arrow, plain or packed, one, many by glob, or partitioned by folder."""
+
+from __future__ import annotations
+
+from tongqu.connectors.file.settings import FileSettings, from_url
+from tongqu.core.connector import Can, Connector, Sink, Source
+
+
+def _source(settings: FileSettings) -> Source:
+    from tongqu.connectors.file.source import FileSource
+
+    return FileSource(settings)
+
+
+def _sink(settings: FileSettings) -> Sink:
+    from tongqu.connectors.file.sink import FileSink
+
+    return FileSink(settings)
+
+
+connector = Connector(
+    name="file",
+    title={"zh": "文件", "en": "Files"},
+    settings=FileSettings,
+    can=Can.READ
+    | Can.WRITE
+    | Can.RESUME
+    | Can.SPLITS
+    | Can.COPY_OUT
+    | Can.APPEND
+    | Can.REPLACE
+    | Can.TRANSACTIONS
+    | Can.ONE_WRITER,
+    schemes=("file",),
+    from_url=from_url,
+    source=_source,
+    sink=_sink,
+    label="real",
+    guarantee={
+        "read": "resumable after any batch; a changed file stops the run; unreadable rows are quarantined",
+        "write": "exactly-once effect: rows, quarantine, counts and checkpoint in one rename, visible at the end",
+    },
+    systems=(
+        "CSV and TSV in UTF-8, GB18030, UTF-16 and others, gz, zst (real)",
+        "JSON Lines, JSON arrays (real)",
+        "Parquet (real)",
+        "Arrow IPC, Feather 2 (real)",
+    ),
+)

@@ -1,0 +1,217 @@
+"""Creates, describes and swaps the tables a sink writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from tongqu.connectors.mysql import catalog
+from tongqu.connectors.mysql.db import MysqlDb, literal, quoted
+from tongqu.connectors.mysql.types import Native, column_type, indexable
+from tongqu.core.data import Deletes, Meta, Write, WriteMode
+from tongqu.core.errors import InvalidPlanError, SchemaError
+from tongqu.kit.sql.landing import Landing, Target
+
+SEQUENCE = "_tongqu_seq"
+DELETED = "_deleted_at"
+HISTORY = {"_valid_from": "datetime(6) NOT NULL", "_valid_to": "datetime(6) NULL", "_current": "tinyint(1) NOT NULL"}
+_TRANSACTIONAL = ("INNODB", "ROCKSDB", "TOKUDB", "XPAND", "OCEANBASE", "TIDB")
+
+
+def place(db: MysqlDb, name: str) -> str:
+    """A dataset's quoted table with its database."""
+    schema, table = _parts(db, name)
+    return f"{quoted(schema)}.{quoted(table)}"
+
+
+def _parts(db: MysqlDb, name: str) -> tuple[str, str]:
+    if "." not in name or _exists(db, db.settings.database, name):
+        return db.settings.database, name
+    return catalog.parts(db, name)
+
+
+def has_table(db: MysqlDb, name: str) -> bool:
+    """Whether a table of that name exists."""
+    return _exists(db, *_parts(db, name))
+
+
+def _exists(db: MysqlDb, schema: str, table: str) -> bool:
+    sql = "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?"
+    return bool(db.rows(sql, (schema, table))[0][0])
+
+
+def target(db: MysqlDb, name: str) -> Target | None:
+    """The table as it is now, or None. Raises SchemaError for views and for engines without transactions."""
+    found = catalog.find(db, name)
+    if found is None:
+        return None
+    if found.view:
+        raise SchemaError(f"{name!r} is a view, which cannot be loaded", path=name, hint="name a table")
+    if found.engine and found.engine.upper() not in _TRANSACTIONAL:
+        raise SchemaError(
+            f"{name!r} is a {found.engine} table: it has no transactions, so a crash would leave half a chunk in it",
+            path=name, hint=f"ALTER TABLE {found.place} ENGINE=InnoDB",
+        )  # fmt: skip
+    return Target(
+        columns={column.name: column.ddl for column in found.columns},
+        key=found.key,
+        unique=tuple(index.columns for index in found.indexes if index.unique),
+        written=tuple(column.name for column in found.columns if column.generated is None),
+        required=tuple(column.name for column in found.columns if _required(column)),
+        pinned=_pinned(db, found),
+    )
+
+
+def _required(column: catalog.ColumnInfo) -> bool:
+    if column.name in HISTORY or "auto_increment" in column.extra.lower() or column.generated:
+        return False
+    return not column.nullable and column.default is None
+
+
+def _pinned(db: MysqlDb, table: catalog.TableInfo) -> tuple[str, ...]:
+    """Foreign keys (both ways) and triggers would stay with the old table after a swap; views follow the name."""
+    where = (table.schema, table.table)
+    keys = db.rows(
+        "SELECT DISTINCT CONSTRAINT_NAME, TABLE_NAME FROM information_schema.KEY_COLUMN_USAGE "
+        "WHERE REFERENCED_TABLE_NAME IS NOT NULL AND ((REFERENCED_TABLE_SCHEMA = ? AND REFERENCED_TABLE_NAME = ?) "
+        "OR (TABLE_SCHEMA = ? AND TABLE_NAME = ?))", (*where, *where),
+    )  # fmt: skip
+    triggers = db.rows(
+        "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = ? AND EVENT_OBJECT_TABLE = ?",
+        where,
+    )
+    return (*(f"foreign key {name} of {owner}" for name, owner in keys), *(f"trigger {name}" for (name,) in triggers))
+
+
+def exact_collation(db: MysqlDb) -> str:
+    """A collation under which only identical strings are equal, trailing spaces included where the server has one."""
+    if db.is_mariadb:
+        return "utf8mb4_nopad_bin"
+    known = db.rows("SELECT COUNT(*) FROM information_schema.COLLATIONS WHERE COLLATION_NAME = 'utf8mb4_0900_bin'")
+    return "utf8mb4_0900_bin" if known[0][0] else "utf8mb4_bin"
+
+
+def column_types(db: MysqlDb, write: Write) -> dict[str, str]:
+    """DDL types for the arriving columns."""
+    exact = exact_collation(db)
+    return {f.name: column_type(f, key=f.name in write.key, exact=exact) for f in write.dataset.schema}
+
+
+def definition(field: pa.Field[Any], kind: str, *, nullable: bool) -> str:
+    """One column of CREATE or ALTER TABLE, with its title as comment."""
+    title = (field.metadata or {}).get(Meta.TITLE.encode(), b"").decode()
+    comment = f" COMMENT {literal(title[:1024])}" if title else ""
+    null = "" if nullable else " NOT NULL"
+    return f"{quoted(field.name)} {kind}{null or ' NULL'}{comment}"
+
+
+def create_table(db: MysqlDb, write: Write, name: str) -> None:
+    """Create a table for the arriving schema, with key, titles and (history) validity columns. Commits."""
+    types = column_types(db, write)
+    parts = [
+        definition(f, types[f.name], nullable=f.nullable and f.name not in write.key) for f in write.dataset.schema
+    ]
+    key = list(write.key)
+    if write.mode is WriteMode.HISTORY:
+        parts += [f"{quoted(column)} {kind}" for column, kind in HISTORY.items()]
+        key.append("_valid_from")
+    if write.deletes is Deletes.SOFT and write.mode is not WriteMode.HISTORY:
+        parts.append(f"{quoted(DELETED)} datetime(6) NULL")
+    if write.key:
+        parts.append(f"PRIMARY KEY ({', '.join(quoted(column) for column in key)})")
+    comment = f" COMMENT = {literal(write.dataset.title[:2048])}" if write.dataset.title else ""
+    db.run(f"CREATE TABLE {place(db, name)} ({', '.join(parts)}) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4{comment}")
+
+
+def add_columns(db: MysqlDb, name: str, fields: Sequence[pa.Field[Any]], kinds: dict[str, str]) -> None:
+    """Add nullable columns. Commits."""
+    if fields:
+        added = ", ".join(f"ADD COLUMN {definition(f, kinds[f.name], nullable=True)}" for f in fields)
+        db.run(f"ALTER TABLE {place(db, name)} {added}")
+
+
+def add_technical(db: MysqlDb, landing: Landing) -> None:
+    """Give an existing target the columns that history and soft deletes need. Commits if something was missing."""
+    write, found = landing.write, landing.target
+    if found is None:
+        return
+    wanted: dict[str, str] = {}
+    if write.mode is WriteMode.HISTORY:
+        if set(found.key) == set(write.key):
+            raise InvalidPlanError(
+                f"{write.dataset.name!r} has the primary key ({', '.join(found.key)}), so it can hold one version of a "
+                "row only", path=write.stream, hint="add _valid_from to its key, or write history to a new table",
+            )  # fmt: skip
+        wanted = {"_valid_from": "datetime(6) NOT NULL DEFAULT '1970-01-01'", "_valid_to": "datetime(6) NULL",
+                  "_current": "tinyint(1) NOT NULL DEFAULT 1"}  # fmt: skip
+    elif write.deletes is Deletes.SOFT:
+        wanted = {DELETED: "datetime(6) NULL"}
+    missing = [f"ADD COLUMN {quoted(n)} {kind}" for n, kind in wanted.items() if n not in found.columns]
+    if missing:
+        db.run(f"ALTER TABLE {place(db, write.dataset.name)} {', '.join(missing)}")
+
+
+def load_columns(landing: Landing) -> list[str]:
+    """The arriving columns that are written, in order."""
+    found, names = landing.target, landing.write.dataset.schema.names
+    return [n for n in names if found is None or n not in found.columns or n in found.written]
+
+
+def _keyed(landing: Landing, types: dict[str, str]) -> dict[str, str]:
+    """The types, whose key columns must be indexable as a whole."""
+    for name in landing.write.key:
+        if not indexable(types[name]):
+            raise SchemaError(
+                f"the key column {name!r} is {Native.parse(types[name]).name.upper()}, which cannot be a whole key",
+                path=landing.write.stream, field=name, hint="make it VARCHAR(n) or VARBINARY(n) in the target",
+            )  # fmt: skip
+    return types
+
+
+def create_stage(db: MysqlDb, landing: Landing) -> None:
+    """Create the staged generation anew. For replace it is the next table; otherwise rows wait in arrival order."""
+    write, stage = landing.write, place(db, landing.stage)
+    db.run(f"DROP TABLE IF EXISTS {stage}")
+    if write.mode is WriteMode.REPLACE:
+        if landing.target is None:
+            create_table(db, write, landing.stage)
+            return
+        db.run(f"CREATE TABLE {stage} LIKE {place(db, write.dataset.name)}")
+        missing = [f for f in write.dataset.schema if f.name not in landing.target.columns]
+        add_columns(db, landing.stage, missing, column_types(db, write))
+        return
+    own = target(db, write.dataset.name)
+    types = _keyed(landing, column_types(db, write) | (dict(own.columns) if own else {}))
+    columns = [f"{quoted(n)} {types[n]}" for n in load_columns(landing)]
+    keys = f", KEY ({', '.join(quoted(n) for n in write.key)})" if write.key else ""
+    db.run(
+        f"CREATE TABLE {stage} ({', '.join(columns)}, {quoted(SEQUENCE)} bigint unsigned NOT NULL AUTO_INCREMENT "
+        f"PRIMARY KEY{keys}) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4"
+    )
+
+
+def create_chunk(db: MysqlDb, landing: Landing) -> None:
+    """Create this session's temporary table anew, keyed like the target, so that LOAD … REPLACE keeps the last row
+    of a key. Neither statement ends the transaction."""
+    name, types = quoted(landing.chunk.rpartition(".")[2]), _keyed(landing, landing.types)
+    key = landing.write.key
+    columns = [f"{quoted(n)} {types[n]}{' NOT NULL' if n in key else ''}" for n in load_columns(landing)]
+    db.run(f"DROP TEMPORARY TABLE IF EXISTS {name}")
+    db.run(
+        f"CREATE TEMPORARY TABLE {name} ({', '.join(columns)}, PRIMARY KEY ({', '.join(quoted(n) for n in key)})) "
+        "ENGINE=InnoDB DEFAULT CHARSET=utf8mb4"
+    )
+    db.superseded = 0
+
+
+def swap(db: MysqlDb, landing: Landing) -> None:
+    """Make the stage the target in one atomic RENAME; the old table is kept as the previous generation. Commits."""
+    stage, name = place(db, landing.stage), place(db, landing.write.dataset.name)
+    if not has_table(db, landing.write.dataset.name):
+        db.run(f"RENAME TABLE {stage} TO {name}")
+        return
+    previous = place(db, landing.previous)
+    db.run(f"DROP TABLE IF EXISTS {previous}")
+    db.run(f"RENAME TABLE {name} TO {previous}, {stage} TO {name}")

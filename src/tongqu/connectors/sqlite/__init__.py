@@ -1,0 +1,45 @@
+"""SQLite: reads and writes database files with what Python brings."""
+
+from __future__ import annotations
+
+from tongqu.connectors.sqlite.settings import SqliteSettings, from_url
+from tongqu.core.connector import Can, Connector, Sink, Source
+
+
+def _source(settings: SqliteSettings) -> Source:
+    from tongqu.connectors.sqlite.source import SqliteSource
+
+    return SqliteSource(settings)
+
+
+def _sink(settings: SqliteSettings) -> Sink:
+    from tongqu.connectors.sqlite.sink import SqliteSink
+
+    return SqliteSink(settings)
+
+
+connector = Connector(
+    name="sqlite",
+    title={"zh": "SQLite 文件", "en": "SQLite file"},
+    settings=SqliteSettings,
+    can=Can.READ
+    | Can.WRITE
+    | Can.RESUME
+    | Can.SNAPSHOT
+    | Can.INCREMENTAL
+    | Can.HORIZON
+    | Can.APPEND
+    | Can.UPSERT
+    | Can.REPLACE
+    | Can.HISTORY
+    | Can.TRANSACTIONS
+    | Can.EVOLVES
+    | Can.ONE_WRITER,
+    schemes=("sqlite",),
+    from_url=from_url,
+    source=_source,
+    sink=_sink,
+    label="real",
+    guarantee={"write": "exactly-once effect: data, quarantine, counts and checkpoint in one transaction"},
+    systems=("SQLite 3.31 and newer (real)",),
+)

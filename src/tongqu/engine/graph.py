@@ -1,0 +1,211 @@
+"""Plans that are more than a chain: joins, aggregates, branches and several sinks, lazily and in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+
+from tongqu.core.data import BadRow, Dataset
+from tongqu.core.errors import InvalidPlanError, TongquError
+from tongqu.core.operator import Step
+from tongqu.core.plan import Plan
+from tongqu.engine.balance import StepCounts
+from tongqu.engine.chain import Chain
+from tongqu.engine.flow import Engine, Flow, Spool, appended, conformed, counted, uniques, whole_python, whole_sql
+from tongqu.meaning.sandbox import check_carried
+
+Opener = Callable[[], pa.RecordBatchReader]
+
+
+class Graph:
+    """A plan over known datasets, typed and checked before any row.
+
+    `incremental` names sources that give changes only; steps that need all rows over them are refused
+    (InvalidPlanError), since the result would be silently wrong.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        datasets: Mapping[str, Dataset],
+        *,
+        incremental: Collection[str] = (),
+        threads: int = 1,
+        memory_mb: int = 512,
+        temp_directory: Path | str | None = None,
+        batch_rows: int = 65_536,
+    ):
+        self.plan = plan
+        self.datasets: dict[str, Dataset] = {name: datasets[name] for name in plan.sources}
+        self._settings = (threads, memory_mb, temp_directory, batch_rows)
+        changing = set(incremental)
+        for step in plan.steps:
+            try:
+                self.datasets[step.id] = step.operator.output(self.inputs(step))
+                if not step.operator.chunk_safe:
+                    for dataset in (*self.inputs(step), self.datasets[step.id]):
+                        check_carried(dataset.schema, dataset.name)
+            except TongquError as error:
+                error.path = error.path or step.path
+                raise
+            touched = [name for name in step.inputs if name in changing]
+            if touched and not step.operator.chunk_safe:
+                raise InvalidPlanError(
+                    f"{step.verb} needs all rows, but {touched[0]!r} gives only changes",
+                    hint="read that source with `mode: full`",
+                    path=step.path,
+                )
+            changing.update([step.id] if touched else [])
+
+    def inputs(self, step: Step) -> list[Dataset]:
+        """The step's input datasets; several inputs of a one-input operator are one, appended."""
+        found = [self.datasets[name] for name in step.inputs]
+        if step.operator.arity[1] > 1:
+            return found
+        first = found[0]
+        for name, other in zip(step.inputs[1:], found[1:], strict=True):
+            mine = [(f.name, f.type) for f in first.schema]
+            if mine != [(f.name, f.type) for f in other.schema]:
+                raise InvalidPlanError(
+                    f"{step.inputs[0]!r} and {name!r} have different columns and cannot be appended",
+                    hint=f"{', '.join(first.columns)} / {', '.join(other.columns)}",
+                )
+        return [first]
+
+    @property
+    def outputs(self) -> dict[str, Dataset]:
+        """The dataset each sink gets."""
+        return {sink: self.datasets[name] for sink, name in self.plan.sinks.items()}
+
+    def lineage(self) -> dict[str, dict[str, set[tuple[str, str]]]]:
+        """For each sink and output column the (source, column) pairs its values come from."""
+        found: dict[str, dict[str, set[tuple[str, str]]]] = {
+            name: {c: {(name, c)} for c in self.datasets[name].columns} for name in self.plan.sources
+        }
+        for step in self.plan.steps:
+            single = step.operator.arity[1] == 1
+            made: dict[str, set[tuple[str, str]]] = {}
+            for column, sources in step.operator.lineage(self.inputs(step)).items():
+                above = [(n, c) for i, c in sources for n in (step.inputs if single else (step.inputs[i],))]
+                made[column] = set().union(*(found[n][c] for n, c in above)) if above else set()
+            found[step.id] = made
+        return {sink: found[name] for sink, name in self.plan.sinks.items()}
+
+    def open(self, inputs: Mapping[str, Opener]) -> GraphRun:
+        """Start one execution; `inputs` open each source's rows. Close it (it is a context manager)."""
+        threads, memory_mb, temp_directory, batch_rows = self._settings
+        return GraphRun(self, inputs, Engine(threads, memory_mb, temp_directory, batch_rows))
+
+
+class GraphRun:
+    """One execution: read each sink's rows to the end, in any order, one after the other.
+
+    Rows are computed as they are asked for. What several steps or sinks take is computed once and spooled to a file in
+    the temporary directory. Counts are complete when every sink was read to its end.
+    """
+
+    def __init__(self, graph: Graph, inputs: Mapping[str, Opener], engine: Engine):
+        self._graph, self._inputs, self._engine = graph, inputs, engine
+        self._counts = {step.id: StepCounts(step.id, step.verb) for step in graph.plan.steps}
+        self._spools: dict[str, Spool] = {}
+        self.read_rows = dict.fromkeys(graph.plan.sources, 0)
+        """Rows that came out of each source."""
+        self.bad: list[BadRow] = []
+        """Refused rows so far; the caller may take them away while reading."""
+
+    def read(self, sink: str) -> Iterator[pa.RecordBatch]:
+        """The rows of one sink as batches; each step's counts are checked when its rows are at their end."""
+        name = self._graph.plan.sinks[sink]
+        for table in self._rows(name):
+            yield from table.to_batches(max_chunksize=self._engine.batch_rows)
+
+    @property
+    def steps(self) -> list[StepCounts]:
+        """Counts so far, in the plan's order."""
+        return list(self._counts.values())
+
+    def close(self) -> None:
+        """Stop what runs, and delete what was spooled; may be called twice."""
+        self._engine.close()
+
+    def __enter__(self) -> GraphRun:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _rows(self, name: str) -> Flow:
+        """The rows of a source or step, for one consumer."""
+        if self._graph.plan.consumers(name) <= 1:
+            return self._made(name)
+        if name not in self._spools:
+            self._spools[name] = self._engine.spool(self._graph.datasets[name].schema, lambda: self._made(name))
+        return self._spools[name].read()
+
+    def _made(self, name: str) -> Flow:
+        step = self._graph.plan.step(name)
+        if step is None:
+            return self._source(name)
+        if step.operator.chunk_safe:
+            return self._chain(step)
+        flows = [self._rows(n) for n in step.inputs]
+        inputs = self._graph.inputs(step)
+        if len(inputs) == 1:
+            flows = [appended(flows)]
+        counts = self._counts[step.id]
+        fields = getattr(step.operator, "unique_fields", ())
+        if fields:
+            return uniques(self._engine, step, inputs[0], flows[0], counts=counts, bad=self.bad)
+        flows = [counted(flow, counts, "rows_in") for flow in flows]
+        if self._is_sql(step):
+            made = whole_sql(self._engine, step, inputs, flows, self._graph.datasets[step.id])
+        else:
+            made = whole_python(step, inputs, flows)
+        return self._balanced(counted(made, counts, "rows_out"), counts)
+
+    def _is_sql(self, step: Step) -> bool:
+        return step.verb != "python"
+
+    def _balanced(self, rows: Flow, counts: StepCounts) -> Flow:
+        """Pass rows on; at the end, what went in and did not come out has the step's own name."""
+        yield from rows
+        difference = counts.rows_in - counts.rows_out
+        if counts.verb == "deduplicate":
+            counts.deduplicated = difference
+        elif counts.verb == "python" and difference > 0:
+            counts.filtered = difference
+        else:
+            counts.generated = -difference
+        counts.check()
+
+    def _source(self, name: str) -> Flow:
+        for table in conformed(self._inputs[name](), self._graph.datasets[name]):
+            self.read_rows[name] += table.num_rows
+            yield table
+
+    def _chain(self, last: Step) -> Flow:
+        """As many row-wise steps above this one as nobody else takes, as one chain."""
+        steps, first = [last], last
+        while len(first.inputs) == 1:
+            above = self._graph.plan.step(first.inputs[0])
+            if above is None or not above.operator.chunk_safe or self._graph.plan.consumers(above.id) > 1:
+                break
+            steps.insert(0, above)
+            first = above
+        source = self._graph.inputs(first)[0]
+        rows = appended([self._rows(n) for n in first.inputs])
+        threads, memory_mb, temp_directory, _ = self._graph._settings
+        chain = Chain(source, steps, threads=threads, memory_mb=max(64, memory_mb // 4), temp_directory=temp_directory)
+        self._engine.closing(chain.close)
+        return self._run(chain, rows)
+
+    def _run(self, chain: Chain, rows: Flow) -> Flow:
+        for table in rows:
+            result = chain.run(table)
+            self.bad.extend(result.bad)
+            for counts in result.steps:
+                self._counts[counts.step].add(counts)
+            yield result.rows
+        chain.close()

@@ -1,0 +1,228 @@
+"""Several row-wise steps as one SELECT over a chunk, with the numbers of each step and the rows they refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tongqu.core.data import BadRow, Dataset
+from tongqu.core.errors import RunError
+from tongqu.core.operator import Fault, Step
+from tongqu.engine.balance import StepCounts
+from tongqu.engine.refused import bad_rows, originals
+from tongqu.meaning.expressions import is_column, render
+from tongqu.meaning.sandbox import FAULT_COLUMN, ROW_COLUMN, quoted, relation_names
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_INPUT = "input"
+
+
+@dataclass
+class Outcome:
+    """What steps made of a chunk."""
+
+    rows: pa.Table
+    bad: list[BadRow] = field(default_factory=list)
+    steps: list[StepCounts] = field(default_factory=list)
+
+
+@dataclass
+class _Level:
+    """One step inside the SELECT: `source` is the SQL it reads, `sql` what it gives (with each row's place in the
+    chunk, and the fault column once a step of the segment has faults), `faults` its codes, `kept` counts the rows
+    after its filter."""
+
+    step: Step
+    before: Dataset
+    source: str
+    sql: str = ""
+    faults: dict[int, Fault] = field(default_factory=dict)
+    faulty_sql: str = ""
+    kept: str | None = None
+    tests: list[tuple[str, str]] = field(default_factory=list)
+    """(field, SQL) of each computed column alone, to find which one fails."""
+
+
+class Segment:
+    """Compiled once, then run on any connection that has the chunk registered under the name `input`.
+
+    Order of rows is kept. Rows for which an expression raises (overflow, a failing cast) are found by bisection and
+    quarantined as `<verb>.failed`.
+    """
+
+    def __init__(self, steps: Sequence[Step], datasets: Sequence[Dataset]):
+        """`datasets` are the input of the first step, then the output of each."""
+        self.steps = tuple(steps)
+        self.before, self.after = datasets[0], datasets[-1]
+        self.levels: list[_Level] = []
+        sql, self.faulty = _INPUT, False
+        for step, dataset in zip(steps, datasets, strict=False):
+            level = self._level(step, dataset, sql)
+            self.levels.append(level)
+            sql = f"({level.sql})"
+        self.sql = self.levels[-1].sql
+        filters = [level for level in self.levels if level.kept]
+        self.counted = filters[:-1]
+        self.filters = filters
+
+    def _level(self, step: Step, dataset: Dataset, source: str) -> _Level:
+        projection = step.operator.projection(dataset)
+        assert projection is not None, step.verb  # noqa: S101
+        names = relation_names(dataset.columns)
+        out = relation_names(list(projection.columns))
+        level = _Level(step, dataset, source)
+        items = [f"{render(tree, names)} AS {quoted(out[c])}" for c, tree in projection.columns.items()]
+        level.tests = [(c, render(tree, names)) for c, tree in projection.columns.items() if not is_column(tree)]
+        if projection.where is not None:
+            level.tests.insert(0, ("", render(projection.where, names)))
+        first = 1 + sum(len(done.faults) for done in self.levels)
+        level.faults = dict(enumerate(step.operator.faults(dataset), start=first))
+        if level.faults or self.faulty:
+            status = self._status(level, names)
+            items.append(f"{status} AS {quoted(FAULT_COLUMN)}")
+            plain = _plain_columns(dataset)
+            level.faulty_sql = f"SELECT {plain}, {status} AS {quoted(FAULT_COLUMN)} FROM {source}"
+            self.faulty = True
+        items.append(quoted(ROW_COLUMN))
+        where = f" WHERE {render(projection.where, names)}" if projection.where is not None else ""
+        level.sql = f"SELECT {', '.join(items)} FROM {source}{where}"
+        level.kept = f"SELECT count(*) FROM {source}{where}" if where else None
+        return level
+
+    def _status(self, level: _Level, names: dict[str, str]) -> str:
+        whens = [f"WHEN {quoted(FAULT_COLUMN)} <> 0 THEN {quoted(FAULT_COLUMN)}"] if self.faulty else []
+        whens += [f"WHEN {render(fault.condition, names)} THEN {code}" for code, fault in level.faults.items()]
+        return f"CAST(CASE {' '.join(whens)} ELSE 0 END AS SMALLINT)"
+
+    def run(self, connection: DuckDBPyConnection, rows: pa.Table) -> Outcome:
+        """The steps over one chunk whose columns are those of the first step's input."""
+        import duckdb
+
+        if rows.num_rows == 0:
+            counts = [StepCounts(level.step.id, level.step.verb) for level in self.levels]
+            return Outcome(self.after.schema.empty_table(), [], counts)
+        self._register(connection, rows)
+        try:
+            result = connection.sql(self.sql).to_arrow_table()
+            return self._outcome(connection, rows, result)
+        except (duckdb.ConversionException, duckdb.OutOfRangeException, duckdb.InvalidInputException) as error:
+            if rows.num_rows == 1:
+                return self._failed(connection, rows, str(error))
+        except duckdb.OutOfMemoryException:
+            raise RunError("a chunk does not fit into the memory limit", hint="lower chunk_rows") from None
+        except duckdb.Error as error:
+            raise RunError(f"the steps cannot run: {str(error).splitlines()[0]}") from None
+        finally:
+            connection.unregister(_INPUT)
+        half = rows.num_rows // 2
+        return self._joined(self.run(connection, rows.slice(0, half)), self.run(connection, rows.slice(half)))
+
+    def _register(self, connection: DuckDBPyConnection, rows: pa.Table) -> None:
+        names = list(relation_names(rows.column_names).values())
+        rows = rows.rename_columns(names) if names != rows.column_names else rows
+        connection.register(_INPUT, rows.append_column(ROW_COLUMN, _places(rows.num_rows)))
+
+    def _outcome(self, connection: DuckDBPyConnection, rows: pa.Table, result: pa.Table) -> Outcome:
+        kept = [self._count(connection, level) for level in self.counted] + [result.num_rows] * bool(self.filters)
+        bad: list[BadRow] = []
+        refused: dict[Any, Any] = {}
+        if self.faulty:
+            codes = result.column(FAULT_COLUMN)
+            found = pc.value_counts(codes)
+            refused = dict(zip(found.field(0).to_pylist(), found.field(1).to_pylist(), strict=True))
+            if set(refused) - {0}:
+                good = pc.equal(codes, pa.scalar(0, pa.int16()))
+                places = result.column(ROW_COLUMN).filter(pc.invert(good))
+                bad = self._bad(connection, rows.take(places))
+                result = result.filter(good)
+        result = result.select(range(len(self.after.columns)))
+        counts: list[StepCounts] = []
+        flow = rows.num_rows
+        for level in self.levels:
+            step = StepCounts(level.step.id, level.step.verb, rows_in=flow)
+            if level.kept:
+                step.filtered = flow - kept.pop(0)
+            step.quarantined = sum(refused.get(code, 0) for code in level.faults)
+            flow -= step.filtered + step.quarantined
+            step.rows_out = flow
+            step.check()
+            counts.append(step)
+        return Outcome(conform(result, self.after.schema), bad, counts)
+
+    def _count(self, connection: DuckDBPyConnection, level: _Level) -> int:
+        return int(connection.sql(level.kept or "").fetchall()[0][0])
+
+    def _bad(self, connection: DuckDBPyConnection, rows: pa.Table) -> list[BadRow]:
+        """Records for the input rows that some step refused, in the shape they had before that step."""
+        found: list[BadRow] = []
+        self._register(connection, rows)
+        for level in self.levels:
+            if level.faults:
+                low, high = min(level.faults), max(level.faults)
+                status = quoted(FAULT_COLUMN)
+                query = f"SELECT * FROM ({level.faulty_sql}) WHERE {status} BETWEEN {low} AND {high}"
+                rows = connection.sql(query).to_arrow_table()
+                codes = rows.column(rows.num_columns - 1).to_pylist()
+                original = conform(rows.drop_columns([FAULT_COLUMN]), level.before.schema)
+                found.extend(bad_rows(level.step.id, level.faults, codes, original))
+        return found
+
+    def _failed(self, connection: DuckDBPyConnection, rows: pa.Table, message: str) -> Outcome:
+        """The outcome for the one registered row that makes some step raise."""
+        import duckdb
+
+        counts = [StepCounts(level.step.id, level.step.verb) for level in self.levels]
+        for number, level in enumerate(self.levels):
+            try:
+                connection.sql(level.sql).to_arrow_table()
+            except duckdb.Error:
+                for done in counts[:number]:
+                    done.rows_in = done.rows_out = 1
+                counts[number].rows_in = counts[number].quarantined = 1
+                row = connection.sql(f"SELECT {_plain_columns(level.before)} FROM {level.source}").to_arrow_table()
+                original = originals(conform(row, level.before.schema))[0]
+                words = message.split("\n", maxsplit=1)[0]
+                name = self._failing(connection, level)
+                bad = BadRow(level.step.id, f"{level.step.verb}.failed", name, None, original, words)
+                return Outcome(self.after.schema.empty_table(), [bad], counts)
+        raise RunError(f"the steps cannot run: {message.splitlines()[0]}")
+
+    def _failing(self, connection: DuckDBPyConnection, level: _Level) -> str:
+        import duckdb
+
+        for name, sql in level.tests:
+            try:
+                connection.sql(f"SELECT {sql} FROM {level.source}").to_arrow_table()
+            except duckdb.Error:
+                return name
+        return ""
+
+    def _joined(self, first: Outcome, second: Outcome) -> Outcome:
+        for mine, theirs in zip(first.steps, second.steps, strict=True):
+            mine.add(theirs)
+        return Outcome(pa.concat_tables([first.rows, second.rows]), first.bad + second.bad, first.steps)
+
+
+def _places(rows: int) -> pa.Array[Any]:
+    arange: Any = getattr(pa, "arange")  # noqa: B009  the type stubs lack it
+    made: pa.Array[Any] = arange(0, rows)
+    return made
+
+
+def _plain_columns(dataset: Dataset) -> str:
+    return ", ".join(quoted(name) for name in relation_names(dataset.columns).values())
+
+
+def conform(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The rows, whose columns come in the schema's order, with exactly the schema's names, types and metadata."""
+    columns = [
+        column if column.type == wanted.type else column.cast(wanted.type)
+        for column, wanted in zip(rows.columns, schema, strict=True)
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)

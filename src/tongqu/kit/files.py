@@ -1,0 +1,234 @@
+"""Local files as data: which ones a path means, what they are called, and how they change without tearing."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from tongqu.core.errors import BusyError, ConnectorError, NotFoundError, PrivilegeError, WriteError
+
+COMPRESSIONS = {".gz": "gz", ".zst": "zst"}
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".ipc": "arrow",
+    ".feather": "arrow",
+}
+"""File extension to format; `.arrow` files may be IPC files or streams, which their first bytes tell."""
+_GLOB = re.compile(r"[*?\[]")
+_HIVE = re.compile(r"^([^=/]+)=(.*)$")
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+_EXCHANGE = 2
+_HERE = -100
+
+
+@dataclass(frozen=True)
+class Found:
+    """One data file. `label` is its path below the searched folder; `partitions` are the `key=value` folders in it."""
+
+    path: Path
+    label: str
+    format: str | None
+    compression: str | None
+    partitions: Mapping[str, str | None] = field(default_factory=dict)
+
+
+def kind(path: Path) -> tuple[str | None, str | None]:
+    """(format, compression) by extension; None where the extension says nothing."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    compression = COMPRESSIONS.get(suffixes[-1]) if suffixes else None
+    if compression:
+        suffixes.pop()
+    return (FORMATS.get(suffixes[-1]) if suffixes else None), compression
+
+
+def stem(path: Path) -> str:
+    """The file's name without the extensions that say format and compression."""
+    name = path.name
+    for table in (COMPRESSIONS, FORMATS):
+        ending = Path(name).suffix
+        if ending.lower() in table and ending != name:
+            name = name[: -len(ending)]
+    return name
+
+
+def is_glob(path: str) -> bool:
+    """Whether the path has wildcards."""
+    return bool(_GLOB.search(path))
+
+
+def find(path: str) -> dict[str, list[Found]]:
+    """Dataset names with their files, in order of name.
+
+    A file is one dataset named by its stem. A glob is one dataset named after the last folder without wildcards.
+    A folder with `key=value` folders, or whose files are all `part-…`, is one dataset named after the folder; any
+    other folder holds one dataset a file and one a sub-folder. Two files with the same stem keep their extensions.
+    Names that begin with `.` or `_` are never data. Raises NotFoundError if nothing is there.
+    """
+    if is_glob(path):
+        root = _fixed_part(path)
+        files = sorted(
+            p for p in root.glob(str(Path(path).relative_to(root)) if root != Path() else path) if p.is_file()
+        )
+        found = {root.absolute().name or "files": [_found(p, root) for p in files if _is_data(p, root)]}
+    elif Path(path).is_dir():
+        found = _folder(Path(path))
+    elif Path(path).is_file():
+        file = Path(path)
+        found = {stem(file): [_found(file, file.parent)]}
+    else:
+        raise NotFoundError(
+            f"no such file or folder: {path}", path=f"file:{path}", hint="check the path, or use a glob"
+        )
+    found = {name: files for name, files in found.items() if files}
+    if not found:
+        raise NotFoundError(
+            f"no data file matches {path}", path=f"file:{path}", hint=f"known endings: {' '.join(FORMATS)}"
+        )
+    return found
+
+
+def _fixed_part(path: str) -> Path:
+    fixed: list[str] = []
+    for part in Path(path).parts:
+        if is_glob(part):
+            break
+        fixed.append(part)
+    return Path(*fixed)
+
+
+def _folder(root: Path) -> dict[str, list[Found]]:
+    entries = sorted(p for p in root.iterdir() if not p.name.startswith((".", "_")))
+    folders = [p for p in entries if p.is_dir()]
+    files = [p for p in entries if p.is_file() and kind(p)[0]]
+    if any(_HIVE.match(p.name) for p in folders) or (files and all(p.name.startswith("part-") for p in files)):
+        return {root.absolute().name: _below(root)}
+    stems = [stem(p) for p in files]
+    found = {(stem(p) if stems.count(stem(p)) == 1 else p.name): [_found(p, root)] for p in files}
+    for folder in folders:
+        found.setdefault(folder.name, []).extend(_below(folder))
+    return found
+
+
+def _below(root: Path) -> list[Found]:
+    return [_found(p, root) for p in sorted(root.rglob("*")) if p.is_file() and kind(p)[0] and _is_data(p, root)]
+
+
+def _is_data(path: Path, root: Path) -> bool:
+    return not any(part.startswith((".", "_")) for part in path.relative_to(root).parts)
+
+
+def _found(path: Path, root: Path) -> Found:
+    label = path.relative_to(root)
+    pairs = [match for part in label.parts[:-1] if (match := _HIVE.match(part))]
+    partitions = {unquote(m[1]): None if m[2] == _HIVE_NULL else unquote(m[2]) for m in pairs}
+    return Found(path, label.as_posix(), *kind(path), partitions)
+
+
+def identity(path: Path) -> dict[str, Any]:
+    """What a file is right now: size, mtime in ns and a hash of its first 4 KiB; JSON."""
+    with translated(path):
+        stat = path.stat()
+        with path.open("rb") as file:
+            head = hashlib.sha256(file.read(4096)).hexdigest()[:16]
+    return {"size": stat.st_size, "mtime": stat.st_mtime_ns, "head": head}
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Raises the system's errors about a path as ours: NotFoundError, PrivilegeError, WriteError (full disk)."""
+    try:
+        yield
+    except ConnectorError:
+        raise
+    except FileNotFoundError as error:
+        raise NotFoundError(f"no such file: {path}", path=f"file:{path}") from error
+    except PermissionError as error:
+        raise PrivilegeError(f"no right to use {path}: {error.strerror}", path=f"file:{path}") from error
+    except OSError as error:
+        raise WriteError(f"{path}: {error.strerror or error}", path=f"file:{path}") from error
+
+
+def sync_file(path: Path) -> None:
+    """Make a file's content, or a folder's entries, durable."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def replace(source: Path, target: Path) -> None:
+    """Durably rename a finished file over the target, in one step."""
+    sync_file(source)
+    source.replace(target)
+    sync_file(target.parent)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Readers see the old content or the new, never a part; durable on return."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    with translated(path):
+        temporary.write_bytes(content)
+        replace(temporary, path)
+
+
+def append_file(source: Path, target: Any, buffer: int = 1 << 20) -> int:
+    """Copy a whole file to the end of an open binary file; the number of bytes."""
+    with source.open("rb") as file:
+        shutil.copyfileobj(file, target, buffer)
+        return file.tell()
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Swap two names in one step (Linux `renameat2`); False where system or file system cannot."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    done: bool = rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0
+    if done:
+        sync_file(one.parent)
+        sync_file(other.parent)
+    return done
+
+
+class Lock:
+    """An exclusive lock on a file, held until `release` or the end of the process; never waits."""
+
+    def __init__(self, path: Path, what: str):
+        """Raises BusyError if somebody else holds it; `what` is named in the message."""
+        with translated(path):
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = os.pread(self._handle, 32, 0).decode("ascii", "replace").strip()
+            os.close(self._handle)
+            raise BusyError(
+                f"{what} is being written by another process{f' (pid {owner})' if owner else ''}",
+                hint="wait for it to end; only one process writes a file",
+            ) from error
+        os.ftruncate(self._handle, 0)
+        os.pwrite(self._handle, str(os.getpid()).encode(), 0)
+
+    def release(self) -> None:
+        """Let go; may be called twice."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1

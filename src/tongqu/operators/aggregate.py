@@ -1,0 +1,88 @@
+"""Group rows and compute measures of each group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from tongqu.core.data import Dataset
+from tongqu.core.errors import ExpressionError, InvalidSettingsError
+from tongqu.core.operator import Lineage, Operator, need_columns, no_duplicates
+from tongqu.core.settings import titled
+from tongqu.meaning.expressions import Typed, render, typed
+from tongqu.meaning.sandbox import quoted, relation_names
+
+
+class Aggregate(Operator):
+    """One row a group: `aggregate: {by: [line_id, day], rate: "avg(passed::int)"}`; without `by` one row in all.
+
+    Every other key is a measure: an expression of aggregate functions. Nulls form a group of their own.
+    """
+
+    verb = "aggregate"
+    title: ClassVar[Mapping[str, str]] = {"zh": "汇总", "en": "Aggregate"}
+    row_wise = False
+
+    by: tuple[str, ...] = titled("分组字段", "Group by", ())
+    """Columns that make a group."""
+    measures: dict[str, str] = titled("指标", "Measures", default_factory=dict)
+    """Each measure's name with its expression."""
+
+    @classmethod
+    def from_yaml(cls, raw: Any, path: str) -> Aggregate:
+        if not isinstance(raw, Mapping) or not raw:
+            raise InvalidSettingsError(f"aggregate takes `by` and measures (got {raw!r})", path=path)
+        by = raw.get("by", ())
+        measures = {str(name): text for name, text in raw.items() if name != "by"}
+        return cls.parse({"by": [by] if isinstance(by, str) else by, "measures": measures}, path)
+
+    @classmethod
+    def yaml_schema(cls) -> dict[str, Any]:
+        schema = cls.model_json_schema()
+        return {
+            "type": "object",
+            "description": schema["description"],
+            "properties": {"by": schema["properties"]["by"]},
+            "additionalProperties": {"type": "string"},
+        }
+
+    def output(self, inputs: Sequence[Dataset]) -> Dataset:
+        (dataset,) = inputs
+        need_columns(dataset, self.by)
+        no_duplicates([*self.by, *self.measures], self.verb)
+        if not self.by and not self.measures:
+            raise InvalidSettingsError("aggregate needs `by` or a measure")
+        fields: list[pa.Field[Any]] = [dataset.schema.field(c).with_nullable(True) for c in self.by]
+        fields += [made.field(name) for name, made in self._typed(dataset).items()]
+        return Dataset(dataset.name, pa.schema(fields), key=self.by)
+
+    def lineage(self, inputs: Sequence[Dataset]) -> Lineage:
+        made: Lineage = {c: {(0, c)} for c in self.by}
+        return made | {name: {(0, c) for c in e.columns} for name, e in self._typed(inputs[0]).items()}
+
+    def reads(self, inputs: Sequence[Dataset]) -> set[tuple[int, str]]:
+        return {(0, c) for c in self.by} | {(0, c) for e in self._typed(inputs[0]).values() for c in e.columns}
+
+    def sql(self, relations: Sequence[str], inputs: Sequence[Dataset]) -> str:
+        names = relation_names(inputs[0].columns)
+        out = relation_names([*self.by, *self.measures])
+        items = [f"{quoted(names[c])} AS {quoted(out[c])}" for c in self.by]
+        items += [f"{render(e.tree, names)} AS {quoted(out[name])}" for name, e in self._typed(inputs[0]).items()]
+        by = ", ".join(quoted(names[c]) for c in self.by)
+        return f"SELECT {', '.join(items)} FROM {relations[0]}" + (f" GROUP BY {by}" if by else "")
+
+    def _typed(self, dataset: Dataset) -> dict[str, Typed]:
+        from sqlglot import exp
+
+        made = {name: typed(text, dataset.schema, aggregate=True) for name, text in self.measures.items()}
+        for name, measure in made.items():
+            if measure.tree.find(exp.AggFunc) is None:
+                raise ExpressionError(
+                    f"the measure {name!r} has no aggregate: {measure.text}", hint="`max(…)`, `count(*)`"
+                )
+        return made
+
+
+operator = Aggregate

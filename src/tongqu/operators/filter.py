@@ -1,0 +1,39 @@
+"""Keep the rows for which a condition is true."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from tongqu.core.data import Dataset
+from tongqu.core.operator import Lineage, Operator, Projection
+from tongqu.core.settings import titled
+from tongqu.meaning.expressions import column, predicate
+
+
+class Filter(Operator):
+    """Keep rows where the condition is true (not false, not null): `filter: "weight is not null"`."""
+
+    verb = "filter"
+    title: ClassVar[Mapping[str, str]] = {"zh": "过滤", "en": "Filter rows"}
+    wraps = "where"
+
+    where: str = titled("条件", "Condition")
+    """A boolean expression over the columns."""
+
+    def output(self, inputs: Sequence[Dataset]) -> Dataset:
+        predicate(self.where, inputs[0].schema)
+        return inputs[0]
+
+    def lineage(self, inputs: Sequence[Dataset]) -> Lineage:
+        return {c: {(0, c)} for c in inputs[0].columns}
+
+    def reads(self, inputs: Sequence[Dataset]) -> set[tuple[int, str]]:
+        return {(0, c) for c in predicate(self.where, inputs[0].schema).columns}
+
+    def projection(self, dataset: Dataset) -> Projection:
+        made = predicate(self.where, dataset.schema)
+        return Projection({c: column(c) for c in dataset.columns}, made.tree)
+
+
+operator = Filter

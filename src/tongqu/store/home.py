@@ -1,0 +1,37 @@
+"""The folder where Tongqu keeps what belongs to one project: runs, secrets, undo."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Home:
+    """`$TONGQU_HOME`, or `.tongqu` in the project's folder."""
+
+    path: Path
+
+    @classmethod
+    def locate(cls, project: Path, environ: Mapping[str, str] = os.environ) -> Home:
+        """Where the home is; nothing is created."""
+        return cls(Path(environ.get("TONGQU_HOME") or project / ".tongqu").expanduser().absolute())
+
+    def ensure(self) -> Path:
+        """The folder, made with mode 0700 and kept out of version control; raises OSError if it cannot be."""
+        if not self.path.is_dir():
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self.path / ".gitignore").write_text("*\n", encoding="utf-8")
+        return self.path
+
+    @property
+    def runs(self) -> Path:
+        """The database of runs."""
+        return self.path / "runs.db"
+
+    @property
+    def secrets(self) -> Path:
+        """The folder of secret files."""
+        return self.path / "secrets"

@@ -1,0 +1,61 @@
+"""The run store's schema as numbered steps; `PRAGMA user_version` says how many were taken."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from tongqu.core.errors import CheckpointError
+
+RUNS: tuple[str, ...] = (
+    """
+    CREATE TABLE runs (
+        run TEXT PRIMARY KEY,
+        kind TEXT NOT NULL,
+        command TEXT NOT NULL,
+        status TEXT NOT NULL,
+        started TEXT NOT NULL,
+        finished TEXT,
+        host TEXT NOT NULL,
+        pid INTEGER NOT NULL,
+        pid_started INTEGER,
+        attempts INTEGER NOT NULL DEFAULT 1,
+        lane TEXT NOT NULL DEFAULT '',
+        read INTEGER NOT NULL DEFAULT 0,
+        written INTEGER NOT NULL DEFAULT 0,
+        quarantined INTEGER NOT NULL DEFAULT 0,
+        sinks TEXT NOT NULL DEFAULT '[]',
+        project TEXT NOT NULL DEFAULT '',
+        document TEXT
+    );
+    CREATE INDEX runs_by_start ON runs (started DESC);
+    CREATE TABLE plans (
+        run TEXT NOT NULL REFERENCES runs ON DELETE CASCADE,
+        stream TEXT NOT NULL,
+        plan TEXT NOT NULL,
+        PRIMARY KEY (run, stream)
+    ) WITHOUT ROWID;
+    CREATE TABLE logs (
+        id INTEGER PRIMARY KEY,
+        run TEXT NOT NULL REFERENCES runs ON DELETE CASCADE,
+        at TEXT NOT NULL,
+        level TEXT NOT NULL,
+        line TEXT NOT NULL
+    );
+    CREATE INDEX logs_by_run ON logs (run, id);
+    """,
+)
+"""What each version adds; never edit a step that was released, add one."""
+
+
+def migrate(connection: sqlite3.Connection, steps: tuple[str, ...]) -> None:
+    """Bring the database to the newest version, each step in its own transaction.
+
+    Raises CheckpointError if a newer Tongqu wrote it.
+    """
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > len(steps):
+        raise CheckpointError(
+            f"the run store has version {version}, this Tongqu knows {len(steps)}", hint="use the newer Tongqu"
+        )
+    for number, step in enumerate(steps[version:], start=version + 1):
+        connection.executescript(f"BEGIN IMMEDIATE; {step} PRAGMA user_version = {number}; COMMIT;")

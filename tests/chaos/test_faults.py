@@ -1,0 +1,349 @@
+"""Servers die, lines are cut, replies get lost, disks fill up: the run goes on by itself or stops cleanly."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event as Flag
+from threading import Thread
+from typing import Any
+
+import psycopg
+import pytest
+
+from tongqu.core import registry
+from tongqu.core.connector import Endpoint
+from tongqu.core.data import Lane, WriteMode
+from tongqu.core.events import Committed, Event, Retrying
+from tongqu.engine.compile import Wanted, plan_sync
+from tongqu.engine.job import Job, Limits, Surroundings
+from tongqu.engine.report import Report
+from tongqu.engine.run import run
+from tongqu.testing.drills import Command, ended
+from tongqu.testing.services import FaultProxy, Postgres, start_postgres
+
+ROWS = 2000
+LIMITS = Limits(chunk_rows=100)
+BOTH_LANES = pytest.mark.parametrize("lane", [Lane.PASS, Lane.COLUMNAR])
+TABLE = f"""
+CREATE TABLE parts (k text, n bigint, name text, PRIMARY KEY (k, n));
+INSERT INTO parts SELECT 'k'||i%3, i, '件'||i FROM generate_series(1, {ROWS}) i;
+CREATE TABLE bare AS SELECT 'k'||i%5 AS k, i%10 AS n, 'same' AS name FROM generate_series(1, {ROWS}) i;
+"""
+
+
+def moved(
+    source_url: str,
+    sink_url: str,
+    *,
+    watch: Callable[[Event], None] = lambda event: None,
+    limits: Limits = LIMITS,
+    restart: bool = False,
+    identity: str = "",
+    **wanted: Any,
+) -> Report:
+    """One sync through the engine; `watch` sees every event in the thread that moves the rows."""
+    postgres = registry.connector("postgres")
+    assert postgres.source is not None
+    assert postgres.sink is not None
+    ends = [postgres.from_url(url) for url in (source_url, sink_url)]
+    assert all(isinstance(end, Endpoint) for end in ends)
+    source, sink = postgres.source(ends[0]), postgres.sink(ends[1])
+    wanted = {"tables": ("parts",)} | wanted
+    stop = Flag()
+    numbers = iter(range(1, 1000))
+    around = Surroundings(lambda: datetime.now(UTC), lambda: f"run {next(numbers)}", stop, stop.wait)
+    try:
+        streams = plan_sync(source, sink, source_id="source", sink_id=identity or "sink", wanted=Wanted(**wanted))
+        return run(Job(streams, restart=restart, limits=limits, run=around.new_id()), watch, around)
+    finally:
+        source.close()
+        sink.close()
+
+
+def rows(url: str, query: str = "SELECT k, n, name FROM parts") -> list[tuple[Any, ...]]:
+    with psycopg.connect(url) as connection:
+        return sorted(connection.execute(query.encode()).fetchall())
+
+
+def execute(url: str, statements: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statements.encode())
+
+
+class At:
+    """Does something once, when the n-th chunk was committed."""
+
+    def __init__(self, chunk: int, act: Callable[[], object]):
+        self.events: list[Event] = []
+        self._left = chunk
+        self._act = act
+
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
+        if isinstance(event, Committed):
+            self._left -= 1
+            if self._left == 0:
+                self._act()
+
+    @property
+    def retries(self) -> int:
+        return sum(isinstance(event, Retrying) for event in self.events)
+
+
+@pytest.fixture
+def source_url(pg_url: str) -> str:
+    execute(pg_url, TABLE)
+    return pg_url
+
+
+@pytest.fixture
+def sink_url(postgres: Postgres, source_url: str) -> Iterator[str]:
+    url = postgres.database()
+    yield url
+    postgres.drop(url.rpartition("/")[2])
+
+
+@pytest.fixture
+def proxy(postgres: Postgres) -> Iterator[FaultProxy]:
+    with FaultProxy(postgres.host, postgres.port) as between:
+        yield between
+
+
+def complete(report: Report, source_url: str, sink_url: str) -> None:
+    assert report.status == "succeeded", report.problems
+    (stream,) = report.streams
+    assert (stream.counts.read, stream.counts.written) == (ROWS, ROWS)
+    assert rows(sink_url) == rows(source_url)
+
+
+@pytest.fixture(scope="module")
+def victim() -> Iterator[Postgres]:
+    """A target server of our own, to be killed."""
+    with start_postgres() as server:
+        yield server
+
+
+@BOTH_LANES
+@pytest.mark.parametrize("write", [WriteMode.REPLACE, WriteMode.APPEND, WriteMode.UPSERT])
+def test_the_target_server_is_killed_and_comes_back(
+    lane: Lane, write: WriteMode, source_url: str, victim: Postgres
+) -> None:
+    victim.mend()
+    sink_url = victim.database()
+    restarted: list[Thread] = []
+
+    def power_cut() -> None:
+        victim.kill9()
+        restarted.append(Thread(target=victim.restart))
+        restarted[0].start()
+
+    watch = At(5, power_cut)
+    report = moved(source_url, sink_url, watch=watch, lane=lane, write=write)
+    restarted[0].join()
+
+    assert watch.retries >= 1
+    complete(report, source_url, sink_url)
+
+
+@BOTH_LANES
+@pytest.mark.parametrize("end", ["source", "sink"])
+@pytest.mark.parametrize("fault", ["cut", "reset"])
+def test_a_cut_line_is_mended_by_itself(
+    lane: Lane, end: str, fault: str, source_url: str, sink_url: str, proxy: FaultProxy
+) -> None:
+    def hurt() -> None:
+        getattr(proxy, fault)()
+        Thread(target=proxy.heal).start()
+
+    ends = {"source": source_url, "sink": sink_url}
+    ends[end] = proxy.url(ends[end])
+    watch = At(4, hurt)
+
+    report = moved(ends["source"], ends["sink"], watch=watch, lane=lane, write=WriteMode.APPEND)
+
+    complete(report, source_url, sink_url)
+
+
+@BOTH_LANES
+@pytest.mark.parametrize("write", list(WriteMode))
+@pytest.mark.parametrize("chunk", [1, 7, 19])
+def test_a_lost_commit_reply_doubles_nothing(
+    lane: Lane, write: WriteMode, chunk: int, source_url: str, sink_url: str, proxy: FaultProxy
+) -> None:
+    watch = At(chunk, lambda: proxy.drop_replies(after=b"COMMIT"))
+
+    report = moved(source_url, proxy.url(sink_url), watch=watch, lane=lane, write=write)
+
+    assert proxy.lost == 1
+    complete(report, source_url, sink_url)
+
+
+@BOTH_LANES
+def test_the_lost_reply_to_the_last_commit_is_understood(
+    lane: Lane, source_url: str, sink_url: str, proxy: FaultProxy
+) -> None:
+    watch = At(ROWS // 100, lambda: proxy.drop_replies(after=b"COMMIT"))  # the next one is that of `finish`
+
+    report = moved(source_url, proxy.url(sink_url), watch=watch, lane=lane)
+
+    assert proxy.lost == 1
+    complete(report, source_url, sink_url)
+
+
+@BOTH_LANES
+def test_a_run_that_worked_for_long_still_tries_again(
+    lane: Lane, source_url: str, sink_url: str, proxy: FaultProxy
+) -> None:
+    limits = replace(LIMITS, retry_seconds=0.3)
+    late = Flag()
+
+    def hurt() -> None:
+        late.wait(0.4)
+        proxy.reset()
+
+    report = moved(source_url, proxy.url(sink_url), watch=At(5, hurt), limits=limits, lane=lane)
+
+    complete(report, source_url, sink_url)
+
+
+@BOTH_LANES
+def test_a_full_disk_stops_cleanly_and_goes_on_later(lane: Lane, source_url: str, sink_url: str) -> None:
+    execute(
+        sink_url,
+        "CREATE TABLE parts (k text, n bigint, name text, PRIMARY KEY (k, n)); CREATE FUNCTION full_disk() RETURNS "
+        "trigger LANGUAGE plpgsql AS $$ BEGIN IF new.n > 1500 THEN RAISE 'could not extend file: No space left' "
+        "USING ERRCODE = '53100'; END IF; RETURN new; END $$; "
+        "CREATE TRIGGER full_disk BEFORE INSERT ON parts FOR EACH ROW EXECUTE FUNCTION full_disk()",
+    )
+    failed = moved(source_url, sink_url, lane=lane, write=WriteMode.APPEND)
+
+    assert failed.exit_code == 1
+    assert "full" in failed.problems[0]["hint"]
+    kept = rows(sink_url)
+    assert set(kept) < set(rows(source_url))
+
+    execute(sink_url, "DROP TRIGGER full_disk ON parts")
+    again = moved(source_url, sink_url, lane=lane, write=WriteMode.APPEND)
+    assert (again.run, again.attempts) == (failed.run, 2)
+    complete(again, source_url, sink_url)
+
+
+POISON = {
+    "too long": ("name varchar(6)", "UPDATE parts SET name = 'far too long' WHERE n = 777"),
+    "check": ("name text CHECK (name <> 'bad')", "UPDATE parts SET name = 'bad' WHERE n = 777"),
+    "not null": ("name text NOT NULL", "UPDATE parts SET name = NULL WHERE n = 777"),
+    "unique": ("name text UNIQUE", "UPDATE parts SET name = '件1' WHERE n = 777"),
+    "narrow": ("name text, extra smallint", "ALTER TABLE parts ADD extra int; UPDATE parts SET extra = CASE n WHEN 777 "
+               "THEN 70000 ELSE 1 END"),
+    "number": ("name text, extra numeric(6,2)", "ALTER TABLE parts ADD extra numeric; UPDATE parts SET extra = CASE n "
+               "WHEN 777 THEN 99999 ELSE 1.25 END"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("lane", [None, Lane.COLUMNAR])
+@pytest.mark.parametrize("write", [WriteMode.APPEND, WriteMode.UPSERT, WriteMode.REPLACE])
+@pytest.mark.parametrize("poison", POISON)
+def test_a_poison_row_is_quarantined_once_and_the_rest_lands(
+    lane: Lane | None, write: WriteMode, poison: str, source_url: str, sink_url: str
+) -> None:
+    column, spoil = POISON[poison]
+    execute(source_url, spoil)
+    execute(sink_url, f"CREATE TABLE parts (k text, n bigint, {column}, PRIMARY KEY (k, n))")
+
+    report = moved(source_url, sink_url, lane=lane, write=write)
+
+    if poison == "unique" and write is WriteMode.REPLACE:
+        assert report.exit_code == 1, report.to_json()
+        assert rows(sink_url) == []
+        return
+    assert report.exit_code == 3, report.to_json()
+    counts = report.streams[0].counts
+    assert (counts.read, counts.written, counts.quarantined) == (ROWS, ROWS - 1, 1)
+    names = [row[0] for row in rows(sink_url, "SELECT n FROM parts")]
+    ((stream, code, original),) = rows(sink_url, "SELECT stream, code, original FROM _tongqu_quarantine")
+    assert len(names) == ROWS - 1
+    assert stream == "parts"
+    assert code in ("target.refused", "cast.invalid")
+    assert '"n": 777' in original or '"n": 1,' in original
+
+
+@BOTH_LANES
+def test_sigterm_stops_after_the_chunk_and_the_command_goes_on(
+    lane: Lane, source_url: str, sink_url: str, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    proxy.latency(30)  # slow enough to be met in the middle
+    options = ["--table", "parts", "--chunk-rows", "50", "--write", "append", "--lane", lane.value]
+    slow = Command(tmp_path, ["sync", source_url, proxy.url(sink_url), *options, "--progress", "jsonl"])
+    with slow.start() as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if '"Committed"' in line or '"committed"' in line or "written" in line:
+                break
+        process.send_signal(signal.SIGTERM)
+        stopped = ended(process)
+
+    assert stopped.code == 1, stopped
+    assert stopped.document["status"] == "stopped"
+    partial = rows(sink_url)
+    assert 0 < len(partial) < ROWS
+    assert len(partial) % 50 == 0
+
+    proxy.heal()
+    again = slow.run()
+    assert (again.code, again.document["attempts"]) == (0, 2), again
+    assert again.document["run"] == stopped.document["run"]
+    assert again.stream("parts")["read"] == ROWS
+    assert rows(sink_url) == rows(source_url)
+
+
+@pytest.mark.parametrize("write", ["replace", "append", "upsert", "history"])
+def test_a_process_that_slept_is_fenced_off(
+    write: str, source_url: str, sink_url: str, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    proxy.latency(30)
+    options = ["--table", "parts", "--chunk-rows", "50", "--write", write, "--lane", "columnar"]
+    through = ["sync", source_url, proxy.url(sink_url), *options]
+    with Command(tmp_path / "a", [*through, "--progress", "jsonl"]).start() as first:
+        assert first.stderr is not None
+        for line in first.stderr:
+            if "written" in line:
+                break
+        first.send_signal(signal.SIGSTOP)
+        try:
+            proxy.heal()
+            second = Command(tmp_path / "b", through).run(seconds=90)
+        finally:
+            first.send_signal(signal.SIGCONT)
+        slept = ended(first)
+
+    assert second.code == 0, second
+    assert second.document["attempts"] == 2
+    assert slept.code == 1, slept
+    assert slept.document["problems"][0]["code"] == "run.fenced"
+    assert rows(sink_url) == rows(source_url)
+
+
+def test_memory_stays_bounded_on_a_skewed_table(source_url: str, sink_url: str, tmp_path: Path) -> None:
+    execute(
+        source_url,
+        "CREATE TABLE wide (n bigint PRIMARY KEY, body text); INSERT INTO wide SELECT i, CASE WHEN i % 1000 = 0 THEN "
+        "repeat(md5(i::text), 30000) ELSE 'small' END FROM generate_series(1, 200000) i",
+    )
+    peaks = {}
+    for lane in ("pass", "columnar"):
+        options = ["--table", "wide", "--lane", lane, "--restart"]
+        with Command(tmp_path, ["sync", source_url, sink_url, *options]).start() as process:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            assert process.returncode == 0
+        peaks[lane] = usage.ru_maxrss // 1024
+    assert rows(sink_url, "SELECT count(*), sum(length(body))::bigint FROM wide") == rows(
+        source_url, "SELECT count(*), sum(length(body))::bigint FROM wide"
+    )
+    assert peaks["pass"] < 200, peaks
+    assert peaks["columnar"] < 700, peaks

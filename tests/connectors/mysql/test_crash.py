@@ -1,0 +1,32 @@
+"""A process killed at any crash point loses nothing and repeats nothing."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tongqu.connectors.mysql.settings import from_url
+from tongqu.connectors.mysql.source import MysqlSource
+from tongqu.core.data import WriteMode
+from tongqu.testing.crashing import crash, run
+from tongqu.testing.pour import table
+
+pytestmark = pytest.mark.crash
+
+
+@pytest.mark.parametrize("mode", list(WriteMode))
+@pytest.mark.parametrize("point", ["mid_write:2", "in_commit", "in_commit:3", "in_finish", "after_swap"])
+def test_a_killed_run_is_completed_by_the_next(mysql_url: str, mode: WriteMode, point: str) -> None:
+    died = crash(mysql_url, mode, point)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    counts = run(mysql_url, mode)
+    source = MysqlSource(from_url(mysql_url))
+    rows = table(source, "t").to_pylist()
+    source.close()
+    current = [(row["id"], row["v"]) for row in rows if row.get("_current", True)]
+    merges = mode in (WriteMode.UPSERT, WriteMode.HISTORY)
+    last = "2-5" if merges else "1-5"
+    expected = [(1, "0-1"), (2, "0-2"), (3, "0-3"), (4, "1-4"), (5, last), (6, "1-6"), (7, "2-7"), (8, "2-8")]
+    assert sorted(current) == expected
+    assert (counts.inserted, counts.updated + counts.merged) == (8, int(merges))

@@ -1,0 +1,395 @@
+"""Writing SQLite files: types, modes, exactness, resuming, fences, generations, one writer."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from tongqu.connectors.sqlite import connector
+from tongqu.connectors.sqlite.settings import SqliteSettings
+from tongqu.core.connector import Sink
+from tongqu.core.data import BadRow, Checkpoint, Counts, Dataset, Deletes, Meta, Split, Write, WriteMode
+from tongqu.core.errors import BusyError, FencedError, InvalidPlanError, NotFoundError, SchemaError
+from tongqu.testing.pour import pour, put, table
+
+SCHEMA = pa.schema([pa.field("id", pa.int64(), False), pa.field("v", pa.string())])
+
+
+def rows(*values: tuple[int, str | None]) -> pa.Table:
+    """A table of `SCHEMA`."""
+    return pa.Table.from_pylist([{"id": id, "v": v} for id, v in values], schema=SCHEMA)
+
+
+def write(mode: WriteMode, schema: pa.Schema = SCHEMA, **more: Any) -> Write:
+    """A write of table `t` keyed by `id`."""
+    key = () if mode is WriteMode.APPEND else ("id",)
+    asked = Write("t", Dataset("t", schema, key), mode, "sync-1", "run-1", key, started_at="2024-05-01T00:00:00+00:00")
+    return replace(asked, **more)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "target.db"
+
+
+@pytest.fixture
+def sink(path: Path) -> Iterator[Sink]:
+    opened = new_sink(path)
+    yield opened
+    opened.close()
+
+
+def new_sink(path: Path, **settings: Any) -> Sink:
+    """A sink on the file."""
+    assert connector.sink is not None
+    return connector.sink(SqliteSettings(path=str(path), **settings))
+
+
+def query(path: Path, sql: str) -> list[tuple[Any, ...]]:
+    """All rows of a query."""
+    with closing(sqlite3.connect(path)) as db, db:
+        return db.execute(sql).fetchall()
+
+
+def read_back(path: Path, name: str = "t") -> pa.Table:
+    """The table through the connector's own source."""
+    assert connector.source is not None
+    source = connector.source(SqliteSettings(path=str(path)))
+    try:
+        return table(source, name)
+    finally:
+        source.close()
+
+
+MATRIX: dict[str, tuple[pa.DataType, list[Any], str]] = {
+    "flag": (pa.bool_(), [True, False], "BOOLEAN"),
+    "tiny": (pa.int8(), [-128, 127], "TINYINT"),
+    "big": (pa.int64(), [-(2**63), 2**63 - 1], "BIGINT"),
+    "unsigned": (pa.uint64(), [0, 2**64 - 1], "UNSIGNED64_TEXT"),
+    "single": (pa.float32(), [0.5, 3.4028234663852886e38], "FLOAT4"),
+    "double": (pa.float64(), [float("inf"), -5e-324], "DOUBLE"),
+    "money": (pa.decimal128(15, 2), [Decimal("1.10"), Decimal("-9999999999999.99")], "DECIMAL(15,2)"),
+    "exact": (pa.decimal128(38, 10), [Decimal("-1234567890123456789012345678.0123456789"), Decimal("0E-10")],
+              "DECIMAL_TEXT(38,10)"),
+    "wide": (pa.decimal256(76, 0), [Decimal(10) ** 75, Decimal(-1)], "DECIMAL_TEXT(76,0)"),
+    "text": (pa.string(), ["", "批号 🏭 \x00 𠮷"], "TEXT"),
+    "raw": (pa.binary(), [b"", b"\x00\xff"], "BLOB"),
+    "day": (pa.date32(), [date.min, date.max], "DATE"),
+    "at": (pa.timestamp("us"), [datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999999)], "DATETIME"),
+    "instant": (pa.timestamp("us", "UTC"), [datetime(1970, 1, 1, tzinfo=UTC), datetime(2024, 2, 29, 1, 2, 3, 4, UTC)],
+                "TIMESTAMPTZ"),
+    "clock": (pa.time64("us"), [time.min, time.max], "TIME"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MATRIX)
+def test_values_come_back_exactly(sink: Sink, path: Path, name: str) -> None:
+    type_, values, declared = MATRIX[name]
+    schema = pa.schema([("id", pa.int64()), (name, type_)])
+    arriving = pa.table({"id": [1, 2, 3], name: pa.array([*values, None], type_)}, schema=schema)
+    pour(sink, write(WriteMode.REPLACE, schema), [arriving])
+    assert query(path, f"SELECT type FROM pragma_table_info('t') WHERE name = '{name}'") == [(declared,)]
+    assert read_back(path).column(name).to_pylist() == [*values, None]
+
+
+def test_logical_types_lists_and_zones_come_back_as_what_they_are(sink: Sink, path: Path) -> None:
+    logical = {"doc": "json", "code": "uuid", "loose": "decimal"}
+    fields = [pa.field(name, pa.string(), metadata={str(Meta.LOGICAL): what}) for name, what in logical.items()]
+    schema = pa.schema([*fields, ("list", pa.list_(pa.int64())), ("shanghai", pa.timestamp("ns", "Asia/Shanghai")),
+                        ("kind", pa.dictionary(pa.int8(), pa.string()))])  # fmt: skip
+    moment = datetime(2024, 5, 1, tzinfo=UTC)
+    row = {"doc": "1.10", "code": "00112233-4455-6677-8899-aabbccddeeff", "loose": "1" * 40 + ".50", "list": [1, None],
+           "shanghai": moment, "kind": "a"}  # fmt: skip
+    pour(sink, write(WriteMode.APPEND, schema), [pa.Table.from_pylist([row], schema=schema)])
+    back = read_back(path)
+    assert back.to_pylist() == [{**row, "list": "[1, null]"}]
+    assert {f.name: (f.metadata or {}).get(Meta.LOGICAL.encode()) for f in back.schema if f.name in logical} == {
+        name: what.encode() for name, what in logical.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("declared", "type_", "good", "bad"),
+    [
+        ("DOUBLE", pa.float64(), 1.5, float("nan")),
+        ("DATETIME", pa.timestamp("us"), datetime(2024, 1, 1), 253402300800000000),
+        ("DATETIME", pa.timestamp("ns"), datetime(2024, 1, 1), 1),
+        ("BIGINT", pa.uint64(), 5, 2**64 - 1),
+        ("INTEGER", pa.string(), "12", "12a"),
+        ("INTEGER", pa.float64(), 2.0, 2.5),
+        ("DECIMAL(10,1)", pa.decimal128(12, 3), Decimal("1.500"), Decimal("1.505")),
+        ("DECIMAL(30,0)", pa.decimal128(30, 0), Decimal(5), Decimal("123456789012345678901")),
+        ("DATE", pa.string(), "2024-01-01", "0000-00-00"),
+        ("STRING", pa.string(), "a1", "007"),
+        ("TEXT CHECK (length(v) < 3)", pa.string(), "ab", "abc"),
+        ("TEXT NOT NULL", pa.string(), "ab", None),
+    ],
+)
+def test_what_a_target_cannot_keep_is_one_quarantined_row(
+    sink: Sink, path: Path, declared: str, type_: pa.DataType, good: Any, bad: Any
+) -> None:
+    query(path, f"CREATE TABLE t (id INTEGER PRIMARY KEY, v {declared})")
+    schema = pa.schema([("id", pa.int64()), ("v", type_)])
+    values = pa.array([good, bad, good], type_)
+    counts = pour(sink, write(WriteMode.APPEND, schema), [pa.table([pa.array([1, 2, 3]), values], schema=schema)])
+    assert (counts.inserted, counts.quarantined) == (2, 1)
+    assert query(path, "SELECT id FROM t") == [(1,), (3,)]
+
+
+def test_types_that_can_never_fit_are_refused_at_once(sink: Sink, path: Path) -> None:
+    query(path, "CREATE TABLE t (id INTEGER PRIMARY KEY, v TIMESTAMPTZ)")
+    schema = pa.schema([("id", pa.int64()), ("v", pa.timestamp("us"))])
+    with pytest.raises(SchemaError, match="'v' arrives as timestamp"):
+        pour(sink, write(WriteMode.APPEND, schema), [pa.table({"id": [1], "v": [datetime(2024, 1, 1)]}, schema=schema)])
+
+
+def test_upsert_counts_what_it_did_and_the_last_of_a_key_wins(sink: Sink, path: Path) -> None:
+    first = pour(sink, write(WriteMode.UPSERT), [rows((1, "a"), (2, "b"), (3, None), (4, "é"))])
+    assert (first.inserted, first.unchanged) == (4, 0)
+    chunk = rows((1, "a"), (2, "x"), (2, "y"), (3, None), (4, "É"), (5, "e"))
+    second = pour(sink, write(WriteMode.UPSERT, run="run-2"), [chunk])
+    assert (second.inserted, second.updated, second.unchanged, second.merged) == (1, 2, 2, 1)
+    assert query(path, "SELECT * FROM t") == [(1, "a"), (2, "y"), (3, None), (4, "É"), (5, "e")]
+    again = pour(sink, write(WriteMode.UPSERT, run="run-3"), [chunk])
+    assert (again.inserted, again.updated, again.unchanged, again.merged) == (0, 0, 5, 1)
+
+
+def test_differences_of_case_count_even_where_the_column_ignores_case(sink: Sink, path: Path) -> None:
+    query(path, "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT COLLATE NOCASE)")
+    query(path, "INSERT INTO t VALUES (1, 'a')")
+    assert pour(sink, write(WriteMode.UPSERT), [rows((1, "A"))]).updated == 1
+
+
+@pytest.mark.parametrize("deletes", [Deletes.HARD, Deletes.SOFT])
+def test_rows_that_vanished_are_deleted(sink: Sink, path: Path, deletes: Deletes) -> None:
+    pour(sink, write(WriteMode.UPSERT, deletes=deletes), [rows((1, "a"), (2, "b"))])
+    counts = pour(sink, write(WriteMode.UPSERT, deletes=deletes, run="run-2"), [rows((2, "b"), (3, "c"))])
+    assert (counts.inserted, counts.unchanged, counts.deleted) == (1, 1, 1)
+    if deletes is Deletes.HARD:
+        assert query(path, "SELECT id FROM t ORDER BY 1") == [(2,), (3,)]
+        return
+    assert query(path, "SELECT id, _deleted_at FROM t") == [(1, "2024-05-01 00:00:00.000000Z"), (2, None), (3, None)]
+    back = pour(sink, write(WriteMode.UPSERT, deletes=deletes, run="run-3"), [rows((1, "a"), (2, "b"), (3, "c"))])
+    assert (back.updated, back.unchanged, back.deleted) == (1, 2, 0)
+    assert query(path, "SELECT count(*) FROM t WHERE _deleted_at IS NULL") == [(3,)]
+
+
+def test_history_keeps_every_version(sink: Sink, path: Path) -> None:
+    pour(sink, write(WriteMode.HISTORY, deletes=Deletes.HARD), [rows((1, "a"), (2, "b"), (3, "c"))])
+    later = write(WriteMode.HISTORY, deletes=Deletes.HARD, run="run-2", started_at="2024-05-02T08:00:00+08:00")
+    counts = pour(sink, later, [rows((1, "a"), (2, "B"), (4, "d"))])
+    assert (counts.inserted, counts.updated, counts.unchanged, counts.deleted) == (1, 1, 1, 1)
+    first, second = "2024-05-01 00:00:00.000000Z", "2024-05-02 00:00:00.000000Z"
+    assert query(path, "SELECT id, v, _valid_from, _valid_to, _current FROM t ORDER BY id, _valid_from") == [
+        (1, "a", first, None, 1), (2, "b", first, second, 0), (2, "B", second, None, 1), (3, "c", first, second, 0),
+        (4, "d", second, None, 1),
+    ]  # fmt: skip
+
+
+def test_history_takes_two_versions_of_one_run_as_one(sink: Sink, path: Path) -> None:
+    changes = [rows((1, "a")), rows((1, "b")), rows((1, "b"))]
+    counts = pour(sink, write(WriteMode.HISTORY, incremental=True), changes)
+    assert (counts.inserted, counts.updated, counts.unchanged) == (1, 1, 1)
+    assert query(path, "SELECT v, _current FROM t") == [("b", 1)]
+
+
+def test_replace_swaps_and_keeps_indexes_triggers_views_and_the_old_rows(sink: Sink, path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("""
+            CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT, v TEXT DEFAULT 'd', n INT DEFAULT 7, up GENERATED ALWAYS AS (upper(v)));
+            INSERT INTO t (id, v) VALUES (1, 'old'); CREATE INDEX t_v ON t (v); CREATE VIEW shown AS SELECT id, up FROM t;
+            CREATE TABLE log (x); CREATE TRIGGER noted AFTER INSERT ON t BEGIN INSERT INTO log VALUES (new.id); END;
+            CREATE TABLE child (id INT REFERENCES t (id)); INSERT INTO child VALUES (1);
+        """)
+    for attempt in (1, 2):
+        counts = pour(sink, write(WriteMode.REPLACE, run=f"run-{attempt}"), [rows((1, "new")), rows((2, None))])
+        assert counts.inserted == 2
+    assert query(path, "SELECT id, v, n, up FROM t") == [(1, "new", 7, "NEW"), (2, None, 7, None)]
+    assert query(path, "SELECT * FROM shown") == [(1, "NEW"), (2, None)]
+    assert query(path, "SELECT name, tbl_name FROM sqlite_master WHERE name IN ('t_v', 'noted') ORDER BY 1") == [
+        ("noted", "t"), ("t_v", "t"),
+    ]  # fmt: skip
+    assert query(path, "SELECT count(*) FROM log") == [(0,)]
+    assert query(path, "PRAGMA foreign_key_check") == []
+    assert query(path, "PRAGMA foreign_key_list(child)")[0][2] == "t"
+    query(path, "INSERT INTO t (v) VALUES ('x')")
+    assert query(path, "SELECT * FROM log") == [(3,)]
+    (previous,) = query(path, "SELECT name FROM sqlite_master WHERE name LIKE '\\_tongqu\\_previous%' ESCAPE '\\'")
+    assert query(path, f'SELECT v FROM "{previous[0]}"') == [("new",), (None,)]
+    assert query(path, "SELECT count(*) FROM sqlite_master WHERE name LIKE '%stage%'") == [(0,)]
+
+
+def test_replace_quarantines_repeated_keys_and_builds_indexes(sink: Sink, path: Path) -> None:
+    from tongqu.core.data import Index
+
+    asked = write(WriteMode.REPLACE)
+    asked = replace(asked, dataset=replace(asked.dataset, indexes=(Index(("v",)),)))
+    counts = pour(sink, asked, [rows((1, "a"), (1, "b"), (2, "c"))])
+    assert (counts.inserted, counts.quarantined) == (2, 1)
+    assert query(path, "SELECT name FROM pragma_index_list('t')") == [("t_v_idx",)]
+
+
+def test_the_schema_grows(sink: Sink, path: Path) -> None:
+    pour(sink, write(WriteMode.UPSERT), [rows((1, "a"))])
+    wider = SCHEMA.append(pa.field("weight", pa.decimal128(12, 3)))
+    arriving = pa.table({"id": [1, 2], "v": ["a", "b"], "weight": [Decimal("1.500"), None]}, schema=wider)
+    counts = pour(sink, write(WriteMode.UPSERT, wider, run="run-2"), [arriving])
+    assert (counts.inserted, counts.updated) == (1, 1)
+    assert read_back(path).to_pylist()[0] == {"id": 1, "v": "a", "weight": Decimal("1.500")}
+
+
+def test_a_staged_append_appears_at_the_end(sink: Sink, path: Path) -> None:
+    asked = write(WriteMode.APPEND, resumable=False)
+    started = sink.start(asked.sync, asked.run, False)
+    sink.open(asked)
+    split = Split("0", "t")
+    sink.begin(asked, [split])
+    session = sink.session(asked, split)
+    counts = Counts()
+    put(session, rows((1, "a")), counts)
+    session.commit(Checkpoint(split, {"n": 1}, counts, done=True))
+    session.close()
+    assert query(path, "SELECT count(*) FROM t") == [(0,)]
+    assert sink.finish(asked, counts, None).inserted == 1
+    sink.end(asked.sync, started.run, [asked])
+    assert query(path, "SELECT * FROM t") == [(1, "a")]
+
+
+@pytest.mark.parametrize("mode", list(WriteMode))
+@pytest.mark.parametrize("stop", [0, 1, 2, 3])
+def test_a_run_that_stopped_goes_on_where_it_was(path: Path, mode: WriteMode, stop: int) -> None:
+    chunks = [rows((1, "a"), (2, "b")), rows((3, "c")), rows((4, "d"), (5, "e"))]
+
+    def breaking() -> Iterator[pa.Table]:
+        yield from chunks[:stop]
+        raise ConnectionError("the source went away")
+
+    first = new_sink(path)
+    with pytest.raises(ConnectionError):
+        pour(first, write(mode), breaking())
+    first.close()
+    second = new_sink(path)
+    counts = pour(second, write(mode, run="run-2"), chunks)
+    second.close()
+    assert counts.inserted == 5
+    assert query(path, "SELECT id, v FROM t ORDER BY id") == [(1, "a"), (2, "b"), (3, "c"), (4, "d"), (5, "e")]
+    assert query(path, "SELECT DISTINCT run, attempt FROM _tongqu_checkpoint WHERE stream = ''") == [("run-1", 2)]
+
+
+def test_an_aborted_chunk_leaves_nothing_and_can_be_written_again(sink: Sink, path: Path) -> None:
+    asked = write(WriteMode.UPSERT)
+    sink.start(asked.sync, asked.run, False)
+    sink.open(asked)
+    split = Split("0", "t")
+    sink.begin(asked, [split])
+    session = sink.session(asked, split)
+    put(session, rows((1, "a")), Counts())
+    session.abort()
+    assert query(path, "SELECT count(*) FROM t") == [(0,)]
+    counts = Counts()
+    put(session, rows((1, "a")), counts)
+    bad = BadRow("read", "data.cast", "v", "x", "{}", "no")
+    session.commit(Checkpoint(split, {"n": 1}, counts, quarantine=[bad]))
+    session.close()
+    assert query(path, "SELECT count(*) FROM t") == [(1,)]
+    assert [row["field"] for row in sink.quarantined()] == ["v"]
+
+
+def test_whoever_opens_a_stream_later_fences_the_earlier_one(sink: Sink, path: Path) -> None:
+    asked = write(WriteMode.UPSERT)
+    sink.start(asked.sync, asked.run, False)
+    sink.open(asked)
+    split = Split("0", "t")
+    sink.begin(asked, [split])
+    session = sink.session(asked, split)
+    other = new_sink(path)
+    other.start(asked.sync, asked.run, False)
+    assert other.open(asked).fence == 2
+    other.begin(asked, [split])
+    put(session, rows((1, "a")), Counts())
+    with pytest.raises(FencedError):
+        session.commit(Checkpoint(split, {"n": 1}, Counts()))
+    session.abort()
+    with pytest.raises(FencedError):
+        sink.finish(asked, Counts(), None)
+    other.close()
+    assert query(path, "SELECT count(*) FROM t") == [(0,)]
+
+
+def test_splits_take_turns_on_the_one_connection(sink: Sink, path: Path) -> None:
+    from threading import Thread
+
+    asked = write(WriteMode.UPSERT)
+    sink.start(asked.sync, asked.run, False)
+    sink.open(asked)
+    splits = [Split(str(number), "t") for number in range(4)]
+    sink.begin(asked, splits)
+
+    def move(number: int) -> None:
+        session = sink.session(asked, splits[number])
+        for chunk in range(5):
+            counts = Counts()
+            put(session, rows((number * 100 + chunk, "x")), counts)
+            session.commit(Checkpoint(splits[number], {"n": chunk}, counts, done=chunk == 4))
+        session.close()
+
+    threads = [Thread(target=move, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert query(path, "SELECT count(*) FROM t") == [(20,)]
+    session, second = sink.session(asked, splits[0]), sink.session(asked, splits[1])
+    put(session, rows((999, "x")), Counts())
+    with pytest.raises(BusyError, match="one writer"):
+        put(second, rows((998, "x")), Counts())
+    session.close()
+
+
+def test_a_writer_of_another_process_is_named(path: Path) -> None:
+    code = (
+        "import sqlite3, sys; db = sqlite3.connect(sys.argv[1], isolation_level=None); "
+        "db.execute('CREATE TABLE IF NOT EXISTS x (y)'); db.execute('BEGIN IMMEDIATE'); "
+        "db.execute('INSERT INTO x VALUES (1)'); print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdin is not None
+        assert other.stdout.readline() == b"held\n"
+        sink = new_sink(path, busy_seconds=0.2)
+        with pytest.raises(BusyError, match=f"process {other.pid}; gave up after 0.2 s"):
+            sink.start("sync-1", "run-1", False)
+        other.stdin.close()
+        other.wait(10)
+        assert sink.start("sync-1", "run-1", False).attempt == 1
+        sink.close()
+
+
+def test_what_cannot_be_written_says_so(sink: Sink, path: Path, tmp_path: Path) -> None:
+    query(path, "CREATE TABLE t (id INT, v TEXT, other TEXT NOT NULL)")
+    with pytest.raises(SchemaError, match="needs values for other"):
+        pour(sink, write(WriteMode.APPEND), [])
+    query(path, "ALTER TABLE t DROP COLUMN other")
+    with pytest.raises(SchemaError, match="no unique key on id"):
+        pour(sink, write(WriteMode.UPSERT), [rows((1, "a"))])
+    with pytest.raises(InvalidPlanError):
+        pour(sink, write(WriteMode.UPSERT, key=()), [])
+    with pytest.raises(NotFoundError, match="no folder"):
+        new_sink(tmp_path / "gone" / "x.db").start("s", "r", False)
+
+
+def test_check_names_its_stages(sink: Sink, path: Path) -> None:
+    assert list(sink.check()) == ["folder", "file", "privilege"]
+    assert query(path, "SELECT count(*) FROM sqlite_master") == [(0,)]
