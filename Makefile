@@ -34,7 +34,7 @@ check: install ## every gate: format, lint, types, layers, docs in sync
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m tongqu.app.docs --check
+	$(BIN)/python -m tongqu.app.reference --check
 
 format: install ## format and mend what can be mended
 	$(BIN)/ruff format .
@@ -44,7 +44,7 @@ bench: services ## measure against the databases' own tools; writes docs/benchma
 	$(BIN)/python -m bench
 
 docs: install ## write the generated reference pages
-	$(BIN)/python -m tongqu.app.docs
+	$(BIN)/python -m tongqu.app.reference
 
 lock: ## resolve pyproject.toml into requirements.lock again (needs uv)
 	uv pip compile --quiet --universal --generate-hashes --all-extras --group dev --group build \

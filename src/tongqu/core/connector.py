@@ -254,6 +254,7 @@ class Connector:
     label: str = "real"
     """How far it was tried: real, compatible, mock or compile-only."""
     guarantee: Mapping[str, str] = field(default_factory=dict)
+    """What writing it guarantees, in zh and en."""
     extra: str = ""
     """The extra to install, if any."""
     systems: Iterable[str] = ()

@@ -337,6 +337,8 @@ class Write:
     unique: bool = False
     resumable: bool = True
     """Chunks of the run can be resumed; if not, rows wait in a staged generation until all have come."""
+    recipe: str = ""
+    """A text that changes when the steps before the sink do; a staged run under another recipe begins anew."""
     indexes: bool = True
     started_at: str = ""
     """RFC 3339 instant used for SCD2 validity and for the ledger."""

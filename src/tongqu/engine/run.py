@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -123,6 +124,7 @@ class _StreamTask:
             unique=bool(key) and set(key) == set(source.key) and stream.chain is None,
             resumable=incremental or stream.source.can_resume(source),
             restart=self.restart,
+            recipe=_recipe(stream),
             started_at=self.around.now().isoformat(),
         )
         self.tally = Tally(self.limits)
@@ -226,6 +228,14 @@ class _StreamTask:
                 halt.set()
                 wait(futures)
                 raise failed
+
+
+def _recipe(stream: Stream) -> str:
+    """A digest of the stream's steps; empty without steps."""
+    if stream.chain is None:
+        return ""
+    told = [f"{step.id} {step.verb} {step.operator.model_dump_json()}" for step in stream.chain.steps]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
 
 
 class _Either(Event):

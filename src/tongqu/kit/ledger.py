@@ -180,8 +180,8 @@ class Ledger:
             self._db.run(
                 f"INSERT INTO {self._quarantine} (id, sync, run, stream, step, code, field, value, original, message, "
                 f"state, {self._db.quote('at')}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'new', ?)",
-                (f"{first}-{number}", sync, run, stream, row.step, row.code, row.field, row.value, row.original,
-                 row.message, at),
+                (f"{first}-{number}", sync, run, stream, row.step, row.code, _storable(row.field), _storable(row.value),
+                 _storable(row.original), _storable(row.message), at),
             )  # fmt: skip
 
     def quarantined(
@@ -218,6 +218,11 @@ def _head(row: tuple[Any, ...]) -> Head:
         )
     done = Counts.from_json(_load(counts))
     return Head(run, int(attempt), int(fence), state, _load(spec) or {}, _load(position), done)
+
+
+def _storable(text: str | None) -> str | None:
+    """NUL written as JSON would: several systems have no NUL in texts."""
+    return None if text is None else text.replace("\0", "\\u0000")
 
 
 def _dump(value: Any) -> str | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
-from tongqu.core.errors import InvalidSettingsError
+from tongqu.core.errors import InvalidSettingsError, NotFoundError, PrivilegeError
 
 
 def local_path(url: str) -> tuple[str, dict[str, str]]:
@@ -31,3 +32,13 @@ def local_path(url: str) -> tuple[str, dict[str, str]]:
 def absolute(path: str) -> str:
     """The path as seen from the current directory, links and `..` resolved: one file has one such text."""
     return str(Path(path).expanduser().resolve())
+
+
+def sink_folder(path: str) -> Path:
+    """The folder a file is to be created in; NotFoundError if it is missing, PrivilegeError if it is not ours."""
+    folder = Path(absolute(path)).parent
+    if not folder.is_dir():
+        raise NotFoundError(f"there is no folder {folder}", hint="create it, or correct the path")
+    if not Path(absolute(path)).exists() and not os.access(folder, os.W_OK | os.X_OK):
+        raise PrivilegeError(f"no file can be created in {folder}", hint="check the rights on the folder")
+    return folder

@@ -33,9 +33,9 @@ def pour(sink: Sink, write: Write, chunks: Iterable[pa.Table], *, restart: bool 
         with closing(sink.session(write, split)) as session:
             for number, rows in enumerate(chunks, 1):
                 if number > done:
-                    put(session, rows, counts)
+                    refused = put(session, rows, counts).refused
                     done = number
-                    session.commit(Checkpoint(split, {"n": done}, counts))
+                    session.commit(Checkpoint(split, {"n": done}, counts, quarantine=tuple(refused)))
             session.commit(Checkpoint(split, {"n": done}, counts, done=True))
     written = sink.finish(write, counts, None)
     sink.end(write.sync, write.run, [write])

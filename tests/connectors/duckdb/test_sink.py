@@ -1,5 +1,6 @@
 """Writing DuckDB files: types, modes, exactness, resuming, fences, generations, one writer."""
 
+# ruff: noqa: DTZ001  # local times without zone are data here
 from __future__ import annotations
 
 import subprocess
@@ -108,7 +109,9 @@ def test_values_come_back_exactly(sink: Sink, path: Path, name: str) -> None:
     schema = pa.schema([("id", pa.int64()), (name, type_)])
     arriving = pa.table({"id": [1, 2, 3], name: pa.array([*values, None], type_)}, schema=schema)
     pour(sink, write(WriteMode.REPLACE, schema), [arriving])
-    assert query(path, f"SELECT data_type FROM duckdb_columns() WHERE table_name = 't' AND column_name = '{name}'") == [(declared,)]
+    assert query(path, f"SELECT data_type FROM duckdb_columns() WHERE table_name = 't' AND column_name = '{name}'") == [
+        (declared,)
+    ]
     assert read_back(path).column(name).to_pylist() == [*values, None]
 
 
@@ -149,7 +152,7 @@ def test_logical_types_lists_and_zones_come_back_as_what_they_are(sink: Sink, pa
         ("VARCHAR UNIQUE", pa.string(), "ab", "ab"),
     ],
 )
-def test_what_a_target_cannot_keep_is_one_quarantined_row(
+def test_what_a_target_cannot_keep_is_one_quarantined_row(  # noqa: PLR0917  # a table of cases
     sink: Sink, path: Path, declared: str, type_: pa.DataType, good: Any, bad: Any
 ) -> None:
     query(path, f"CREATE TABLE t (id INTEGER PRIMARY KEY, v {declared})")
@@ -186,7 +189,11 @@ def test_rows_that_vanished_are_deleted(sink: Sink, path: Path, deletes: Deletes
     if deletes is Deletes.HARD:
         assert query(path, "SELECT id FROM t ORDER BY 1") == [(2,), (3,)]
         return
-    assert query(path, "SELECT id, CAST(_deleted_at AS DATE)::VARCHAR FROM t ORDER BY id") == [(1, "2024-05-01"), (2, None), (3, None)]
+    assert query(path, "SELECT id, CAST(_deleted_at AS DATE)::VARCHAR FROM t ORDER BY id") == [
+        (1, "2024-05-01"),
+        (2, None),
+        (3, None),
+    ]
     back = pour(sink, write(WriteMode.UPSERT, deletes=deletes, run="run-3"), [rows((1, "a"), (2, "b"), (3, "c"))])
     assert (back.updated, back.unchanged, back.deleted) == (1, 2, 0)
     assert query(path, "SELECT count(*) FROM t WHERE _deleted_at IS NULL") == [(3,)]
@@ -198,7 +205,8 @@ def test_history_keeps_every_version(sink: Sink, path: Path) -> None:
     counts = pour(sink, later, [rows((1, "a"), (2, "B"), (4, "d"))])
     assert (counts.inserted, counts.updated, counts.unchanged, counts.deleted) == (1, 1, 1, 1)
     first, second = "2024-05-01 00:00:00+00", "2024-05-02 00:00:00+00"
-    assert query(path, "SELECT id, v, _valid_from::VARCHAR, _valid_to::VARCHAR, _current::INT FROM t ORDER BY id, _valid_from") == [
+    versions = "SELECT id, v, _valid_from::VARCHAR, _valid_to::VARCHAR, _current::INT FROM t ORDER BY id, _valid_from"
+    assert query(path, versions) == [
         (1, "a", first, None, 1), (2, "b", first, second, 0), (2, "B", second, None, 1), (3, "c", first, second, 0),
         (4, "d", second, None, 1),
     ]  # fmt: skip
@@ -213,7 +221,8 @@ def test_history_takes_two_versions_of_one_run_as_one(sink: Sink, path: Path) ->
 
 def test_replace_swaps_and_keeps_keys_indexes_defaults_comments_and_the_old_rows(sink: Sink, path: Path) -> None:
     for statement in (
-        "CREATE TABLE t (id BIGINT PRIMARY KEY, v VARCHAR UNIQUE, n INT DEFAULT 7 CHECK (n < 9), up VARCHAR AS (upper(v)))",
+        "CREATE TABLE t (id BIGINT PRIMARY KEY, v VARCHAR UNIQUE, n INT DEFAULT 7 CHECK (n < 9), "
+        "up VARCHAR AS (upper(v)))",
         "INSERT INTO t (id, v) VALUES (1, 'old')",
         "CREATE INDEX t_n ON t (n)",
         "CREATE VIEW shown AS SELECT id, up FROM t",
@@ -228,7 +237,9 @@ def test_replace_swaps_and_keeps_keys_indexes_defaults_comments_and_the_old_rows
     assert query(path, "SELECT index_name, is_unique FROM duckdb_indexes() WHERE table_name = 't' ORDER BY 1") == [
         ("t_n", False), ("t_unique_0", True),
     ]  # fmt: skip
-    assert query(path, "SELECT comment FROM duckdb_columns() WHERE table_name = 't' AND column_name = 'v'") == [("批号",)]
+    assert query(path, "SELECT comment FROM duckdb_columns() WHERE table_name = 't' AND column_name = 'v'") == [
+        ("批号",)
+    ]
     with pytest.raises(RefusedRowsError):
         query(path, "INSERT INTO t (id) VALUES (1)")
     with pytest.raises(RefusedRowsError):
@@ -431,5 +442,13 @@ def test_what_cannot_be_written_says_so(sink: Sink, path: Path, tmp_path: Path) 
 
 
 def test_check_names_its_stages(sink: Sink, path: Path) -> None:
-    assert list(sink.check()) == ["file", "privilege"]
-    assert query(path, "SELECT count(*) FROM duckdb_tables()") == [(0,)]
+    assert list(sink.check()) == ["folder", "privilege"]
+    assert not path.exists()
+    query(path, "CREATE TABLE x (y INT)")
+    assert list(sink.check()) == ["folder", "file", "privilege"]
+    assert query(path, "SELECT table_name FROM duckdb_tables()") == [("x",)]
+
+
+def test_asking_for_quarantined_rows_asks_nothing_of_a_file_that_is_not_there(sink: Sink, path: Path) -> None:
+    assert sink.quarantined() == []
+    assert not path.exists()

@@ -1,5 +1,6 @@
 """Reading DuckDB files: types, infinite times, key ranges, snapshots, increments."""
 
+# ruff: noqa: DTZ001  # local times without zone are data here
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -129,7 +130,8 @@ def test_a_table_without_key_is_read_in_one_go(script: Script) -> None:
 
 def test_discovery_finds_schemas_keys_indexes_and_foreign_keys(script: Script) -> None:
     source = script("""CREATE TABLE line (line_id INT PRIMARY KEY, name VARCHAR NOT NULL UNIQUE); CREATE SCHEMA erp;
-        CREATE TABLE lot (lot VARCHAR, line_id INT REFERENCES line (line_id), twice INT AS (line_id * 2), PRIMARY KEY (lot));
+        CREATE TABLE lot (lot VARCHAR, line_id INT REFERENCES line (line_id), twice INT AS (line_id * 2),
+          PRIMARY KEY (lot));
         CREATE INDEX by_line ON lot (line_id); CREATE TABLE erp.orders (id INT); CREATE TABLE _tongqu_x (x INT);
         INSERT INTO line VALUES (1, 'a')""")
     orders, line, lot = source.datasets()

@@ -57,6 +57,10 @@ ROWS: dict[str, list[Any]] = {
 }  # fmt: skip
 
 
+def decimals(*values: str) -> Any:
+    return pa.array(values).cast(pa.decimal128(9, 3))
+
+
 def ids(*values: int, v: list[Any] | None = None) -> pa.Table:
     return pa.table({"id": pa.array(values, pa.int64()), "v": pa.array(v or ["x"] * len(values), pa.string())})
 
@@ -95,7 +99,7 @@ def test_lists_and_structs_become_json(sink: MysqlSink, sql: Sql, move: Move) ->
         ("int", pa.array([1.0, 2.0]), pa.array([1.5])),
         ("int", pa.array(["1", "2"]), pa.array(["1.5"])),
         ("int unsigned", pa.array([1, 2]), pa.array([-1])),
-        ("decimal(5,2)", pa.array(["1.25", "2"]).cast(pa.decimal128(9, 3)), pa.array(["1.255"]).cast(pa.decimal128(9, 3))),
+        ("decimal(5,2)", decimals("1.25", "2"), decimals("1.255")),
         ("float", pa.array([0.5, 2.0]), pa.array([0.1])),
         ("double", pa.array([1, 2**53]), pa.array([2**53 + 1])),
         ("double", pa.array([0.1, 2.0]), pa.array([float("nan")])),
@@ -113,7 +117,7 @@ def test_lists_and_structs_become_json(sink: MysqlSink, sql: Sql, move: Move) ->
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_row_by_row(
-    way: str, column: str, good: Any, bad: Any, request: pytest.FixtureRequest, sql: Sql, move: Move
+    way: str, column: str, *, good: Any, bad: Any, request: pytest.FixtureRequest, sql: Sql, move: Move
 ) -> None:
     sql(f"CREATE TABLE target (id bigint PRIMARY KEY, v {column})")
     values = pa.concat_arrays([good.slice(0, 1), bad, good.slice(1)])

@@ -1,5 +1,6 @@
 """Writing SQLite files: types, modes, exactness, resuming, fences, generations, one writer."""
 
+# ruff: noqa: DTZ001  # local times without zone are data here
 from __future__ import annotations
 
 import sqlite3
@@ -79,7 +80,7 @@ MATRIX: dict[str, tuple[pa.DataType, list[Any], str]] = {
     "unsigned": (pa.uint64(), [0, 2**64 - 1], "UNSIGNED64_TEXT"),
     "single": (pa.float32(), [0.5, 3.4028234663852886e38], "FLOAT4"),
     "double": (pa.float64(), [float("inf"), -5e-324], "DOUBLE"),
-    "money": (pa.decimal128(15, 2), [Decimal("1.10"), Decimal("-9999999999999.99")], "DECIMAL(15,2)"),
+    "money": (pa.decimal128(15, 2), [Decimal("0.35"), Decimal("-9999999999999.99")], "DECIMAL(15,2)"),
     "exact": (pa.decimal128(38, 10), [Decimal("-1234567890123456789012345678.0123456789"), Decimal("0E-10")],
               "DECIMAL_TEXT(38,10)"),
     "wide": (pa.decimal256(76, 0), [Decimal(10) ** 75, Decimal(-1)], "DECIMAL_TEXT(76,0)"),
@@ -101,6 +102,14 @@ def test_values_come_back_exactly(sink: Sink, path: Path, name: str) -> None:
     pour(sink, write(WriteMode.REPLACE, schema), [arriving])
     assert query(path, f"SELECT type FROM pragma_table_info('t') WHERE name = '{name}'") == [(declared,)]
     assert read_back(path).column(name).to_pylist() == [*values, None]
+
+
+def test_decimals_up_to_15_digits_survive_as_numbers(sink: Sink, path: Path) -> None:
+    schema = pa.schema([("id", pa.int64()), ("v", pa.decimal128(15, 4))])
+    values = [Decimal(number * 7919) / 10000 for number in range(20_000)]
+    arriving = pa.table({"id": range(20_000), "v": pa.array(values, pa.decimal128(15, 4))}, schema=schema)
+    pour(sink, write(WriteMode.REPLACE, schema), [arriving])
+    assert read_back(path).column("v").to_pylist() == values
 
 
 def test_logical_types_lists_and_zones_come_back_as_what_they_are(sink: Sink, path: Path) -> None:
@@ -136,7 +145,7 @@ def test_logical_types_lists_and_zones_come_back_as_what_they_are(sink: Sink, pa
         ("TEXT NOT NULL", pa.string(), "ab", None),
     ],
 )
-def test_what_a_target_cannot_keep_is_one_quarantined_row(
+def test_what_a_target_cannot_keep_is_one_quarantined_row(  # noqa: PLR0917  # a table of cases
     sink: Sink, path: Path, declared: str, type_: pa.DataType, good: Any, bad: Any
 ) -> None:
     query(path, f"CREATE TABLE t (id INTEGER PRIMARY KEY, v {declared})")
@@ -207,8 +216,10 @@ def test_history_takes_two_versions_of_one_run_as_one(sink: Sink, path: Path) ->
 def test_replace_swaps_and_keeps_indexes_triggers_views_and_the_old_rows(sink: Sink, path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
         db.executescript("""
-            CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT, v TEXT DEFAULT 'd', n INT DEFAULT 7, up GENERATED ALWAYS AS (upper(v)));
-            INSERT INTO t (id, v) VALUES (1, 'old'); CREATE INDEX t_v ON t (v); CREATE VIEW shown AS SELECT id, up FROM t;
+            CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT, v TEXT DEFAULT 'd', n INT DEFAULT 7,
+              up GENERATED ALWAYS AS (upper(v)));
+            INSERT INTO t (id, v) VALUES (1, 'old'); CREATE INDEX t_v ON t (v);
+            CREATE VIEW shown AS SELECT id, up FROM t;
             CREATE TABLE log (x); CREATE TRIGGER noted AFTER INSERT ON t BEGIN INSERT INTO log VALUES (new.id); END;
             CREATE TABLE child (id INT REFERENCES t (id)); INSERT INTO child VALUES (1);
         """)
@@ -391,5 +402,13 @@ def test_what_cannot_be_written_says_so(sink: Sink, path: Path, tmp_path: Path) 
 
 
 def test_check_names_its_stages(sink: Sink, path: Path) -> None:
+    assert list(sink.check()) == ["folder", "privilege"]
+    assert not path.exists()
+    query(path, "CREATE TABLE x (y)")
     assert list(sink.check()) == ["folder", "file", "privilege"]
-    assert query(path, "SELECT count(*) FROM sqlite_master") == [(0,)]
+    assert query(path, "SELECT name FROM sqlite_master") == [("x",)]
+
+
+def test_asking_for_quarantined_rows_asks_nothing_of_a_file_that_is_not_there(sink: Sink, path: Path) -> None:
+    assert sink.quarantined() == []
+    assert not path.exists()

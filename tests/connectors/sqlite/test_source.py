@@ -1,5 +1,6 @@
 """Reading SQLite files: types, dirty values, ranges, snapshots, increments."""
 
+# ruff: noqa: DTZ001  # local times without zone are data here
 from __future__ import annotations
 
 import sqlite3
@@ -42,7 +43,8 @@ def script(tmp_path: Path) -> Any:
 
 def test_declared_types_become_arrow_types_and_values_stay_exact(script: Script) -> None:
     source = script("""
-        CREATE TABLE lots (id INTEGER PRIMARY KEY, big BIGINT, ok BOOLEAN, price DECIMAL(10,2), exact DECIMAL_TEXT(38,10),
+        CREATE TABLE lots (id INTEGER PRIMARY KEY, big BIGINT, ok BOOLEAN, price DECIMAL(10,2),
+          exact DECIMAL_TEXT(38,10),
           loose NUMERIC, ratio DOUBLE, small FLOAT4, name VARCHAR(20) NOT NULL, raw BLOB, day DATE, at DATETIME,
           instant TIMESTAMPTZ, clock TIME, doc JSON, code UUID, huge UNSIGNED64_TEXT);
         INSERT INTO lots VALUES (1, 9223372036854775807, 1, 1.10, '1234567890123456789012345678.0123456789', '0.10',
@@ -133,7 +135,8 @@ def test_a_read_goes_on_after_any_batch(script: Script, ddl: str) -> None:
 
 def test_a_read_is_one_snapshot_and_ends_where_it_began(script: Script, tmp_path: Path) -> None:
     source = script("""PRAGMA journal_mode = wal; CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT);
-        WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 50) INSERT INTO t SELECT x, 'old' FROM n;
+        WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 50)
+        INSERT INTO t SELECT x, 'old' FROM n;
     """)
     dataset = source.datasets()[0]
     reading = batches(source, dataset, rows=10)
@@ -170,7 +173,8 @@ def test_a_view_is_read_in_one_go(script: Script) -> None:
 def test_discovery_finds_keys_indexes_foreign_keys_and_hides_our_own_tables(script: Script) -> None:
     source = script("""
         CREATE TABLE line (line_id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT);
-        CREATE TABLE lot (lot TEXT NOT NULL, item TEXT NOT NULL, line_id INT REFERENCES line, twice GENERATED ALWAYS AS (line_id * 2) STORED,
+        CREATE TABLE lot (lot TEXT NOT NULL, item TEXT NOT NULL, line_id INT REFERENCES line,
+          twice GENERATED ALWAYS AS (line_id * 2) STORED,
           PRIMARY KEY (item, lot));
         CREATE INDEX by_line ON lot (line_id); CREATE TABLE _tongqu_checkpoint (x);
     """)

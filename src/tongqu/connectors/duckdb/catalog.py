@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -109,7 +109,8 @@ def relation(db: DuckDb, name: str) -> Relation | None:
     schema, _, table = name.rpartition(".")
     for found_schema, found_table, kind, rows, comment in db.rows(_TABLES):
         if (found_schema, found_table.lower()) == (schema or "main", table.lower()):
-            return _relation(db, found_schema, found_table, kind, rows, comment)
+            shell = Relation(found_schema, found_table, kind, rows, comment, ())
+            return _filled(db, shell)
     return None
 
 
@@ -128,7 +129,8 @@ def referring(db: DuckDb, table: Relation) -> list[str]:
     return [str(name) for (name,) in db.rows(_REFERRING, (table.schema, table.table))]
 
 
-def _relation(db: DuckDb, schema: str, table: str, kind: str, rows: int | None, comment: str | None) -> Relation:
+def _filled(db: DuckDb, shell: Relation) -> Relation:
+    schema, table = shell.schema, shell.table
     columns = tuple(ColumnInfo(*row) for row in db.rows(_COLUMNS, (schema, table)))
     primary: tuple[str, ...] = ()
     unique: list[tuple[str, ...]] = []
@@ -148,8 +150,14 @@ def _relation(db: DuckDb, schema: str, table: str, kind: str, rows: int | None, 
         IndexInfo(name, _plain(expressions, known), bool(is_unique), sql)
         for name, is_unique, expressions, sql in db.rows(_INDEXES, (schema, table))
     )
-    return Relation(
-        schema, table, kind, rows, comment, columns, primary, tuple(unique), tuple(checks), tuple(foreign), indexes
+    return replace(
+        shell,
+        columns=columns,
+        primary=primary,
+        unique=tuple(unique),
+        checks=tuple(checks),
+        foreign=tuple(foreign),
+        indexes=indexes,
     )
 
 

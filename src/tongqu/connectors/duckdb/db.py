@@ -24,7 +24,7 @@ from tongqu.core.errors import (
 )
 from tongqu.kit.drivers import driver
 from tongqu.kit.file_holder import described
-from tongqu.kit.local_path import absolute
+from tongqu.kit.local_path import absolute, sink_folder
 from tongqu.kit.patterns import nearest
 from tongqu.kit.sql.db import Db, Row
 
@@ -215,8 +215,7 @@ def open_source(settings: DuckdbSettings) -> DuckDb:
 def open_sink(settings: DuckdbSettings) -> DuckDb:
     """A connection for writing; creates the file if it is missing. BusyError if it is open elsewhere."""
     path = Path(absolute(settings.path))
-    if not path.parent.is_dir():
-        raise NotFoundError(f"there is no folder {path.parent}", hint="create it, or correct the path")
+    sink_folder(settings.path)
     return _connection(settings, str(path), writes=True)
 
 

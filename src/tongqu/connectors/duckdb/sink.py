@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from tongqu.connectors.duckdb.settings import DuckdbSettings
 from tongqu.connectors.duckdb.types import declaration
 from tongqu.core.data import BadRow, Deletes, WriteMode, Written
 from tongqu.core.errors import DataError, RefusedRowsError, SchemaError
+from tongqu.kit.local_path import absolute, sink_folder
 from tongqu.kit.sql.db import Db
 from tongqu.kit.sql.landing import Landing, Target
 from tongqu.kit.sql.merging import CURRENT, DELETED_AT, OURS, VALID_FROM, VALID_TO, Merging
@@ -33,6 +35,7 @@ class DuckdbSink(SqlSink):
 
     def __init__(self, settings: DuckdbSettings):
         super().__init__()
+        self._settings = settings
         self._writer = OneWriter(lambda: open_sink(settings))
 
     def connect(self) -> Db:
@@ -40,15 +43,27 @@ class DuckdbSink(SqlSink):
         return self._writer.view()
 
     def check(self) -> Iterator[str]:
-        """See Sink.check. Creates the file if it is missing."""
-        db = self.connect()
-        db.begin()
-        yield "file"
-        try:
-            db.run("CREATE TABLE _tongqu_check (x INTEGER)")
-        finally:
-            db.rollback()
+        """See Sink.check. A missing file is not created: only its folder is looked at."""
+        sink_folder(self._settings.path)
+        yield "folder"
+        if self._exists():
+            db = self.connect()
+            db.begin()
+            yield "file"
+            try:
+                db.run("CREATE TABLE _tongqu_check (x INTEGER)")
+            finally:
+                db.rollback()
         yield "privilege"
+
+    def quarantined(
+        self, limit: int = 1000, *, run: str | None = None, stream: str | None = None
+    ) -> list[dict[str, Any]]:
+        """See Sink.quarantined."""
+        return super().quarantined(limit, run=run, stream=stream) if self._exists() else []
+
+    def _exists(self) -> bool:
+        return Path(absolute(self._settings.path)).exists()
 
     # ---- tables
 

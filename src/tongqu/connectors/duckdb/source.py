@@ -60,8 +60,8 @@ class _Order:
         names = ", ".join(quoted(name) for name in self.columns)
         texts = ", ".join(f"CAST({quoted(name)} AS VARCHAR)" for name in self.columns)
         return (
-            f"SELECT {texts} FROM (SELECT {names}, row_number() OVER (ORDER BY {names}) AS _n, count(*) OVER () AS _all "
-            f"FROM {self.table} WHERE {where}) WHERE _n % {rows} = 0 OR _n = _all ORDER BY _n"
+            f"SELECT {texts} FROM (SELECT {names}, row_number() OVER (ORDER BY {names}) AS _n, "
+            f"count(*) OVER () AS _all FROM {self.table} WHERE {where}) WHERE _n % {rows} = 0 OR _n = _all ORDER BY _n"
         )
 
 

@@ -37,8 +37,9 @@ connector = Connector(
     sink=_sink,
     label="real",
     guarantee={
-        "read": "resumable after any batch; a changed file stops the run; unreadable rows are quarantined",
-        "write": "exactly-once effect: rows, quarantine, counts and checkpoint in one rename, visible at the end",
+        "zh": "恰好一次: 行、隔离行、计数与位点一次改名生效, 结束时可见; 读取可续传, 文件变更即停",
+        "en": "exactly-once effect: rows, quarantine, counts and checkpoint become visible by one rename at the end; "
+        "reads resume after any batch and stop if a file changed",
     },
     systems=(
         "CSV and TSV in UTF-8, GB18030, UTF-16 and others, gz, zst (real)",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tongqu.connectors.postgres import ddl, generation, merging
 from tongqu.connectors.postgres.db import PgDb, quoted
 from tongqu.connectors.postgres.settings import PostgresSettings
-from tongqu.connectors.postgres.types import binary_fit
+from tongqu.connectors.postgres.types import binary_fit, csv_fit
 from tongqu.core.data import Bytes, Write, WriteMode, Written
 from tongqu.core.errors import PrivilegeError
 from tongqu.kit.sql.db import Db
@@ -124,7 +124,9 @@ class PostgresSink(SqlSink):
         wanted = [landing.types.get(name) for name in names]
         if format == "pgcopy-binary":
             return [binary_fit(s, t) if t else None for s, t in zip(types, wanted, strict=True)]
-        return list(types) if format == "csv" else [None] * len(types)
+        if format == "csv":
+            return [s if t and csv_fit(s, t) else None for s, t in zip(types, wanted, strict=True)]
+        return [None] * len(types)
 
     def load(self, db: Db, landing: Landing, rows: pa.Table) -> int:
         """See SqlSink.load."""

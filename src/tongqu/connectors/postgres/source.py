@@ -132,6 +132,8 @@ class PostgresSource(Source):
         end: Position,
     ) -> Iterator[Batch]:
         """The batches of one range; only the last carries the position `end`."""
+        import pyarrow as pa
+
         from tongqu.connectors.postgres import arrow_read
 
         held: pa.RecordBatch | None = None
@@ -142,7 +144,7 @@ class PostgresSource(Source):
             if held is not None:
                 yield Batch(read.dataset.name, held, None)
             held = clean
-        rows = held if held is not None else schema.empty_table().to_batches()[0]
+        rows = held if held is not None else pa.RecordBatch.from_pylist([], schema=schema)
         table = self._table(read.dataset.name)
         refused = arrow_read.bad_rows(reader, read.dataset, tuple(schema.names), condition, table) if bad else []
         yield Batch(read.dataset.name, rows, end, bad=tuple(refused))

@@ -174,6 +174,37 @@ def binary_fit(source: str, target: str) -> str | None:
     return None
 
 
+def csv_fit(arrow: str, target: str) -> bool:
+    """Whether text of an Arrow type (by its name) goes into `target` exactly or is refused, never rounded."""
+    kind = PgType(target)
+    if kind.array:
+        return False
+    if kind.name in _TEXTS:
+        return True
+    family = re.split(r"[(\[]", arrow)[0]
+    if family == "decimal128":
+        scale = int(arrow.rstrip(")").split(",")[1])
+        return kind.name == "numeric" and (not kind.mods or (*kind.mods, 0)[1] >= scale)
+    if family in ("timestamp", "time64"):
+        wanted = ("timestamp with time zone" if "tz=" in arrow else "timestamp without time zone",)
+        return kind.name in (wanted if family == "timestamp" else ("time without time zone",)) and not kind.mods
+    return kind.name in _CSV.get(family, ())
+
+
+_INTEGERS = ("smallint", "integer", "bigint", "numeric")
+_CSV = {
+    "bool": ("boolean",),
+    "int8": _INTEGERS,
+    "int16": _INTEGERS,
+    "int32": _INTEGERS,
+    "int64": _INTEGERS,
+    "double": ("double precision",),
+    "date32": ("date",),
+    "string": ("uuid", "json", "jsonb"),
+}
+"""The types that take the text of an Arrow type without rounding it."""
+
+
 def _mods_fit(source: PgType, target: PgType) -> bool:
     if not target.mods or source.mods == target.mods:
         return True

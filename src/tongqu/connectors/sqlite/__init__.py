@@ -40,6 +40,9 @@ connector = Connector(
     source=_source,
     sink=_sink,
     label="real",
-    guarantee={"write": "exactly-once effect: data, quarantine, counts and checkpoint in one transaction"},
+    guarantee={
+        "zh": "恰好一次: 数据、隔离行、计数与位点在同一事务中提交",
+        "en": "exactly-once effect: data, quarantine, counts and checkpoint commit in one transaction",
+    },
     systems=("SQLite 3.31 and newer (real)",),
 )

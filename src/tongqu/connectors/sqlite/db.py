@@ -21,7 +21,7 @@ from tongqu.core.errors import (
     WriteError,
 )
 from tongqu.kit.file_holder import described, holder
-from tongqu.kit.local_path import absolute
+from tongqu.kit.local_path import absolute, sink_folder
 from tongqu.kit.patterns import nearest
 from tongqu.kit.sql.db import Db, Row
 
@@ -179,8 +179,7 @@ def open_source(settings: SqliteSettings) -> SqliteDb:
 def open_sink(settings: SqliteSettings) -> SqliteDb:
     """A writing connection; creates the file if it is missing."""
     path = Path(absolute(settings.path))
-    if not path.parent.is_dir():
-        raise NotFoundError(f"there is no folder {path.parent}", hint="create it, or correct the path")
+    sink_folder(settings.path)
     fresh = not path.exists() or path.stat().st_size == 0
     db = _connect(settings, "rwc")
     try:

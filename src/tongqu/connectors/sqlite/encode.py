@@ -88,7 +88,7 @@ def _decimals(array: Array, declared: str, name: str) -> list[Any]:
     if affinity(declared) == "TEXT":
         texts: list[Any] = array.cast(pa.string()).to_pylist()
         return [format(Decimal(text), "f") if text is not None and "E" in text else text for text in texts]
-    numbers: Any = array.cast(pa.float64())
+    numbers: Any = array.cast(pa.string()).cast(pa.float64())  # Arrow's own cast multiplies by 0.01 and is off by a bit
     if array.type.precision > EXACT_DIGITS and not numbers.cast(pa.string()).cast(array.type).equals(array):
         raise CastError(
             f"{name}: a number has more than {EXACT_DIGITS} digits, which {declared} would round in SQLite",

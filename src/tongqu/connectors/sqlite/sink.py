@@ -15,8 +15,8 @@ from tongqu.connectors.sqlite.encode import encode
 from tongqu.connectors.sqlite.settings import SqliteSettings
 from tongqu.connectors.sqlite.types import declaration
 from tongqu.core.data import Deletes, WriteMode, Written
-from tongqu.core.errors import PrivilegeError, SchemaError
-from tongqu.kit.local_path import absolute
+from tongqu.core.errors import SchemaError
+from tongqu.kit.local_path import absolute, sink_folder
 from tongqu.kit.sql.db import Db
 from tongqu.kit.sql.landing import Landing, Target
 from tongqu.kit.sql.merging import CURRENT, DELETED_AT, OURS, VALID_FROM, VALID_TO, Merging
@@ -46,19 +46,27 @@ class SqliteSink(SqlSink):
         return self._writer.view()
 
     def check(self) -> Iterator[str]:
-        """See Sink.check. Creates the file if it is missing."""
-        folder = Path(absolute(self._settings.path)).parent
-        if not folder.is_dir():
-            raise PrivilegeError(f"there is no folder {folder}", hint="create it, or correct the path")
+        """See Sink.check. A missing file is not created: only its folder is looked at."""
+        sink_folder(self._settings.path)
         yield "folder"
-        db = self.connect()
-        db.begin()
-        yield "file"
-        try:
-            db.run("CREATE TABLE _tongqu_check (x)")
-        finally:
-            db.rollback()
+        if self._exists():
+            db = self.connect()
+            db.begin()
+            yield "file"
+            try:
+                db.run("CREATE TABLE _tongqu_check (x)")
+            finally:
+                db.rollback()
         yield "privilege"
+
+    def quarantined(
+        self, limit: int = 1000, *, run: str | None = None, stream: str | None = None
+    ) -> list[dict[str, Any]]:
+        """See Sink.quarantined."""
+        return super().quarantined(limit, run=run, stream=stream) if self._exists() else []
+
+    def _exists(self) -> bool:
+        return Path(absolute(self._settings.path)).exists()
 
     # ---- tables
 

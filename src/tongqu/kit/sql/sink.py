@@ -350,7 +350,7 @@ def _shape(write: Write) -> str:
     """What must not change under an unfinished run: the arriving columns and types, mode and key."""
     dataset = write.dataset
     columns = [f"{name}:{kind}" for name, kind in zip(dataset.columns, dataset.types(), strict=True)]
-    return ";".join(columns) + f"|{write.mode.value}|{','.join(write.key)}"
+    return ";".join(columns) + f"|{write.mode.value}|{','.join(write.key)}|{write.recipe}"
 
 
 def _corrected(counts: Counts, written: Written) -> Counts:
