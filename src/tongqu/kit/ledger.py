@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tongqu.core.data import BadRow, Checkpoint, Counts, Position, Split, Started
-from tongqu.core.errors import CheckpointError, ConnectorError, FencedError
+from tongqu.core.errors import BusyError, CheckpointError, ConnectorError, FencedError
 from tongqu.kit.sql.db import Db
 
 CHECKPOINT = "_tongqu_checkpoint"
@@ -73,9 +73,9 @@ class Ledger:
                 for statement in statements:
                     self._db.run(statement)
                 self._db.commit()
-            except ConnectorError:
+            except ConnectorError as error:
                 self._db.rollback()
-                if attempt == 2:  # two processes raced: the second look finds the other's tables
+                if attempt == 2 or isinstance(error, BusyError):  # two processes raced: the second look finds the other's tables
                     raise
             else:
                 return

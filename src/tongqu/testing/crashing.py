@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 import pyarrow as pa
 
@@ -16,7 +17,8 @@ from tongqu.core import registry
 from tongqu.core.data import Counts, Dataset, Write, WriteMode
 from tongqu.testing.pour import pour
 
-SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False), pa.field("v", pa.string())])
+_FIELDS: list[pa.Field[Any]] = [pa.field("id", pa.int64(), nullable=False), pa.field("v", pa.string())]
+SCHEMA = pa.schema(_FIELDS)
 KEYS = ((1, 2, 3), (4, 5, 6), (7, 8, 5))
 
 

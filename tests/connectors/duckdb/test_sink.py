@@ -31,7 +31,8 @@ from tongqu.core.errors import (
 )
 from tongqu.testing.pour import pour, put, table
 
-SCHEMA = pa.schema([pa.field("id", pa.int64(), False), pa.field("v", pa.string())])
+FIELDS: list[pa.Field[Any]] = [pa.field("id", pa.int64(), False), pa.field("v", pa.string())]
+SCHEMA = pa.schema(FIELDS)
 
 
 def rows(*values: tuple[int, str | None]) -> pa.Table:
@@ -117,9 +118,13 @@ def test_values_come_back_exactly(sink: Sink, path: Path, name: str) -> None:
 
 def test_logical_types_lists_and_zones_come_back_as_what_they_are(sink: Sink, path: Path) -> None:
     logical = {"doc": "json", "code": "uuid", "loose": "decimal"}
-    fields = [pa.field(name, pa.string(), metadata={str(Meta.LOGICAL): what}) for name, what in logical.items()]
-    schema = pa.schema([*fields, ("list", pa.list_(pa.int64())), ("shanghai", pa.timestamp("ns", "Asia/Shanghai")),
-                        ("kind", pa.dictionary(pa.int8(), pa.string()))])  # fmt: skip
+    fields: list[pa.Field[Any]] = [
+        pa.field("list", pa.list_(pa.int64())),
+        pa.field("shanghai", pa.timestamp("ns", "Asia/Shanghai")),
+        pa.field("kind", pa.dictionary(pa.int8(), pa.string())),
+    ]
+    fields += [pa.field(name, pa.string(), metadata={str(Meta.LOGICAL): what}) for name, what in logical.items()]
+    schema = pa.schema(fields)
     moment = datetime(2024, 5, 1, tzinfo=UTC)
     row = {"doc": "1.10", "code": "00112233-4455-6677-8899-aabbccddeeff", "loose": "1" * 40 + ".50", "list": [1, None],
            "shanghai": moment, "kind": "a"}  # fmt: skip

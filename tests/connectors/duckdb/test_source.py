@@ -88,10 +88,10 @@ def test_a_read_goes_on_after_any_position(script: Script, key: str) -> None:
         FROM range(100) r(x)""")
     dataset = source.datasets()[0]
     assert source.can_resume(dataset)
-    seen: list[int] = []
+    seen: list[Any] = []
     after = None
     for _ in range(50):
-        part = []
+        part: list[Any] = []
         for batch in batches(source, dataset, after, 7):
             part += batch.rows.column("id").to_pylist()
             if batch.position is not None:

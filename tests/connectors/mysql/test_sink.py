@@ -157,6 +157,19 @@ def test_a_new_table_keeps_distinct_keys_distinct(sink: MysqlSink, sql: Sql, mov
     assert (done.counts.inserted, done.refused) == (6, [])
 
 
+def test_collations_of_another_server_are_left_out(sink: MysqlSink, sql: Sql, move: Move) -> None:
+    native = {Meta.NATIVE: "mysql:varchar(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_ai_ci"}
+    schema = pa.schema([pa.field("k", pa.string(), metadata=native), pa.field("v", pa.string(), metadata=native)])
+    done = move(sink, pa.table({"k": ["a", "A"], "v": ["汉", "b"]}, schema=schema), key=("k",))
+    assert (done.counts.inserted, sql("SELECT v FROM target WHERE k = 'a'")) == (2, [("汉",)])
+
+
+def test_an_upsert_needs_no_index_in_the_target(sink: MysqlSink, sql: Sql, move: Move) -> None:
+    sql("CREATE TABLE target (id bigint, v varchar(9))", "INSERT INTO target SELECT seq, 'x' FROM seq_1_to_20000")
+    done = move(sink, ids(*range(10_001, 30_001)), mode=UPSERT, key=("id",))
+    assert (done.counts.inserted, done.counts.unchanged) == (10_000, 10_000)
+
+
 def test_a_second_unique_key_does_not_redirect_the_merge(sink: MysqlSink, sql: Sql, move: Move) -> None:
     sql(
         "CREATE TABLE target (id bigint PRIMARY KEY, v varchar(9) UNIQUE)",

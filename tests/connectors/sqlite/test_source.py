@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, date, datetime, time
@@ -198,7 +200,7 @@ def test_an_increment_reads_ties_again_or_strictly_after(script: Script) -> None
     source = script("INSERT INTO t VALUES (4, '2024-01-02 00:00:00'), (5, '2024-01-03 00:00:00')")
     second = source.horizon(dataset, "at", first)
 
-    def ids(ties: bool, after: Any = None, rows: int = 100) -> list[int]:
+    def ids(ties: bool, after: Any = None, rows: int = 100) -> list[Any]:
         split = Split("0", "t", {"after": first, "until": second})
         read = Read(dataset, split, after, mode=Mode.INCREMENTAL, cursor="at", ties=ties, batch_rows=rows)
         found = source.read(read)
@@ -238,6 +240,19 @@ def test_a_missing_file_is_not_created_and_a_wrong_one_is_named(tmp_path: Path) 
     assert not (tmp_path / "plants.db").exists()
     with pytest.raises(ReadError, match="is not a SQLite database"):
         connector.source(from_url(f"sqlite:{tmp_path}/plant.db")).datasets()
+
+
+def test_what_a_killed_writer_left_half_done_is_rolled_back(script: Script, tmp_path: Path) -> None:
+    source = script("""CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT);
+        WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 10000)
+        INSERT INTO t SELECT x, 'old, and long enough to fill many pages of the file' FROM n;""")
+    code = (
+        "import os, sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute('PRAGMA cache_size = 2'); "
+        "db.execute(\"UPDATE t SET v = 'new'\"); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "plant.db")], check=False)
+    assert (tmp_path / "plant.db-journal").exists()
+    assert set(table(source, "t").column("v").to_pylist()) == {"old, and long enough to fill many pages of the file"}
 
 
 def test_a_missing_table_names_similar_ones(script: Script) -> None:

@@ -36,6 +36,7 @@ class DuckdbSink(SqlSink):
     def __init__(self, settings: DuckdbSettings):
         super().__init__()
         self._settings = settings
+        self._loadings: dict[str, tuple[int, pa.Schema, loading.Loading]] = {}
         self._writer = OneWriter(lambda: open_sink(settings))
 
     def connect(self) -> Db:
@@ -171,11 +172,17 @@ class DuckdbSink(SqlSink):
         return loading.load(_duck(db), into, self._loading(db, landing, rows.schema), rows)
 
     def _loading(self, db: Db, landing: Landing, schema: pa.Schema) -> loading.Loading:
-        """The target's own rules hold for chunks and stages that will be merged into it."""
+        """How rows of this schema are loaded, worked out once per opened stream. The target's own rules hold for
+        chunks and stages that will be merged into it."""
+        known = self._loadings.get(landing.write.stream)
+        if known is not None and known[0] == landing.fence and known[1].equals(schema, check_metadata=True):
+            return known[2]
         swapped = landing.staged and landing.write.mode is WriteMode.REPLACE
         table = catalog.need(_duck(db), landing.stage if swapped else landing.write.dataset.name)
         direct = not landing.merges and not landing.staged
-        return loading.plan(schema, table, _unique(table) if direct else ())
+        found = loading.plan(schema, table, _unique(table) if direct else ())
+        self._loadings[landing.write.stream] = (landing.fence, schema, found)
+        return found
 
     def merge(self, db: Db, landing: Landing, source: str) -> Written:
         """See SqlSink.merge."""

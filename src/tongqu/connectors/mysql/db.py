@@ -28,6 +28,8 @@ def session(settings: MysqlSettings) -> tuple[str, list[str]]:
         f"SET SESSION innodb_lock_wait_timeout = {settings.lock_seconds}, lock_wait_timeout = {settings.lock_seconds}",
         "SET SESSION net_read_timeout = 600, net_write_timeout = 600, wait_timeout = 28800",
         "SET SESSION sql_notes = 1, max_error_count = 64",
+        "SET SESSION explicit_defaults_for_timestamp = 1",
+        "SET SESSION join_cache_level = 4",  # MariaDB joins by hash where a target has no index on the key
     ]
 
 

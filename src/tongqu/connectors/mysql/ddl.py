@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from tongqu.kit.sql.landing import Landing, Target
 SEQUENCE = "_tongqu_seq"
 DELETED = "_deleted_at"
 HISTORY = {"_valid_from": "datetime(6) NOT NULL", "_valid_to": "datetime(6) NULL", "_current": "tinyint(1) NOT NULL"}
+_MARIADB = {"uuid": "char(36)", "inet4": "varchar(15)", "inet6": "varchar(45)"}
 _TRANSACTIONAL = ("INNODB", "ROCKSDB", "TOKUDB", "XPAND", "OCEANBASE", "TIDB")
 
 
@@ -94,9 +96,24 @@ def exact_collation(db: MysqlDb) -> str:
 
 
 def column_types(db: MysqlDb, write: Write) -> dict[str, str]:
-    """DDL types for the arriving columns."""
+    """DDL types for the arriving columns, in words this server knows."""
     exact = exact_collation(db)
-    return {f.name: column_type(f, key=f.name in write.key, exact=exact) for f in write.dataset.schema}
+    types = {f.name: column_type(f, key=f.name in write.key, exact=exact) for f in write.dataset.schema}
+    return {name: _known(db, kind, exact if name in write.key else None) for name, kind in types.items()}
+
+
+def _known(db: MysqlDb, kind: str, exact: str | None) -> str:
+    """A type that comes from another server of the family, without collations and types this one does not have."""
+    if not db.is_mariadb and kind in _MARIADB:
+        return _MARIADB[kind]
+    found = re.search(r" COLLATE (\w+)$", kind)
+    if found is None:
+        return kind
+    sql = "SELECT COUNT(*) FROM information_schema.COLLATIONS WHERE COLLATION_NAME = ?"
+    if db.rows(sql, (found[1],))[0][0]:
+        return kind
+    plain = re.sub(r" CHARACTER SET \w+ COLLATE \w+$", " CHARACTER SET utf8mb4", kind)
+    return f"{plain} COLLATE {exact}" if exact else plain
 
 
 def definition(field: pa.Field[Any], kind: str, *, nullable: bool) -> str:

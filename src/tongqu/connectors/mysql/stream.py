@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from tongqu.connectors.mysql.db import session
 from tongqu.connectors.mysql.errors import translate
 from tongqu.connectors.mysql.settings import MysqlSettings
-from tongqu.core.errors import CancelledError, ConnectError
+from tongqu.core.errors import CancelledError, ReadError
 from tongqu.kit.drivers import driver
 
 T = TypeVar("T")
@@ -92,6 +92,8 @@ class Stream:
             return self._loop.run_until_complete(self._watched(work))
         except self._failures as error:
             raise translate(self._settings, error, reading=True) from None
+        except RuntimeError as error:  # how the driver refuses a server that asks for a local file
+            raise ReadError(str(error), path=self._settings.display()) from None
 
     async def _watched(self, work: Awaitable[T]) -> T:
         task = asyncio.ensure_future(work)

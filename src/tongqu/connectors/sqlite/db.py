@@ -155,7 +155,7 @@ def busy(settings: SqliteSettings) -> BusyError:
     path = absolute(settings.path)
     pid = holder((path, f"{path}-shm"))
     return BusyError(
-        f"{settings.display()} is being written by {described(pid)}; gave up after {settings.busy_seconds:g} s",
+        f"{settings.display()} is locked by {described(pid)}; gave up after {settings.busy_seconds:g} s",
         hint="let it finish and run this again, or raise busy_seconds; journal: wal lets readers and a writer coexist",
         params={"pid": pid, "path": settings.path},
     )
@@ -173,7 +173,13 @@ def open_source(settings: SqliteSettings) -> SqliteDb:
             hint=f"similar names: {near}" if near else f"looked for {path}",
             params={"path": str(path)},
         )
-    return _connect(settings, "ro")
+    try:
+        return _connect(settings, "ro")
+    except PrivilegeError:
+        if not Path(f"{path}-journal").exists():
+            raise
+        _connect(settings, "rw").close()  # a writer died: opening for writing rolls its transaction back
+        return _connect(settings, "ro")
 
 
 def open_sink(settings: SqliteSettings) -> SqliteDb:

@@ -1,0 +1,1 @@
+"""The benchmark: Tongqu against the databases' own bulk tools, on private servers. `python -m bench --help`."""

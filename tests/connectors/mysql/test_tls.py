@@ -1,0 +1,90 @@
+"""TLS to MariaDB: used when offered, demanded when asked for, and checked against an authority when told to."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tongqu.connectors.mysql.settings import from_url
+from tongqu.connectors.mysql.source import MysqlSource
+from tongqu.core.data import Read, Split
+from tongqu.core.errors import ConnectError
+from tongqu.testing.services import start_mariadb
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """A certificate for 127.0.0.1 that is its own authority, readable by the server's account."""
+    place = Path(tempfile.mkdtemp(prefix="tongqu-tls-"))
+    place.chmod(0o755)
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tongqu test")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (place / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (place / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    yield place
+    shutil.rmtree(place)
+
+
+@pytest.fixture(scope="module")
+def url(folder: Path, mariadb: object) -> Iterator[str]:
+    """A database of a server with that certificate; `mariadb` only says whether servers can be had at all."""
+    del mariadb
+    with start_mariadb({"ssl_cert": str(folder / "cert.pem"), "ssl_key": str(folder / "key.pem")}) as server:
+        yield server.database()
+
+
+def stages(url: str) -> list[str]:
+    """The stages of a check, after a row was read."""
+    source = MysqlSource(from_url(url))
+    try:
+        found = list(source.check())
+        source._db().run("CREATE OR REPLACE TABLE t (id int PRIMARY KEY)")
+        dataset = source.datasets(["t"])[0]
+        assert [batch.rows.num_rows for batch in source.read(Read(dataset, Split("0", "t")))] == [0]
+    finally:
+        source.close()
+    return found
+
+
+@pytest.mark.parametrize("mode", ["prefer", "require", "verify-ca", "verify-identity"])
+def test_tls_is_used_for_reading_and_for_the_catalog(mode: str, url: str, folder: Path) -> None:
+    assert "tls" in stages(f"{url}?ssl-mode={mode}&ssl-ca={folder / 'cert.pem'}")
+
+
+def test_tls_can_be_turned_off(url: str) -> None:
+    assert "tls: not used" in stages(f"{url}?ssl-mode=DISABLED")
+
+
+def test_an_unknown_authority_is_refused(url: str) -> None:
+    with pytest.raises(ConnectError, match="certificate verify failed"):
+        stages(f"{url}?ssl-mode=verify-ca")
+
+
+def test_a_server_without_tls_is_refused_when_tls_is_demanded(mysql_url: str) -> None:
+    with pytest.raises(ConnectError, match="SSL"):
+        stages(f"{mysql_url}?ssl-mode=required")
