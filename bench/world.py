@@ -32,8 +32,7 @@ _BENCH = Path(__file__).parent
 class World:
     """One PostgreSQL with the databases `src` and `dst`, one MariaDB with `shop`, and a folder.
 
-    Commands find passwords in their environment only: PGPASSWORD and MYSQL_PWD for the databases' tools,
-    `${env:SRC}`, `${env:DST}` and `${env:SHOP}` in Tongqu's URLs.
+    Commands find passwords in their environment only: PGPASSWORD and MYSQL_PWD.
     """
 
     def __init__(self, rows: int, rounds: int, small: int):
@@ -61,15 +60,17 @@ class World:
         self.environment |= {
             "PGHOST": server.host, "PGPORT": str(server.port), "PGUSER": "postgres",
             "PGPASSWORD": urlsplit(server.url).password or "", "PGOPTIONS": "-c client_min_messages=warning",
-            "SRC": server.database("src"), "DST": server.database("dst"),
         }  # fmt: skip
+        for name in ("src", "dst"):
+            server.database(name)
         return server
 
     @cached_property
     def mariadb(self) -> MariaDB:
         """The MariaDB server, with the empty database `shop`."""
         server = self._stack.enter_context(start_mariadb(MARIADB))
-        self.environment |= {"MYSQL_PWD": urlsplit(server.url).password or "", "SHOP": server.database("shop")}
+        server.database("shop")
+        self.environment["MYSQL_PWD"] = urlsplit(server.url).password or ""
         return server
 
     @property
@@ -77,7 +78,20 @@ class World:
         """The command line of MariaDB's client."""
         return f"mariadb -h{self.mariadb.host} -P{self.mariadb.port} -uroot --local-infile=1 shop"
 
+    def url(self, database: str) -> str:
+        """Tongqu's URL of a PostgreSQL database."""
+        return f"postgresql://postgres:${{env:PGPASSWORD}}@{self.postgres.host}:{self.postgres.port}/{database}"
+
+    @property
+    def shop(self) -> str:
+        """Tongqu's URL of the MariaDB database."""
+        return f"mysql://root:${{env:MYSQL_PWD}}@{self.mariadb.host}:{self.mariadb.port}/shop"
+
     # ---- commands
+
+    def sync(self, source: str, sink: str, *options: str) -> str:
+        """The command line that moves data from one URL to another."""
+        return " ".join([self.tongqu, "sync", f"'{source}'", f"'{sink}'", *options, "--json"])
 
     def shell(self, command: str) -> str:
         """Run a command that is not timed; returns what it printed. Raises CalledProcessError."""

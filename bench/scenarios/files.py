@@ -32,7 +32,7 @@ def _into_postgres(world: World, path: Path) -> list[Row]:
             "-c 'COPY csv_limit FROM STDIN (FORMAT csv, HEADER)'",
             lambda: world.settle("dst"), lambda: world.counts("dst", "csv_limit"), expect,
         ),
-        Method("tongqu sync", f"{world.tongqu} sync 'file:{link}' '${{env:DST}}' --json",
+        Method("tongqu sync", world.sync(f"file:{link}", world.url("dst")),
                lambda: world.settle("dst"), lambda: world.counts("dst", target), expect),
     )  # fmt: skip
 
@@ -52,7 +52,7 @@ def _into_duckdb(world: World) -> list[Row]:
     return world.compare(
         Method("duckdb CREATE TABLE AS", f"{sys.executable} {script} {world.parquet} {world.folder / 'limit.duckdb'}",
                None, lambda: counts("limit.duckdb"), expect),
-        Method("tongqu sync", f"{world.tongqu} sync 'file:{world.parquet}' 'duckdb:{world.folder / 'ours.duckdb'}' --json",
+        Method("tongqu sync", world.sync(f"file:{world.parquet}", f"duckdb:{world.folder / 'ours.duckdb'}"),
                None, lambda: counts("ours.duckdb"), expect),
     )  # fmt: skip
 

@@ -37,7 +37,7 @@ def _to_mariadb(world: World) -> list[Row]:
     return world.compare(
         Method("COPY text | LOAD DATA", PIPE.format(select=_SELECT, mysql=world.mysql, table="orders_limit"),
                None, lambda: _counts(world, "orders_limit"), expect),
-        Method("tongqu sync", f"{world.tongqu} sync '${{env:SRC}}' '${{env:SHOP}}' --table orders --json",
+        Method("tongqu sync", world.sync(world.url("src"), world.shop, "--table orders"),
                None, lambda: _counts(world, "orders"), expect),
     )  # fmt: skip
 
@@ -53,7 +53,7 @@ def _from_mariadb(world: World) -> list[Row]:
             "-c 'TRUNCATE shop_limit' -c \"COPY shop_limit FROM STDIN (NULL 'NULL')\"",
             lambda: world.settle("dst"), lambda: world.counts("dst", "shop_limit"), expect,
         ),
-        Method("tongqu sync", f"{world.tongqu} sync '${{env:SHOP}}' '${{env:DST}}' --table shop_orders --json",
+        Method("tongqu sync", world.sync(world.shop, world.url("dst"), "--table shop_orders"),
                lambda: world.settle("dst"), lambda: world.counts("dst", "shop_orders"), expect),
     )  # fmt: skip
 

@@ -13,8 +13,8 @@ COPY = (
 STEPS = """\
 project: bench
 connections:
-  src: {type: postgres, url: "${env:SRC}"}
-  dst: {type: postgres, url: "${env:DST}"}
+  src: {type: postgres, url: "SRC"}
+  dst: {type: postgres, url: "DST"}
 pipelines:
   clean:
     source: {connection: src, dataset: orders}
@@ -37,7 +37,7 @@ def _replace(world: World) -> list[Row]:
     return world.compare(
         Method("COPY binary | COPY binary", COPY, lambda: world.settle("dst"),
                lambda: world.counts("dst", "orders_limit"), expect),
-        Method("tongqu sync", f"{world.tongqu} sync '${{env:SRC}}' '${{env:DST}}' --table orders --json",
+        Method("tongqu sync", world.sync(world.url("src"), world.url("dst"), "--table orders"),
                lambda: world.settle("dst"), lambda: world.counts("dst", "orders"), expect),
     )  # fmt: skip
 
@@ -46,7 +46,7 @@ def _steps(world: World) -> list[Row]:
     world.empty_like("dst", "orders_limit")
     project = world.folder / "steps"
     project.mkdir(exist_ok=True)
-    (project / "tongqu.yaml").write_text(STEPS)
+    (project / "tongqu.yaml").write_text(STEPS.replace("SRC", world.url("src")).replace("DST", world.url("dst")))
     expect = world.sql("src", "SELECT count(*), sum(id), sum(amount - coalesce(discount, 0)) FROM orders WHERE qty < 50")
     got = "SELECT count(*), sum(id), sum(net) FROM orders_clean"
     return world.compare(
@@ -57,8 +57,8 @@ def _steps(world: World) -> list[Row]:
 
 
 def _upsert(world: World) -> list[Row]:
-    if "DELTA" not in world.environment:
-        world.environment |= {"DELTA": world.postgres.database("delta"), "KEPT": world.postgres.database("kept")}
+    for name in ("delta", "kept"):
+        world.postgres.database(name)
     changed = "id % 10 = 0"
     for database, table in (("kept", "orders"), ("kept", "orders_limit")):
         world.orders(database, table, world.rows)
@@ -84,7 +84,7 @@ def _upsert(world: World) -> list[Row]:
             change, lambda: check("orders_limit"), expect,
         ),
         Method("tongqu sync --write upsert",
-               f"{world.tongqu} sync '${{env:DELTA}}' '${{env:KEPT}}' --table orders --write upsert --json",
+               world.sync(world.url("delta"), world.url("kept"), "--table orders --write upsert"),
                change, lambda: check("orders"), expect),
     )  # fmt: skip
 

@@ -21,14 +21,13 @@ END $$
 
 def _whole(world: World) -> list[Row]:
     server = world.postgres
-    if "MANY" not in world.environment:
-        world.environment["MANY"] = server.database("many")
-        world.sql("many", _MAKE.format(tables=TABLES))
-        world.settle("many")
+    server.database("many")
+    world.sql("many", _MAKE.format(tables=TABLES))
+    world.settle("many")
 
     def fresh(name: str) -> None:
         server.drop(name)
-        world.environment["COPIED"] = server.database(name)
+        server.database(name)
         world.sql("postgres", "CHECKPOINT")
 
     def check(name: str) -> str:
@@ -44,7 +43,7 @@ def _whole(world: World) -> list[Row]:
     return world.compare(
         Method("pg_dump | psql", f"{dump} -d many | psql -qX -d copied_limit -v ON_ERROR_STOP=1 > /dev/null",
                lambda: fresh("copied_limit"), lambda: check("copied_limit"), expect),
-        Method("tongqu sync", f"{world.tongqu} sync '${{env:MANY}}' '${{env:COPIED}}' --json",
+        Method("tongqu sync", world.sync(world.url("many"), world.url("copied")),
                lambda: fresh("copied"), lambda: check("copied"), expect),
     )  # fmt: skip
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from threading import Event, Lock
+from threading import Event
 
 from tongqu.core.connector import Sink
 from tongqu.core.data import Checkpoint, Counts, Mode, Opened, Position, Split, Started, Write, WriteMode, Written
@@ -35,7 +35,6 @@ class _Runner:
     around: Surroundings
     started: dict[int, Started] = field(default_factory=dict)
     writes: dict[int, list[Write]] = field(default_factory=dict)
-    lock: Lock = field(default_factory=Lock)
 
     def run(self) -> Report:
         run_id = self.job.run or self.around.new_id()
@@ -50,14 +49,53 @@ class _Runner:
             return Report(run_id, [failed])
         attempt = max((s.attempt for s in self.started.values()), default=1)
         run_id = next((s.run for s in self.started.values()), run_id)
-        workers = 1 if any(not s.sink.parallel for s in self.job.streams) else self.job.limits.streams
-        with ThreadPoolExecutor(max_workers=max(1, workers), thread_name_prefix="tongqu-stream") as pool:
-            reports = list(pool.map(self._stream, self.job.streams))
-        stopped = self.around.stop.is_set()
-        report = Report(run_id, reports, attempt, stopped)
+        tasks = [self._task(stream) for stream in self.job.streams]
+        self._move(tasks)
+        for task in tasks:  # parents of foreign keys first, when all rows of all streams are there
+            self._finish(task)
+        reports = [task.report for task in tasks]
         if all(r.status in ("succeeded", "attention") for r in reports):
             self._end(reports)
-        return report
+        return Report(run_id, reports, attempt, self.around.stop.is_set())
+
+    def _task(self, stream: Stream) -> _StreamTask:
+        report = StreamReport(stream.name, stream.mode.value, stream.write.value)
+        started = self.started[id(stream.sink)]
+        return _StreamTask(stream, self.job.limits, self.emit, self.around, started, self.job.restart, report)
+
+    def _move(self, tasks: Sequence[_StreamTask]) -> None:
+        """Move all streams side by side. Rows that become visible at once wait for the rows they refer to."""
+        workers = 1 if any(not s.sink.parallel for s in self.job.streams) else self.job.limits.streams
+        running: dict[str, Future[None]] = {}
+        with ThreadPoolExecutor(max_workers=max(1, workers), thread_name_prefix="tongqu-stream") as pool:
+            for task in tasks:
+                parents = {foreign.target for foreign in task.stream.source_dataset.foreign_keys}
+                direct = task.stream.write is not WriteMode.REPLACE
+                first = [running[name] for name in parents if direct and name in running]
+                running[task.stream.name] = pool.submit(self._guarded, task, task.move, first)
+
+    def _finish(self, task: _StreamTask) -> None:
+        if task.moved:
+            self._guarded(task, task.finish, ())
+        if task.report.status in ("succeeded", "attention"):
+            self.writes.setdefault(id(task.stream.sink), []).append(task.write)
+        report = task.report
+        report.seconds = (self.around.now() - task.begun).total_seconds()
+        ended = StreamEnded(
+            task.started.run, task.stream.name, report.status, replace(report.counts), report.problem or {}
+        )
+        self.emit(ended)
+
+    def _guarded(self, task: _StreamTask, step: Callable[[], None], first: Sequence[Future[None]]) -> None:
+        """Run a step of a task; what it meets ends up in its report."""
+        wait(first)
+        try:
+            step()
+        except TongquError as error:
+            cancelled = error.code == "run.cancelled"
+            task.report.status = "stopped" if cancelled else "failed"
+            task.report.problem = None if cancelled else _problem(error, task.stream.name)
+            task.moved = False
 
     def _end(self, reports: Sequence[StreamReport]) -> None:
         sinks: dict[int, tuple[Sink, Stream]] = {id(s.sink): (s.sink, s) for s in self.job.streams}
@@ -67,27 +105,6 @@ class _Runner:
             except TongquError as error:
                 reports[0].status = "failed"
                 reports[0].problem = _problem(error, stream.name)
-
-    def _stream(self, stream: Stream) -> StreamReport:
-        begun = self.around.now()
-        report = StreamReport(stream.name, stream.mode.value, stream.write.value)
-        if self.around.stop.is_set():
-            report.status = "stopped"
-            return report
-        started = self.started[id(stream.sink)]
-        task = _StreamTask(stream, self.job.limits, self.emit, self.around, started, self.job.restart, report)
-        try:
-            task.run()
-            with self.lock:
-                self.writes.setdefault(id(stream.sink), []).append(task.write)
-        except TongquError as error:
-            cancelled = error.code == "run.cancelled"
-            report.status = "stopped" if cancelled else "failed"
-            report.problem = None if cancelled else _problem(error, stream.name)
-        report.seconds = (self.around.now() - begun).total_seconds()
-        run_id = started.run
-        self.emit(StreamEnded(run_id, stream.name, report.status, replace(report.counts), report.problem or {}))
-        return report
 
 
 def _problem(error: TongquError, stream: str) -> dict[str, str]:
@@ -128,10 +145,18 @@ class _StreamTask:
             started_at=self.around.now().isoformat(),
         )
         self.tally = Tally(self.limits)
+        self.begun = self.around.now()
+        self.moved = False
+        """Whether all rows are at the sink and `finish` is due."""
+        self._position: Position | None = None
 
-    def run(self) -> None:
-        """Open, move, finish; the report is filled in whatever happens."""
+    def move(self) -> None:
+        """Open and move all rows; the report is filled in whatever happens."""
+        self.begun = self.around.now()
         sink, report = self.stream.sink, self.report
+        if self.around.stop.is_set():
+            report.status = "stopped"
+            return
         opened = sink.open(self.write)
         crash_point("after_open")
         if opened.finished:
@@ -159,8 +184,14 @@ class _StreamTask:
             report.status = "stopped"
             return
         self.tally.check(report.counts, ended=True)
+        self._position = position
+        self.moved = True
+
+    def finish(self) -> None:
+        """Make the rows visible."""
+        report = self.report
         crash_point("before_finish")
-        self._finish(position)
+        self._finish(self._position)
         crash_point("after_finish")
         if report.counts.quarantined:
             report.status = "attention"

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from tongqu.connectors.mysql.db import session
 from tongqu.connectors.mysql.errors import translate
 from tongqu.connectors.mysql.settings import MysqlSettings
-from tongqu.core.errors import CancelledError, ReadError
+from tongqu.core.errors import CancelledError, ConnectError, ReadError
 from tongqu.kit.drivers import driver
 
 T = TypeVar("T")

@@ -178,8 +178,11 @@ def _refill(db: PgDb, landing: Landing) -> Written:
         db.run(f"ALTER TABLE {target} ADD COLUMN IF NOT EXISTS {quoted(name)} {landing.types[name]}")
     key = landing.write.key or (landing.target.key if landing.target else ())
     if key and all(name in landing.write.dataset.columns for name in key):
-        written = merge(db, _as_full_upsert(landing, key), landing.stage)
-        db.run(f"DROP TABLE {place(db, landing.stage)}")
+        whole = as_full_upsert(landing, key)
+        written = merge(db, whole, landing.stage)
+        landing.deferred = whole.deferred
+        if not whole.deferred:
+            db.run(f"DROP TABLE {place(db, landing.stage)}")
         return written
     referenced = [pin for pin in (landing.target.pinned if landing.target else ()) if pin.startswith("foreign key")]
     if referenced:
@@ -195,5 +198,6 @@ def _refill(db: PgDb, landing: Landing) -> Written:
     return Written(inserted=inserted, deleted=deleted)
 
 
-def _as_full_upsert(landing: Landing, key: tuple[str, ...]) -> Landing:
+def as_full_upsert(landing: Landing, key: tuple[str, ...]) -> Landing:
+    """The landing as an upsert by `key` that deletes what the source lacks."""
     return replace(landing, write=replace(landing.write, key=key, deletes=Deletes.HARD))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tongqu.connectors.postgres.db import PgDb, literal, quoted
-from tongqu.connectors.postgres.ddl import load_place, place
+from tongqu.connectors.postgres.ddl import exists, load_place, place
 from tongqu.connectors.postgres.types import PgType
 from tongqu.core.data import Deletes, WriteMode, Written
 from tongqu.core.errors import RefusedRowsError
@@ -217,12 +217,19 @@ class Merge:
     def _delete_missing(self) -> int:
         if not self._landing.staged or self._landing.write.deletes is Deletes.IGNORE:
             return 0
+        if self._landing.write.deletes is Deletes.HARD and _tied(self._landing):
+            self._landing.deferred = True
+            return int(self._db.rows(f"SELECT count(*) FROM {self._target} t WHERE {self._missing()}")[0][0])
         if self._soft:
             at = literal(self._landing.write.started_at)
             return self._db.run(
                 f"UPDATE {self._target} t SET {DELETED} = {at}::timestamptz "
                 f"WHERE t.{DELETED} IS NULL AND {self._missing()}"
             )
+        return self.delete_missing()
+
+    def delete_missing(self) -> int:
+        """Delete the target's rows that the source lacks."""
         return self._db.run(f"DELETE FROM {self._target} t WHERE {self._missing()}")
 
     def history(self) -> Written:
@@ -254,3 +261,16 @@ class Merge:
             unchanged=distinct - added,
             merged=rows - distinct,
         )
+
+
+def _tied(landing: Landing) -> bool:
+    """Whether foreign keys hang on the target: then deleting waits until all tables of the run have their new rows."""
+    return landing.target is not None and any(pin.startswith("foreign key") for pin in landing.target.pinned)
+
+
+def delete_deferred(db: PgDb, landing: Landing) -> None:
+    """Delete what waited for the end of the run, if it still waits, and drop the staged generation."""
+    if not landing.staged or not exists(db, landing.stage):
+        return
+    Merge(db, landing, place(db, landing.stage)).delete_missing()
+    db.run(f"DROP TABLE {place(db, landing.stage)}")

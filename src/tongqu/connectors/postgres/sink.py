@@ -9,7 +9,7 @@ from tongqu.connectors.postgres import ddl, generation, merging
 from tongqu.connectors.postgres.db import PgDb, quoted
 from tongqu.connectors.postgres.settings import PostgresSettings
 from tongqu.connectors.postgres.types import binary_fit, csv_fit
-from tongqu.core.data import Bytes, Write, WriteMode, Written
+from tongqu.core.data import Bytes, Deletes, Write, WriteMode, Written
 from tongqu.core.errors import PrivilegeError
 from tongqu.kit.sql.db import Db
 from tongqu.kit.sql.landing import Landing, Target
@@ -193,4 +193,10 @@ class PostgresSink(SqlSink):
 
     def relate(self, db: Db, streams: Sequence[Write]) -> None:
         """See SqlSink.relate."""
-        ddl.relate(self._pg(db), streams)
+        pg = self._pg(db)
+        for write in reversed(streams):
+            landing = self.landing(write)
+            if landing.target is not None and write.deletes is not Deletes.SOFT:
+                key = write.key or landing.target.key
+                merging.delete_deferred(pg, generation.as_full_upsert(landing, key))
+        ddl.relate(pg, streams)

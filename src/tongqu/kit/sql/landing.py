@@ -43,6 +43,8 @@ class Landing:
     types: dict[str, str] = field(default_factory=dict)
     """Column types of the table that rows are loaded into."""
     run: str = ""
+    deferred: bool = False
+    """Rows that the staged generation lacks are deleted at the end of the run, children of foreign keys first."""
 
     @property
     def staged(self) -> bool:

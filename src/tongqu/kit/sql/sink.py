@@ -317,7 +317,7 @@ class SqlSink(Sink):
                 db.rollback()
                 raise
             db.commit()
-            if landing.staged and write.mode is not WriteMode.REPLACE:
+            if landing.staged and write.mode is not WriteMode.REPLACE and not landing.deferred:
                 db.begin()
                 self.drop(db, landing.stage)
                 db.commit()
