@@ -38,8 +38,9 @@ def pages() -> dict[str, str]:
 def _connectors() -> str:
     found = [registry.connector(name) for name in registry.names()]
     parts = [
-        "# Connectors 连接器\n\nHow far each system was tried: *real* (the system itself), *compatible* (another server that "
-        "speaks its protocol), *mock*, *compile-only* (no server could be had; SQL and driver calls are written for it).\n\n",
+        "# Connectors 连接器\n\nHow far each system was tried: *real* (the system itself), *compatible* (another "
+        "server that speaks its protocol), *mock*, *compile-only* (no server could be had; SQL and driver calls are "
+        "written for it).\n\n",
         "| connector | extra | URL | capabilities |\n|---|---|---|---|\n",
     ]
     for connector in found:
@@ -127,9 +128,7 @@ def _cli() -> str:
                 main(words)
             except SystemExit as ended:
                 assert not ended.code, command  # noqa: S101  # help never fails
-        parts.append(
-            f"\n## tongqu {command}\n\n```text\n{out.getvalue().strip()}\n```\n".replace("tongqu \n", "tongqu\n")
-        )
+        parts.append(f"\n## {f'tongqu {command}'.strip()}\n\n```text\n{out.getvalue().strip()}\n```\n")
     parts.append("\n## Crash points\n\n`TONGQU_CRASH_AT=point[:n]` kills the process there, for drills.\n\n")
     parts += [f"* `{name}`: {what}\n" for name, what in POINTS.items()]
     return "".join(parts)

@@ -45,7 +45,7 @@ def plan_sync(source: Source, sink: Sink, *, source_id: str, sink_id: str, wante
     found = source.datasets(list(names) or None)
     _all_found(source, names, found)
     sync = sync_id(source_id, sink_id, wanted)
-    streams = [_stream(source, sink, dataset, names, sync, wanted) for dataset in found]
+    streams = [_stream(source, sink, dataset, names=names, sync=sync, wanted=wanted) for dataset in found]
     return _parents_first(streams)
 
 
@@ -75,7 +75,7 @@ def _all_found(source: Source, names: dict[str, str | None], found: Sequence[Dat
 
 
 def _stream(
-    source: Source, sink: Sink, dataset: Dataset, names: dict[str, str | None], sync: str, wanted: Wanted
+    source: Source, sink: Sink, dataset: Dataset, *, names: dict[str, str | None], sync: str, wanted: Wanted
 ) -> Stream:
     if dataset.unsupported:
         raise SchemaError(
@@ -110,7 +110,7 @@ def _stream(
         source=source,
         source_dataset=dataset,
         sink=sink,
-        target=names.get(dataset.name) or dataset.name,
+        target=_renamed(dataset.name, names) or dataset.name,
         mode=wanted.mode,
         write=write,
         sync=sync,
@@ -119,6 +119,13 @@ def _stream(
         deletes=wanted.deletes,
         lane=wanted.lane,
     )
+
+
+def _renamed(name: str, names: dict[str, str | None]) -> str | None:
+    """The target that was asked for a dataset, named with or without its schema."""
+    if name in names:
+        return names[name]
+    return next((target for asked, target in names.items() if asked.endswith(f".{name}")), None)
 
 
 def check_cursor(dataset: Dataset, mode: Mode, cursor: str | None) -> None:

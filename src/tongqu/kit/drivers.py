@@ -16,7 +16,7 @@ def driver(module: str, extra: str) -> Any:
         if error.name and not module.startswith(error.name.split(".")[0]):
             raise
         raise MissingDriverError(
-            f"the {extra} connector needs the package {module.split('.')[0]!r}, which is not installed",
+            f"the {extra} connector needs the package {module.partition('.')[0]!r}, which is not installed",
             hint=f"pip install 'tongqu[{extra}]'",
             params={"extra": extra, "module": module},
         ) from error

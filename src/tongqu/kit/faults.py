@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
+from tongqu.core.errors import InvalidSettingsError
+
 POINTS: dict[str, str] = {
     "after_open": "the fence is taken, no split is stored yet",
     "after_begin": "splits are stored, no row is written",
@@ -29,8 +31,14 @@ def _arm() -> None:
     if value:
         point, _, count = value.partition(":")
         if point not in POINTS:
-            raise ValueError(f"TONGQU_CRASH_AT: unknown point {point!r}; valid: {', '.join(POINTS)}")
+            raise _refused(f"unknown crash point {point!r}")
+        if count and not (count.isdigit() and int(count) > 0):
+            raise _refused(f"the count after the crash point must be a number from 1 (got {count!r})")
         _armed[point] = int(count or 1)
+
+
+def _refused(message: str) -> InvalidSettingsError:
+    return InvalidSettingsError(message, path="TONGQU_CRASH_AT", hint=f"point[:n], valid points: {', '.join(POINTS)}")
 
 
 _arm()

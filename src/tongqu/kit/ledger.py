@@ -14,7 +14,7 @@ from typing import Any
 
 from tongqu.core.data import BadRow, Checkpoint, Counts, Position, Split, Started
 from tongqu.core.errors import BusyError, CheckpointError, ConnectorError, FencedError
-from tongqu.kit.sql.db import Db
+from tongqu.kit.db import Db
 
 CHECKPOINT = "_tongqu_checkpoint"
 QUARANTINE = "_tongqu_quarantine"
@@ -75,7 +75,9 @@ class Ledger:
                 self._db.commit()
             except ConnectorError as error:
                 self._db.rollback()
-                if attempt == 2 or isinstance(error, BusyError):  # two processes raced: the second look finds the other's tables
+                if attempt == 2 or isinstance(
+                    error, BusyError
+                ):  # two processes raced: the second look finds the other's tables
                     raise
             else:
                 return

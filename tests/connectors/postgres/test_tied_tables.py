@@ -103,7 +103,8 @@ def test_rights_indexes_and_comments_survive_a_swap(ends: tuple[str, str], tmp_p
     )
     sync(tmp_path, source, target)
     assert rows(target, "select * from t") == [(1, "a", None)]
-    assert rows(target, "select indexname from pg_indexes where tablename = 't' order by 1") == [("t_by_v",), ("t_pkey",)]
+    indexes = rows(target, "select indexname from pg_indexes where tablename = 't' order by 1")
+    assert indexes == [("t_by_v",), ("t_pkey",)]
     assert rows(target, "select has_table_privilege('public', 't', 'select')") == [(True,)]
     assert rows(target, "select col_description('t'::regclass, 2)") == [("说明",)]
 
@@ -139,3 +140,37 @@ def test_children_written_directly_wait_for_their_parents(ends: tuple[str, str],
         "child_parent": (5000, 0),
         "a_child": (5000, 0),
     }
+
+
+@pytest.mark.parametrize("write", ["replace", "upsert"])
+def test_targets_with_identity_and_generated_columns_are_filled(
+    ends: tuple[str, str], tmp_path: Path, write: str
+) -> None:
+    source, target = ends
+    run(
+        source,
+        "create table t (id int primary key, n int, twice int generated always as (n * 2) stored)",
+        "insert into t (id, n) select g, g from generate_series(1, 50) g",
+    )
+    run(
+        target,
+        "create table t (id int generated always as identity primary key, n int, "
+        "twice int generated always as (n * 2) stored)",
+    )
+    for _ in range(2):
+        done = sync(tmp_path, source, target, "--write", write)
+        assert (done["streams"][0]["written"], done["streams"][0]["quarantined"]) == (50, 0)
+    assert rows(target, "select * from t order by id") == rows(source, "select * from t order by id")
+
+
+def test_a_table_may_be_named_with_the_default_schema(ends: tuple[str, str], tmp_path: Path) -> None:
+    source, target = ends
+    run(source, "create table t (id int primary key)", "insert into t values (1)")
+    sync(tmp_path, source, target, "--table", "public.t=copied")
+    assert rows(target, "select * from copied") == [(1,)]
+
+
+def test_an_unknown_crash_point_is_refused(ends: tuple[str, str], tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("TONGQU_CRASH_AT", "nowhere")
+    refused = sync(tmp_path, *ends, code=2)
+    assert refused["problems"][0]["path"] == "TONGQU_CRASH_AT"

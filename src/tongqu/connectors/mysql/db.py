@@ -12,7 +12,7 @@ from tongqu.connectors.mysql.errors import translate
 from tongqu.connectors.mysql.settings import MysqlSettings
 from tongqu.core.errors import ConnectError, RefusedRowsError, TongquError, WriteError
 from tongqu.kit.drivers import driver
-from tongqu.kit.sql.db import Db, Row
+from tongqu.kit.db import Db, Row
 
 _SQL_MODE = (
     "STRICT_ALL_TABLES,STRICT_TRANS_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,"

@@ -15,7 +15,7 @@ from tongqu.connectors.mysql.settings import MysqlSettings
 from tongqu.connectors.mysql.types import is_binary
 from tongqu.core.data import Bytes, Write, Written
 from tongqu.core.errors import ConnectError, DataError, PrivilegeError, RefusedRowsError
-from tongqu.kit.sql.db import Db
+from tongqu.kit.db import Db
 from tongqu.kit.sql.landing import Landing, Target
 from tongqu.kit.sql.sink import SqlSink
 

@@ -17,6 +17,28 @@ T = TypeVar("T")
 Cells = tuple[bytes | None, ...]
 
 
+class _Loop(asyncio.SelectorEventLoop):
+    """A loop that can drop its connections at once; the driver's own close waits for a TLS farewell nobody reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened: list[Any] = []
+
+    async def create_connection(self, *args: Any, **more: Any) -> Any:
+        transport, protocol = await super().create_connection(*args, **more)
+        self.opened.append(transport)
+        return transport, protocol
+
+    def drop(self) -> None:
+        """Abort every connection and close the loop."""
+        for transport in self.opened:
+            transport.abort()
+        self.opened.clear()
+        for _ in range(3):  # the transports close their sockets in the loop's next rounds
+            self.run_until_complete(asyncio.sleep(0))
+        self.close()
+
+
 class Stream:
     """One connection whose transaction sees one instant. Cells are the server's text (or raw bytes) or None.
 
@@ -34,7 +56,7 @@ class Stream:
             driver("asyncmy.errors", "mysql").MySQLError, OSError, EOFError, TimeoutError,
             asyncio.IncompleteReadError,
         )  # fmt: skip
-        self._loop = asyncio.new_event_loop()
+        self._loop = _Loop()
         self._connection: Any = None
         try:
             self._wait(self._connect())
@@ -112,5 +134,4 @@ class Stream:
             self._connection.close()
             self._connection = None
         if not self._loop.is_closed():
-            self._loop.run_until_complete(asyncio.sleep(0))
-            self._loop.close()
+            self._loop.drop()

@@ -18,7 +18,7 @@ from tongqu.core.errors import (
     WriteError,
 )
 from tongqu.kit.drivers import driver
-from tongqu.kit.sql.db import Db, Row
+from tongqu.kit.db import Db, Row
 
 # One spelling of every value's text form, whatever the server's configuration says.
 SESSION = {

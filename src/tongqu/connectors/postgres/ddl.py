@@ -109,6 +109,7 @@ def target(db: PgDb, name: str) -> Target | None:
         unique=tuple(tuple(c for c in i.columns if c) for i in immediate),
         written=tuple(c.name for c in relation.columns if not c.generated),
         required=tuple(c.name for c in relation.columns if c.required and not (c.default or c.identity or c.generated)),
+        always=tuple(c.name for c in relation.columns if c.identity == "a"),
         pinned=tuple(str(row[0]) for row in pins),
     )
 

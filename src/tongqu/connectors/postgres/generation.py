@@ -9,7 +9,7 @@ from dataclasses import replace
 from tongqu.connectors.postgres import catalog
 from tongqu.connectors.postgres.db import PgDb, quoted
 from tongqu.connectors.postgres.ddl import exists, find, parts, place
-from tongqu.connectors.postgres.merging import load_columns, merge
+from tongqu.connectors.postgres.merging import load_columns, merge, overriding
 from tongqu.core.data import Deletes, Written
 from tongqu.core.errors import DataError, NotFoundError, RefusedRowsError
 from tongqu.kit.sql.landing import Landing
@@ -193,7 +193,9 @@ def _refill(db: PgDb, landing: Landing) -> Written:
         )
     deleted = db.run(f"DELETE FROM {target}")
     names = ", ".join(quoted(n) for n in load_columns(landing))
-    inserted = db.run(f"INSERT INTO {target} ({names}) SELECT {names} FROM {place(db, landing.stage)}")
+    inserted = db.run(
+        f"INSERT INTO {target} ({names}) {overriding(landing)}SELECT {names} FROM {place(db, landing.stage)}"
+    )
     db.run(f"DROP TABLE {place(db, landing.stage)}")
     return Written(inserted=inserted, deleted=deleted)
 

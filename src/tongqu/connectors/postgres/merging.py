@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SEQUENCE = "_tongqu_seq"
-# Types without an equality operator: compared by their text.
+# Types without an equality operator: compared by their text, as are user-defined ones (citext calls A and a equal).
 _UNEQUAL = frozenset({"json", "xml", "point", "path", "polygon", "line", "lseg", "box", "circle"})
 
 
@@ -25,6 +25,12 @@ def load_columns(landing: Landing) -> list[str]:
     target = landing.target
     names = landing.write.dataset.columns
     return [n for n in names if target is None or n not in target.columns or n in target.written]
+
+
+def overriding(landing: Landing) -> str:
+    """What an INSERT must say to fill identity columns that are GENERATED ALWAYS; COPY needs nothing."""
+    always = set(landing.target.always if landing.target else ()) & set(load_columns(landing))
+    return "OVERRIDING SYSTEM VALUE " if always else ""
 
 
 def create_chunk(db: PgDb, landing: Landing) -> None:
@@ -73,7 +79,7 @@ def load_loosely(db: PgDb, landing: Landing, rows: pa.Table, types: Sequence[str
         f"COPY {temp} ({listed}) FROM STDIN (FORMAT BINARY)", (b for g in ([HEADER], blocks, [TRAILER]) for b in g)
     )
     casts = ", ".join(f"{quoted(n)}::{kind}" if n in loose else quoted(n) for n, kind in zip(names, types, strict=True))
-    done = db.run(f"INSERT INTO {load_place(db, landing)} ({listed}) SELECT {casts} FROM {temp}")
+    done = db.run(f"INSERT INTO {load_place(db, landing)} ({listed}) {overriding(landing)}SELECT {casts} FROM {temp}")
     db.run(f"DROP TABLE {temp}")
     return done
 
@@ -123,7 +129,9 @@ class Merge:
         self._landing = landing
         self._key = landing.write.key
         self._columns = load_columns(landing)
-        self._values = [n for n in self._columns if n not in self._key]
+        always = landing.target.always if landing.target else ()
+        self._values = [n for n in self._columns if n not in self._key and n not in always]
+        self._overriding = overriding(landing)
         self._target = place(db, landing.write.dataset.name)
         self._from = source
         self._soft = landing.write.deletes is Deletes.SOFT
@@ -177,7 +185,8 @@ class Merge:
         return f"(({left}) IS DISTINCT FROM ({right}){soft})"
 
     def _comparable(self, sql: str, name: str) -> str:
-        return f"{sql}::text" if PgType(self._landing.types.get(name, "text")).name in _UNEQUAL else sql
+        kind = PgType(self._landing.types.get(name, "text"))
+        return f"{sql}::text" if kind.name in _UNEQUAL or not kind.portable else sql
 
     def _on_conflict(self) -> tuple[int, int]:
         names = ", ".join(quoted(n) for n in self._columns)
@@ -188,8 +197,8 @@ class Merge:
             else "DO NOTHING"
         )
         found = self._db.rows(
-            f"WITH done AS (INSERT INTO {self._target} AS t ({names}) SELECT {names} FROM {self._from} "
-            f"ON CONFLICT ({keys}) {action} RETURNING (t.xmax = 0) AS fresh) "
+            f"WITH done AS (INSERT INTO {self._target} AS t ({names}) {self._overriding}"
+            f"SELECT {names} FROM {self._from} ON CONFLICT ({keys}) {action} RETURNING (t.xmax = 0) AS fresh) "
             "SELECT count(*) FILTER (WHERE fresh), count(*) FILTER (WHERE NOT fresh) FROM done"
         )
         return int(found[0][0]), int(found[0][1])
@@ -205,7 +214,7 @@ class Merge:
                 f"WHERE {same} AND {self._differs('s')}"
             )
         inserted = self._db.run(
-            f"INSERT INTO {self._target} ({names}) SELECT {names} FROM {self._from} s "
+            f"INSERT INTO {self._target} ({names}) {self._overriding}SELECT {names} FROM {self._from} s "
             f"WHERE NOT EXISTS (SELECT 1 FROM {self._target} t WHERE {same})"
         )
         return inserted, updated
@@ -250,7 +259,7 @@ class Merge:
             )
         names = ", ".join(quoted(n) for n in self._columns)
         added = self._db.run(
-            f"INSERT INTO {self._target} ({names}, _valid_from, _valid_to, _current) "
+            f"INSERT INTO {self._target} ({names}, _valid_from, _valid_to, _current) {self._overriding}"
             f"SELECT {names}, {at}, NULL, TRUE FROM {self._from} s "
             f"WHERE NOT EXISTS (SELECT 1 FROM {self._target} t WHERE t._current AND {same})"
         )

@@ -11,7 +11,7 @@ from tongqu.connectors.postgres.settings import PostgresSettings
 from tongqu.connectors.postgres.types import binary_fit, csv_fit
 from tongqu.core.data import Bytes, Deletes, Write, WriteMode, Written
 from tongqu.core.errors import PrivilegeError
-from tongqu.kit.sql.db import Db
+from tongqu.kit.db import Db
 from tongqu.kit.sql.landing import Landing, Target
 from tongqu.kit.sql.sink import SqlSink
 
@@ -121,7 +121,9 @@ class PostgresSink(SqlSink):
         """See Sink.accepts."""
         landing = self.landing(write)
         names = write.dataset.columns
-        wanted = [landing.types.get(name) for name in names]
+        target = landing.target
+        computed = set(target.columns) - set(target.written) if target else set()
+        wanted = [None if name in computed else landing.types.get(name) for name in names]
         if format == "pgcopy-binary":
             return [binary_fit(s, t) if t else None for s, t in zip(types, wanted, strict=True)]
         if format == "csv":
@@ -184,7 +186,7 @@ class PostgresSink(SqlSink):
         names = ", ".join(quoted(name) for name in merging.load_columns(landing))
         return db.run(
             f"INSERT INTO {ddl.place(pg, landing.write.dataset.name)} ({names}) "
-            f"SELECT {names} FROM {ddl.place(pg, landing.stage)}"
+            f"{merging.overriding(landing)}SELECT {names} FROM {ddl.place(pg, landing.stage)}"
         )
 
     def publish(self, db: Db, landing: Landing) -> Written | None:

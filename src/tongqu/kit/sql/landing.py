@@ -28,6 +28,8 @@ class Target:
     written: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     """Columns that are NOT NULL and have no default."""
+    always: tuple[str, ...] = ()
+    """Identity columns that take our values only when told so."""
     pinned: tuple[str, ...] = ()
     """Why the table must keep its identity (views, foreign keys, triggers): refilled in place, not swapped."""
 

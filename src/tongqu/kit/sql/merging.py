@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tongqu.core.data import Deletes, WriteMode, Written
-from tongqu.kit.sql.db import Db
+from tongqu.kit.db import Db
 from tongqu.kit.sql.landing import Landing
 
 VALID_FROM, VALID_TO, CURRENT, DELETED_AT = "_valid_from", "_valid_to", "_current", "_deleted_at"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from tongqu.core.errors import BusyError
-from tongqu.kit.sql.db import Db, Row
+from tongqu.kit.db import Db, Row
 
 D = TypeVar("D", bound=Db)
 

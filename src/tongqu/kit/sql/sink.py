@@ -14,7 +14,7 @@ from tongqu.core.data import BadRow, Bytes, Counts, Opened, Position, Split, Sta
 from tongqu.core.errors import InvalidPlanError, SchemaError
 from tongqu.kit.faults import crash_point
 from tongqu.kit.ledger import QUARANTINE, Head, Ledger, fenced
-from tongqu.kit.sql.db import Db
+from tongqu.kit.db import Db
 from tongqu.kit.sql.landing import HISTORY, Landing, Target
 from tongqu.kit.sql.session import SqlSession
 
