@@ -14,6 +14,8 @@ from pathlib import Path
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICK = os.sysconf("SC_CLK_TCK")
+_UNCOMPILED = "PYTHONDONTWRITEBYTECODE"
+"""With it every start would compile every module again; an installation has them compiled."""
 
 
 @dataclass
@@ -88,7 +90,8 @@ class Stand:
     """Where methods run: their environment, the servers that work for them, and the file for what they print."""
 
     def __init__(self, environment: Mapping[str, str], servers: Sequence[int], log: Path):
-        self._environment = {**os.environ, **environment}
+        inherited = {name: value for name, value in os.environ.items() if name != _UNCOMPILED}
+        self._environment = {**inherited, **environment}
         self._servers = servers
         self._log = log
 

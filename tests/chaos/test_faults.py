@@ -18,6 +18,7 @@ import pytest
 from tongqu.core import registry
 from tongqu.core.connector import Endpoint
 from tongqu.core.data import Lane, WriteMode
+from tongqu.core.errors import WriteError
 from tongqu.core.events import Committed, Event, Retrying
 from tongqu.engine.compile import Wanted, plan_sync
 from tongqu.engine.job import Job, Limits, Surroundings
@@ -299,6 +300,94 @@ def test_sigterm_stops_after_the_chunk_and_the_command_goes_on(
     assert again.document["run"] == stopped.document["run"]
     assert again.stream("parts")["read"] == ROWS
     assert rows(sink_url) == rows(source_url)
+
+
+@BOTH_LANES
+def test_a_source_that_hangs_does_not_keep_us_from_stopping(
+    lane: Lane, source_url: str, sink_url: str, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    proxy.latency(30)
+    options = ["--table", "parts", "--chunk-rows", "50", "--write", "append", "--lane", lane.value]
+    slow = Command(tmp_path, ["sync", proxy.url(source_url), sink_url, *options])
+    with Command(tmp_path, [*slow.arguments, "--progress", "jsonl"]).start() as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "written" in line:
+                break
+        proxy.half_open()
+        process.send_signal(signal.SIGTERM)
+        stopped = ended(process, 20)
+
+    assert stopped.code == 1, stopped
+    assert stopped.document["status"] == "stopped"
+    proxy.heal()
+    again = slow.run()
+    assert (again.code, again.document["attempts"]) == (0, 2), again
+    assert rows(sink_url) == rows(source_url)
+
+
+@BOTH_LANES
+@pytest.mark.parametrize("write", [WriteMode.REPLACE, WriteMode.APPEND])
+def test_a_lost_reply_quarantines_nothing_twice(
+    lane: Lane, write: WriteMode, source_url: str, sink_url: str, proxy: FaultProxy
+) -> None:
+    execute(source_url, "UPDATE parts SET name = 'much too long' WHERE n % 97 = 0")
+    execute(sink_url, "CREATE TABLE parts (k text, n bigint, name varchar(6), PRIMARY KEY (k, n))")
+
+    def hurt() -> None:
+        proxy.drop_replies(after=b"COMMIT", times=2)
+
+    report = moved(source_url, proxy.url(sink_url), watch=At(6, hurt), lane=lane, write=write)
+
+    assert proxy.lost == 2
+    assert report.exit_code == 3, report.to_json()
+    bad = ROWS // 97
+    counts = report.streams[0].counts
+    assert (counts.read, counts.written, counts.quarantined) == (ROWS, ROWS - bad, bad)
+    assert rows(sink_url) == [row for row in rows(source_url) if row[2] != "much too long"]
+    originals = rows(sink_url, "SELECT original FROM _tongqu_quarantine")
+    assert len(originals) == len(set(originals)) == bad
+
+
+@BOTH_LANES
+@pytest.mark.parametrize("write", [WriteMode.APPEND, WriteMode.UPSERT, WriteMode.REPLACE])
+def test_a_column_added_between_two_attempts_doubles_nothing(
+    lane: Lane, write: WriteMode, source_url: str, sink_url: str
+) -> None:
+    execute(sink_url, "CREATE TABLE parts (k text, n bigint, name text)")  # without the key that would hide it
+
+    def stop() -> None:
+        raise WriteError("the test ends this attempt")
+
+    first = moved(source_url, sink_url, watch=At(5, stop), lane=lane, write=write)
+    assert first.exit_code == 1
+    execute(source_url, "ALTER TABLE parts ADD extra int DEFAULT 7")
+
+    second = moved(source_url, sink_url, lane=lane, write=write)
+
+    assert second.status == "succeeded", second.problems
+    assert rows(sink_url) == rows(source_url)
+    assert rows(sink_url, "SELECT count(*) FROM parts WHERE extra = 7")[0][0] >= ROWS - 500
+
+
+@BOTH_LANES
+@pytest.mark.parametrize("write", ["replace", "upsert"])
+def test_several_splits_go_on_where_each_of_them_was(
+    lane: Lane, write: str, source_url: str, sink_url: str, tmp_path: Path
+) -> None:
+    execute(source_url, "CREATE TABLE big AS SELECT i * 7 AS n, 'v' || i AS v FROM generate_series(1, 230000) i")
+    execute(source_url, "ALTER TABLE big ADD PRIMARY KEY (n); ANALYZE big")
+    options = ["--table", "big", "--splits", "3", "--chunk-rows", "20000", "--lane", lane.value, "--write", write]
+    command = Command(tmp_path, ["sync", source_url, sink_url, *options])
+
+    assert command.run(crash_at="in_commit:5").killed
+    assert command.run(crash_at="after_commit:3").killed
+    done = command.run()
+
+    assert (done.code, done.document["attempts"]) == (0, 3), done
+    assert (done.stream("big")["read"], done.stream("big")["inserted"]) == (230_000, 230_000)
+    query = "SELECT count(*), count(DISTINCT n), md5(string_agg(n || v, ',' ORDER BY n)) FROM big"
+    assert rows(sink_url, query) == rows(source_url, query)
 
 
 @pytest.mark.parametrize("write", ["replace", "append", "upsert", "history"])

@@ -10,7 +10,7 @@ from typing import Any
 
 from tongqu.core.connector import Sink, Source
 from tongqu.core.data import Dataset, Deletes, Lane, Mode, WriteMode
-from tongqu.core.errors import InvalidPlanError, NotFoundError, SchemaError, UnknownNameError
+from tongqu.core.errors import InvalidPlanError, NotFoundError, SchemaError
 from tongqu.engine.job import Stream
 from tongqu.kit.patterns import nearest
 
@@ -41,12 +41,23 @@ def plan_sync(source: Source, sink: Sink, *, source_id: str, sink_id: str, wante
 
     Raises NotFoundError for a table that is not there, InvalidPlanError for a combination that cannot work.
     """
+    if wanted.write is not None:
+        _check_write(sink, wanted.write, "--write")
     names = dict(_target_of(text) for text in wanted.tables)
     found = source.datasets(list(names) or None)
     _all_found(source, names, found)
     sync = sync_id(source_id, sink_id, wanted)
     streams = [_stream(source, sink, dataset, names=names, sync=sync, wanted=wanted) for dataset in found]
     return _parents_first(streams)
+
+
+def _check_write(sink: Sink, write: WriteMode, path: str) -> None:
+    if write not in sink.modes():
+        raise InvalidPlanError(
+            f"this target cannot be written with {write.value!r}",
+            path=path,
+            hint=f"it can: {', '.join(mode.value for mode in sink.modes())}",
+        )
 
 
 def _target_of(text: str) -> tuple[str, str | None]:
@@ -86,19 +97,14 @@ def _stream(
     key = wanted.key or dataset.key
     unknown = [name for name in wanted.key if name not in dataset.columns]
     if unknown:
-        raise UnknownNameError(
+        raise NotFoundError(
             f"{dataset.name!r} has no column {unknown[0]!r} to be the key",
             path=dataset.name,
             hint=f"columns: {', '.join(dataset.columns)}",
         )
     check_cursor(dataset, wanted.mode, wanted.cursor)
     write = wanted.write or default_write(wanted.mode, key)
-    if write not in sink.modes():
-        raise InvalidPlanError(
-            f"this target cannot be written with {write.value!r}",
-            path=dataset.name,
-            hint=f"it can: {', '.join(mode.value for mode in sink.modes())}",
-        )
+    _check_write(sink, write, dataset.name)
     if write in (WriteMode.UPSERT, WriteMode.HISTORY) and not key:
         raise InvalidPlanError(
             f"write mode {write.value!r} needs a key and {dataset.name!r} has none",
@@ -139,7 +145,7 @@ def check_cursor(dataset: Dataset, mode: Mode, cursor: str | None) -> None:
             hint=f"name a column that grows with every change: --cursor {_candidates(dataset) or 'COLUMN'}",
         )
     if cursor not in dataset.columns:
-        raise UnknownNameError(
+        raise NotFoundError(
             f"{dataset.name!r} has no column {cursor!r} to be the cursor",
             path=dataset.name,
             hint=f"columns: {', '.join(dataset.columns)}",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tongqu.core.connector import Session
 from tongqu.core.data import BadRow, Batch, Bytes, Checkpoint, Counts, Lane, Position, Read, Write, Written
-from tongqu.core.errors import BalanceError, CancelledError, QualityError, RefusedRowsError, TongquError
+from tongqu.core.errors import BalanceError, CancelledError, QualityError, ReadError, RefusedRowsError, TongquError
 from tongqu.core.events import Committed, Emit, LaneChanged, Retrying
 from tongqu.engine.job import Limits, Stream, Surroundings
 from tongqu.engine.lanes import Route
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _PART_ROWS = 65_536
 _CHUNK_BYTES = 256 << 20
+_STOP_SECONDS = 5.0
+_PATIENCE = 0.5
 
 
 class Tally:
@@ -221,7 +223,7 @@ class Pump:
         """Go on in Arrow batches, up to `until` or the end."""
         chain = self.stream.chain.fork() if self.stream.chain is not None else None
         chunk = _Chunk(replace(checkpoint.counts))
-        batches = ahead(self.stream.source.read(self._read(checkpoint, until)))
+        batches = ahead(self.stream.source.read(self._read(checkpoint, until)), self.around.stop)
         with closing(batches):
             for batch in batches:
                 chunk.take(batch)
@@ -315,10 +317,12 @@ def _generator(pieces: Iterator[Bytes]) -> Any:
     return (piece for piece in pieces)
 
 
-def ahead(batches: Iterator[Batch], depth: int = 3) -> Generator[Batch, None, None]:
-    """The same batches, read in a thread of their own up to `depth` ahead."""
+def ahead(batches: Iterator[Batch], stop: Event | None = None, depth: int = 3) -> Generator[Batch, None, None]:
+    """The same batches, read in a thread of their own up to `depth` ahead. Ends early when stopping was asked for and
+    the source has been silent for 5 s since: it may hang."""
     queue: Queue[Any] = Queue(maxsize=depth)
     gone = Event()
+    asked = 0
 
     def put(item: Any) -> bool:
         while not gone.is_set():
@@ -347,9 +351,12 @@ def ahead(batches: Iterator[Batch], depth: int = 3) -> Generator[Batch, None, No
     try:
         while True:
             try:
-                item = queue.get(timeout=0.5)
+                item = queue.get(timeout=_PATIENCE)
             except Empty:
                 if not thread.is_alive() and queue.empty():
+                    raise ReadError("the reading thread ended without a result", hint="run again") from None
+                asked += stop is not None and stop.is_set()
+                if asked * _PATIENCE > _STOP_SECONDS:
                     return
                 continue
             if item is None:

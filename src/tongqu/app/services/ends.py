@@ -71,7 +71,27 @@ class Ends:
 
     def end(self, place: str) -> End:
         """The end that a URL or name means; raises ConfigError without having connected anywhere."""
+        if whole_reference(place):
+            return self._by_reference(place)
         return self._by_url(place) if is_url(place) else self._by_name(place)
+
+    def _by_reference(self, reference: str) -> End:
+        """A URL that is kept whole in the environment or a secret; only the reference is ever stored or shown."""
+        url = str(self._references.resolve(reference))
+        if not is_url(url):
+            raise UnknownConnectorError(
+                f"the value of {reference} is not a URL",
+                path=reference,
+                hint="it must begin with a scheme, for example postgresql://",
+            )
+        self._scrubber.add_url(url)
+        connector = registry.by_url(url)
+        try:
+            settings = connector.from_url(url)
+        except ConfigError as error:
+            error.path = error.path or reference
+            raise
+        return self._end(reference, connector, settings, reference)
 
     def _by_url(self, url: str) -> End:
         self._scrubber.add_url(url)
@@ -109,6 +129,11 @@ class Ends:
         if not isinstance(settings, Endpoint):
             raise InvalidSettingsError(f"the connector {connector.name} gives no Endpoint", path=name)
         return End(name, connector, settings, kept)
+
+
+def whole_reference(place: str) -> bool:
+    """Whether it is one `${env:X}`, `${secret:X}` or `${file:X}` and nothing else."""
+    return re.fullmatch(r"\$\{(env|secret|file):[^{}]+\}", place) is not None
 
 
 def is_url(place: str) -> bool:

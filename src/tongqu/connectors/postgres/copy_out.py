@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from tongqu.kit.drivers import driver
 
 _BLOCK = 512 * 1024
 _QUEUED = 8
+_PATIENCE = 0.5
+_STOP_SECONDS = 5.0
+"""How long a source that hangs is waited for once stopping was asked for."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +102,13 @@ class CopyReader:
         )
 
     def _take(self) -> Any:
+        silent = 0.0
         while True:
             try:
-                item = self._queue.get(timeout=0.5)
+                item = self._queue.get(timeout=_PATIENCE)
             except Empty:
-                if self._stop.is_set() and not self._worker.alive:
+                silent += _PATIENCE if self._stop.is_set() else 0.0
+                if self._stop.is_set() and (not self._worker.alive or silent > _STOP_SECONDS):
                     raise CancelledError("stopped while reading") from None
                 if not self._worker.alive and self._queue.empty():
                     raise ConnectError("the reading thread ended without a result", hint="run again") from None
@@ -188,6 +194,7 @@ class Worker:
             statement_cache_size=0,
             server_settings={**SESSION, "application_name": "tongqu source"},
         )
+        _keep_alive(connection)
         if settings.schema_name:
             await connection.execute(f"SET search_path TO {quoted(settings.schema_name)}")
         return connection
@@ -257,3 +264,14 @@ class _Copy:
             counted = await self._connection.fetch(f"SELECT count(*) FROM {plan.table} WHERE {bounds}")
             read = int(counted[0][0])
         return _Ended(rows, read)
+
+
+def _keep_alive(connection: Any) -> None:
+    """The driver's socket gets the limits that libpq sets for the others: a peer that vanished is noticed in 30 s."""
+    peer = connection._transport.get_extra_info("socket")
+    if peer is None or peer.family == socket.AF_UNIX:
+        return
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 30_000)):
+        if hasattr(socket, option):
+            peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

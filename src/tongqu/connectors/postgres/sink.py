@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tongqu.connectors.postgres import ddl, generation, merging
 from tongqu.connectors.postgres.db import PgDb, quoted
 from tongqu.connectors.postgres.settings import PostgresSettings
-from tongqu.connectors.postgres.types import binary_fit, csv_fit
+from tongqu.connectors.postgres.types import binary_fit, csv_fit, text_fit
 from tongqu.core.data import Bytes, Deletes, Write, WriteMode, Written
 from tongqu.core.errors import PrivilegeError
 from tongqu.kit.db import Db
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class PostgresSink(SqlSink):
     """Exactly-once effect: data, quarantine, counts and checkpoint commit in one transaction."""
 
-    formats = ("pgcopy-binary", "csv")
+    formats = ("pgcopy-binary", "pgcopy-text", "csv")
 
     def __init__(self, settings: PostgresSettings, now: Callable[[], str] | None = None):
         if now is None:
@@ -126,9 +126,10 @@ class PostgresSink(SqlSink):
         wanted = [None if name in computed else landing.types.get(name) for name in names]
         if format == "pgcopy-binary":
             return [binary_fit(s, t) if t else None for s, t in zip(types, wanted, strict=True)]
-        if format == "csv":
-            return [s if t and csv_fit(s, t) else None for s, t in zip(types, wanted, strict=True)]
-        return [None] * len(types)
+        fits = {"csv": csv_fit, "pgcopy-text": text_fit}.get(format)
+        if fits is None:
+            return [None] * len(types)
+        return [s if t and fits(s, t) else None for s, t in zip(types, wanted, strict=True)]
 
     def load(self, db: Db, landing: Landing, rows: pa.Table) -> int:
         """See SqlSink.load."""
@@ -170,7 +171,8 @@ class PostgresSink(SqlSink):
         """See SqlSink.copy_bytes."""
         pg = self._pg(db)
         names = ", ".join(quoted(name) for name in data.columns)
-        options = "FORMAT BINARY" if data.format == "pgcopy-binary" else merging.csv_options(data.options)
+        forms = {"pgcopy-binary": "FORMAT BINARY", "pgcopy-text": "FORMAT TEXT"}
+        options = forms.get(data.format) or merging.csv_options(data.options)
         loaded = pg.copy_in(f"COPY {ddl.load_place(pg, landing)} ({names}) FROM STDIN ({options})", data.chunks)
         if landing.merges or landing.staged:
             merging.refuse_null_keys(pg, landing, after_bytes=True)

@@ -174,6 +174,22 @@ def binary_fit(source: str, target: str) -> str | None:
     return None
 
 
+def text_fit(source: str, target: str) -> bool:
+    """Whether the text form of a type goes into `target` exactly or is refused, never rounded."""
+    a, b = PgType(source), PgType(target)
+    if a.array or b.array or not b.portable:
+        return False
+    if a.name == b.name:
+        return _mods_fit(a, b)
+    if b.name in _TEXTS:
+        return a.name != "bytea"
+    if a.name in ("smallint", "integer", "bigint"):
+        return b.name in _INTEGERS
+    if a.name in _TEXTS:
+        return b.name in ("uuid", "json", "jsonb")
+    return {a.name, b.name} == {"json", "jsonb"}
+
+
 def csv_fit(arrow: str, target: str) -> bool:
     """Whether text of an Arrow type (by its name) goes into `target` exactly or is refused, never rounded."""
     kind = PgType(target)

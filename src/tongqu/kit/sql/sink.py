@@ -210,8 +210,8 @@ class SqlSink(Sink):
         if head is not None and same and head.finished:
             return Opened(fence=head.fence, checkpoints={}, finished=True, counts=head.counts, previous=head.position)
         shape = _shape(write)
-        same = not landing.staged or (head is not None and head.spec.get("shape") == shape)
-        resumes = head is not None and same and head.state == "running" and same
+        fits = not landing.staged or (head is not None and head.spec.get("shape") == shape)
+        resumes = head is not None and same and head.state == "running" and fits
         checkpoints = ledger.splits(write.sync, write.stream) if resumes else {}
         if resumes and landing.staged and not self.has_table(db, landing.stage):
             published = self.ddl_commits and all(checkpoint.done for checkpoint in checkpoints.values())
