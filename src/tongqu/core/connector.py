@@ -23,6 +23,7 @@ from tongqu.core.data import (
     WriteMode,
     Written,
 )
+from tongqu.core.errors import InvalidPlanError
 from tongqu.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -220,6 +221,17 @@ class Sink(ABC):
     def reopen(self, write: Write) -> Opened:
         """Read the stored state after a lost connection, keeping our fence; raises FencedError if it is not ours."""
         raise NotImplementedError(type(self).__name__)
+
+    def undo(self, dataset: str) -> int:
+        """Put the generation that the last `replace` of a table replaced back in place, and return its row count.
+
+        Readers see the one generation or the other, also after a crash. The rows that were visible become the kept
+        generation, so a second undo undoes the first. The shape of the table comes back with the rows, except where
+        the table must keep its identity (views, foreign keys, triggers): then its rows are refilled and columns are
+        only added. Raises NotFoundError if no generation is kept, BusyError if an unfinished run writes the table,
+        InvalidPlanError if this sink cannot.
+        """
+        raise InvalidPlanError(f"{type(self).__name__} keeps no generation of {dataset!r} that could be put back")
 
     def quarantined(
         self, limit: int = 1000, *, run: str | None = None, stream: str | None = None

@@ -20,6 +20,7 @@ POINTS: dict[str, str] = {
     "in_finish": "keys are built, the swap or merge is not committed",
     "after_swap": "rows are visible, the run is not marked finished",
     "after_finish": "the run is marked finished, nothing was printed",
+    "in_undo": "the kept generation is put back, not committed where the system has transactions for that",
 }
 """Every crash point and what has happened when it is reached."""
 

@@ -150,6 +150,19 @@ class Ledger:
             raise fenced(stream)
         return head
 
+    def writer(self, target: str) -> str | None:
+        """The run that writes this table and has not ended, or None. The rows of its streams are locked, so none of
+        them begins before we commit; streams of older versions, which note no target, are not seen."""
+        found = self._db.rows(f"SELECT sync, stream, spec FROM {self._checkpoint} WHERE stream <> '' AND split = ''")
+        for sync, stream, spec in found:
+            if (_load(spec) or {}).get("target") != target:
+                continue
+            run, head = self.head(sync, lock=True), self.head(sync, stream, lock=True)
+            open_run = head is not None and run is not None and (run.state, run.run) == ("running", head.run)
+            if head is not None and (head.state == "running" or open_run):
+                return head.run
+        return None
+
     # ---- runs
 
     def start(self, sync: str, run: str, restart: bool, at: str) -> Started:

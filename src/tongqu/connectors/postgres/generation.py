@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 
 from tongqu.connectors.postgres import catalog
-from tongqu.connectors.postgres.db import PgDb, quoted
+from tongqu.connectors.postgres.db import PgDb, literal, quoted
 from tongqu.connectors.postgres.ddl import exists, find, parts, place
 from tongqu.connectors.postgres.merging import load_columns, merge, overriding
 from tongqu.core.data import Deletes, Written
@@ -16,6 +16,8 @@ from tongqu.kit.sql.landing import Landing
 
 _SORT_MB = 256
 """Memory for sorting keys while an index is built."""
+ROWS_ONLY = "Tongqu: the rows before the last replace"
+"""Comment of a kept generation that holds rows but not the table's shape."""
 
 
 def like_target(db: PgDb, landing: Landing) -> None:
@@ -39,7 +41,7 @@ def publish(db: PgDb, landing: Landing) -> Written | None:
     target = landing.target
     if target is None:
         _key_new(db, landing)
-        _rename(db, landing.stage, landing.write.dataset.name)
+        rename(db, landing.stage, landing.write.dataset.name)
         return None
     if target.pinned:
         return _refill(db, landing)
@@ -96,7 +98,8 @@ def _short(name: str) -> str:
     return name.encode()[:63].decode(errors="ignore")
 
 
-def _moved(name: str) -> str:
+def moved(name: str) -> str:
+    """The name of an index of the kept generation whose name the present one has."""
     return f"_tongqu_old_{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
@@ -131,22 +134,23 @@ def _swap(db: PgDb, landing: Landing) -> None:
     relation = _relation(db, name)
     schema = quoted(relation.schema)
     db.run(f"DROP TABLE IF EXISTS {place(db, landing.previous)}")
-    _grants(db, relation.oid, place(db, landing.stage))
+    grant_like(db, relation.oid, place(db, landing.stage))
     for index in relation.indexes:
-        db.run(f"ALTER INDEX {schema}.{quoted(index.name)} RENAME TO {quoted(_moved(index.name))}")
-    _rename(db, name, landing.previous)
-    _rename(db, landing.stage, name)
+        db.run(f"ALTER INDEX {schema}.{quoted(index.name)} RENAME TO {quoted(moved(index.name))}")
+    rename(db, name, landing.previous)
+    rename(db, landing.stage, name)
     for number, index in enumerate(relation.indexes):
         passing = quoted(f"{landing.stage.rpartition('.')[2]}_{number}")
         if db.rows("SELECT to_regclass(?) IS NOT NULL", (f"{schema}.{passing}",))[0][0]:
             db.run(f"ALTER INDEX {schema}.{passing} RENAME TO {quoted(index.name)}")
 
 
-def _rename(db: PgDb, old: str, new: str) -> None:
+def rename(db: PgDb, old: str, new: str) -> None:
+    """Rename a table inside its schema."""
     db.run(f"ALTER TABLE {place(db, old)} RENAME TO {quoted(parts(db, new)[1])}")
 
 
-def _grants(db: PgDb, oid: int, stage: str) -> None:
+def grant_like(db: PgDb, oid: int, stage: str) -> None:
     """Give the stage the target's rights; owner last, since it may take ours away."""
     granted = db.rows(
         "SELECT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END, "
@@ -172,7 +176,7 @@ def _refill(db: PgDb, landing: Landing) -> Written:
     target = place(db, landing.write.dataset.name)
     previous = place(db, landing.previous)
     db.run(f"DROP TABLE IF EXISTS {previous}")
-    db.run(f"CREATE TABLE {previous} AS TABLE {target}")
+    copy_rows(db, target, previous)
     missing = [n for n in landing.write.dataset.columns if landing.target and n not in landing.target.columns]
     for name in missing:
         db.run(f"ALTER TABLE {target} ADD COLUMN IF NOT EXISTS {quoted(name)} {landing.types[name]}")
@@ -198,6 +202,12 @@ def _refill(db: PgDb, landing: Landing) -> Written:
     )
     db.run(f"DROP TABLE {place(db, landing.stage)}")
     return Written(inserted=inserted, deleted=deleted)
+
+
+def copy_rows(db: PgDb, target: str, previous: str) -> None:
+    """Keep a table's rows under another name (both quoted), marked as rows only: it has neither key nor defaults."""
+    db.run(f"CREATE TABLE {previous} AS TABLE {target}")
+    db.run(f"COMMENT ON TABLE {previous} IS {literal(ROWS_ONLY)}")
 
 
 def as_full_upsert(landing: Landing, key: tuple[str, ...]) -> Landing:

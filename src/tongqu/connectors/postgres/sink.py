@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tongqu.connectors.postgres import ddl, generation, merging
+from tongqu.connectors.postgres import ddl, generation, merging, undoing
 from tongqu.connectors.postgres.db import PgDb, quoted
 from tongqu.connectors.postgres.settings import PostgresSettings
 from tongqu.connectors.postgres.types import binary_fit, csv_fit, text_fit
@@ -194,6 +194,10 @@ class PostgresSink(SqlSink):
     def publish(self, db: Db, landing: Landing) -> Written | None:
         """See SqlSink.publish."""
         return generation.publish(self._pg(db), landing)
+
+    def put_back(self, db: Db, name: str) -> int:
+        """See SqlSink.put_back."""
+        return undoing.put_back(self._pg(db), name)
 
     def relate(self, db: Db, streams: Sequence[Write]) -> None:
         """See SqlSink.relate."""

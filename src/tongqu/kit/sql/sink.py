@@ -13,10 +13,11 @@ from tongqu.core.connector import Sink
 from tongqu.core.data import BadRow, Bytes, Counts, Opened, Position, Split, Started, Write, WriteMode, Written
 from tongqu.core.errors import InvalidPlanError, SchemaError
 from tongqu.kit.faults import crash_point
-from tongqu.kit.ledger import QUARANTINE, Head, Ledger, fenced
+from tongqu.kit.ledger import CHECKPOINT, QUARANTINE, Head, Ledger, fenced
 from tongqu.kit.db import Db
-from tongqu.kit.sql.landing import HISTORY, Landing, Target
+from tongqu.kit.sql.landing import HISTORY, Landing, Target, previous_name
 from tongqu.kit.sql.session import SqlSession
+from tongqu.kit.undoing import nothing_kept, refuse_while_written
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -101,6 +102,11 @@ class SqlSink(Sink):
         what was done to a target that had to keep its identity. Raises DataError when the key is not unique.
         """
 
+    def put_back(self, db: Db, name: str) -> int:
+        """Exchange a target with its kept generation (`previous_name(name)`, which exists) and return the number of
+        rows that are visible then. The target may be missing: then the kept generation becomes it."""
+        raise InvalidPlanError(f"{type(self).__name__} cannot put back the kept generation of {name!r} over {db}")
+
     @abstractmethod
     def append_stage(self, db: Db, landing: Landing) -> int:
         """Insert the staged rows into the target; returns their number."""
@@ -150,6 +156,24 @@ class SqlSink(Sink):
         with self._lock:
             db = self.control()
             return self.ledger(db).quarantined(limit, run=run, stream=stream) if self.has_table(db, QUARANTINE) else []
+
+    def undo(self, dataset: str) -> int:
+        """See Sink.undo."""
+        with self._lock:
+            db = self.control()
+            db.begin()
+            try:
+                if not self.has_table(db, previous_name(dataset)):
+                    raise nothing_kept(dataset)
+                if self.has_table(db, CHECKPOINT):
+                    refuse_while_written(dataset, self.ledger(db).writer(dataset))
+                rows = self.put_back(db, dataset)
+                crash_point("in_undo")
+            except BaseException:
+                db.rollback()
+                raise
+            db.commit()
+            return rows
 
     def start(self, sync: str, run: str, restart: bool) -> Started:
         """See Sink.start."""
@@ -219,7 +243,8 @@ class SqlSink(Sink):
         previous = head.position if head is not None and head.state != "discarded" else None
         ledger.put(
             write.sync, write.stream, "",
-            Head(write.run, 1, fence, "running", {"shape": shape, "write": write.mode.value}, previous),
+            Head(write.run, 1, fence, "running",
+                 {"shape": shape, "write": write.mode.value, "target": write.dataset.name}, previous),
             self.now(),
         )  # fmt: skip
         if checkpoints:
