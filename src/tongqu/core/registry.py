@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from functools import cache
-from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tongqu.core.connector import Connector
 from tongqu.core.errors import UnknownConnectorError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 _PACKAGE = "tongqu.connectors"
 
@@ -17,27 +20,36 @@ _PACKAGE = "tongqu.connectors"
 @cache
 def names() -> tuple[str, ...]:
     """All connector names: the files and folders of `tongqu.connectors`, then the entry points of the same group."""
+    return (*_own(), *sorted(_foreign()))
+
+
+@cache
+def _own() -> tuple[str, ...]:
     package = importlib.import_module(_PACKAGE)
-    own = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    foreign = [point.name for point in entry_points(group=_PACKAGE) if point.name not in own]
-    return (*sorted(own), *sorted(foreign))
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(package.__path__)))
+
+
+@cache
+def _foreign() -> dict[str, EntryPoint]:
+    """Connectors of other packages; looked for only when none of our own is meant, since that reads every package."""
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group=_PACKAGE) if point.name not in _own()}
 
 
 @cache
 def connector(name: str) -> Connector:
     """The connector of that type; raises UnknownConnectorError listing the valid types."""
-    if name not in names():
+    if name in _own():
+        found = importlib.import_module(f"{_PACKAGE}.{name}").connector
+    elif name in _foreign():
+        found = _foreign()[name].load()
+    else:
         raise UnknownConnectorError(
             f"unknown connection type {name!r}",
             hint=f"valid types: {', '.join(names())}",
             params={"type": name, "valid": ", ".join(names())},
         )
-    for point in entry_points(group=_PACKAGE):
-        if point.name == name:
-            found = point.load()
-            break
-    else:
-        found = importlib.import_module(f"{_PACKAGE}.{name}").connector
     assert isinstance(found, Connector), f"{name} does not export a Connector"  # noqa: S101
     return found
 
@@ -45,10 +57,11 @@ def connector(name: str) -> Connector:
 def by_url(url: str) -> Connector:
     """The connector for a URL's scheme (`postgresql://…`, `sqlite:x.db`); raises UnknownConnectorError."""
     scheme = urlsplit(url).scheme.lower()
-    for name in sorted(names(), key=lambda n: (n != scheme, not scheme.startswith(n), n)):  # import few
-        found = connector(name)
-        if scheme in found.schemes:
-            return found
+    for known in (_own, _foreign):
+        for name in sorted(known(), key=lambda n: (n != scheme, not scheme.startswith(n), n)):  # import few
+            found = connector(name)
+            if scheme in found.schemes:
+                return found
     valid = sorted({s for name in names() for s in connector(name).schemes})
     raise UnknownConnectorError(
         f"unknown URL scheme {scheme!r}" if scheme else "this is neither a URL nor the name of a connection",

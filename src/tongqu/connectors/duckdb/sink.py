@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tongqu.connectors.duckdb import catalog, ddl, loading
+from tongqu.connectors.duckdb import catalog, ddl, generations, loading
 from tongqu.connectors.duckdb.db import DuckDb, literal, open_sink, place, quoted
 from tongqu.connectors.duckdb.settings import DuckdbSettings
 from tongqu.connectors.duckdb.types import declaration
@@ -22,6 +22,7 @@ from tongqu.kit.sql.landing import Landing, Target
 from tongqu.kit.sql.merging import CURRENT, DELETED_AT, OURS, VALID_FROM, VALID_TO, Merging
 from tongqu.kit.sql.one_writer import OneWriter, Turn
 from tongqu.kit.sql.sink import SqlSink
+from tongqu.kit.undoing import nothing_kept
 
 
 def _differs(left: str, right: str) -> str:
@@ -225,17 +226,16 @@ class DuckdbSink(SqlSink):
             return self._refill(db, landing, table)
         try:
             if table is None:
-                self._rename(db, landing.stage, name)
+                generations.rename(db, landing.stage, name)
                 key = ddl.key_of(landing.write)
                 named = ", ".join(quoted(column) for column in key)
                 after = [f"ALTER TABLE {place(name)} ADD PRIMARY KEY ({named})"] if key else []
                 after += ddl.indexes(landing.write)
             else:
                 self.drop(db, landing.previous)
-                for index in table.indexes:
-                    db.run(f"DROP INDEX {quoted(table.schema)}.{quoted(index.name)}")
-                self._rename(db, name, landing.previous)
-                self._rename(db, landing.stage, name)
+                generations.drop_indexes(db, table)
+                generations.rename(db, name, landing.previous)
+                generations.rename(db, landing.stage, name)
                 after = [*ddl.keys_like(table, name), *(index.definition for index in table.indexes)]
             for statement in after:
                 db.run(statement)
@@ -250,13 +250,21 @@ class DuckdbSink(SqlSink):
     def _refill(self, db: Db, landing: Landing, table: catalog.Relation) -> Written:
         write = replace(landing.write, key=table.key, deletes=Deletes.HARD, unique=False)
         exact = replace(landing, write=write)
-        db.run(f"CREATE OR REPLACE TABLE {place(landing.previous)} AS SELECT * FROM {place(table.name)}")
+        self.drop(db, landing.previous)
+        generations.copy_rows(db, table.name, landing.previous)
         written = self._merging(db, exact, table, landing.stage, False).merge(exact)
         self.drop(db, landing.stage)
         return written
 
-    def _rename(self, db: Db, name: str, new: str) -> None:
-        db.run(f"ALTER TABLE {place(name)} RENAME TO {quoted(new.rpartition('.')[2])}")
+    def put_back(self, db: Db, name: str) -> int:
+        """See SqlSink.put_back."""
+        return generations.put_back(db, _duck(db), name, _differs)
+
+    def undo(self, dataset: str) -> int:
+        """See Sink.undo. A missing file is not created."""
+        if not self._exists():
+            raise nothing_kept(dataset)
+        return super().undo(dataset)
 
     def close(self) -> None:
         """See Sink.close."""

@@ -17,6 +17,7 @@ from tongqu.core.errors import TongquError
 from tongqu.kit.drivers import driver
 
 BAD = "_tongqu_bad"
+WHICH, ROW = "_tongqu_which", "_tongqu_row"
 _BATCH_BYTES = 8 << 20
 
 
@@ -90,7 +91,9 @@ def select_list(dataset: Dataset, columns: tuple[str, ...]) -> str:
         arrow = dataset.schema.field(name).type
         logical = (dataset.schema.field(name).metadata or {}).get(Meta.LOGICAL.encode())
         if logical is not None or (pa.types.is_list(arrow) and pa.types.is_decimal(arrow.value_type)):
-            sql = f"{sql}::text[]" if kind.array else f"{sql}::text"
+            number = "::numeric" if kind.name == "money" else ""
+            brackets = "[]" if kind.array else ""
+            sql = f"{sql}{number}{brackets if number else ''}::text{brackets}"
         elif kind.name in ("date", "timestamp without time zone", "timestamp with time zone") and not kind.array:
             bad.append(f"NOT isfinite({sql})")
             sql = f"CASE WHEN isfinite({sql}) THEN {sql} END"
@@ -166,7 +169,7 @@ def bad_rows(
     tests = {}
     for name in columns:
         kind = PgType(_native(dataset, name))
-        if kind.array:
+        if kind.array or (dataset.schema.field(name).metadata or {}).get(Meta.LOGICAL.encode()) is not None:
             continue
         if kind.name in ("date", "timestamp without time zone", "timestamp with time zone"):
             tests[name] = f"NOT isfinite({quoted(name)})"
@@ -174,8 +177,9 @@ def bad_rows(
             tests[name] = f"{quoted(name)} = 'NaN'::numeric"
     cases = " ".join(f"WHEN {test} THEN '{name.replace(chr(39), chr(39) * 2)}'" for name, test in tests.items())
     query = (
-        f"SELECT which, to_jsonb(t) ->> which, to_jsonb(t)::text FROM (SELECT *, CASE {cases} END AS which "
-        f"FROM {table} WHERE ({condition}) AND ({' OR '.join(tests.values())})) t"
+        f"SELECT {WHICH}, to_jsonb({ROW}) ->> {WHICH}, (to_jsonb({ROW}) - '{WHICH}')::text "
+        f"FROM (SELECT *, CASE {cases} END AS {WHICH} "
+        f"FROM {table} WHERE ({condition}) AND ({' OR '.join(tests.values())})) AS {ROW}"
     )
     return [
         BadRow("source", "read.no_such_value", field, value, original, f"{field} is {value}, which has no finite value")

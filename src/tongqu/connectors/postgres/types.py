@@ -164,14 +164,14 @@ def binary_fit(source: str, target: str) -> str | None:
     if a.name == b.name:
         return source if a.portable and _mods_fit(a, b) else None
     if a.array:
-        return None
+        return target if not a.portable and b.name == "text" else None
     if a.name in _TEXTS and b.name in _TEXTS:
         return source
     if b.name in _WIDER.get(a.name, ()) and (not b.mods or b.name in _TEXTS):
         return target
-    if not a.portable and b.name == "text":
-        return "text"
-    return None
+    if (a.name, b.name, b.mods) in (("money", "numeric", ()), ("oid", "bigint", ())):
+        return target
+    return "text" if not a.portable and b.name == "text" else None
 
 
 def text_fit(source: str, target: str) -> bool:

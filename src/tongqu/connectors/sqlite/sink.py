@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tongqu.connectors.sqlite import catalog, ddl
+from tongqu.connectors.sqlite import catalog, ddl, generations
 from tongqu.connectors.sqlite.db import SqliteDb, open_sink, quoted, text_literal
 from tongqu.connectors.sqlite.encode import encode
 from tongqu.connectors.sqlite.settings import SqliteSettings
@@ -18,10 +18,11 @@ from tongqu.core.data import Deletes, WriteMode, Written
 from tongqu.core.errors import SchemaError
 from tongqu.kit.local_path import absolute, sink_folder
 from tongqu.kit.db import Db
-from tongqu.kit.sql.landing import Landing, Target
+from tongqu.kit.sql.landing import Landing, Target, previous_name
 from tongqu.kit.sql.merging import CURRENT, DELETED_AT, OURS, VALID_FROM, VALID_TO, Merging
 from tongqu.kit.sql.one_writer import OneWriter, Turn
 from tongqu.kit.sql.sink import SqlSink
+from tongqu.kit.undoing import nothing_kept
 
 
 def _differs(left: str, right: str) -> str:
@@ -218,24 +219,22 @@ class SqliteSink(SqlSink):
     def publish(self, db: Db, landing: Landing) -> None:
         """See SqlSink.publish. The renames, and the indexes and triggers moved to the new generation, are one
         transaction; views and foreign keys of other tables refer to the name and go on working."""
-        name, stage, previous = landing.write.dataset.name, landing.stage, landing.previous
-        moved: list[str] = []
-        if self.has_table(db, name):
-            self.drop(db, previous)
-            found = db.rows(
-                "SELECT type, name, sql FROM sqlite_master WHERE type IN ('index', 'trigger') AND sql IS NOT NULL "
-                "AND tbl_name = ? COLLATE NOCASE ORDER BY type, rowid",
-                (name,),
-            )
-            for kind, part, sql in found:
-                db.run(f"DROP {kind} {quoted(part)}")
-                moved.append(str(sql))
-            db.run(f"ALTER TABLE {quoted(name)} RENAME TO {quoted(previous)}")
-        db.run(f"ALTER TABLE {quoted(stage)} RENAME TO {quoted(name)}")
-        for sql in moved:
-            db.run(sql)
+        generations.swap(db, landing.write.dataset.name, landing.stage)
         if landing.target is None:
             self._create_indexes(db, landing)
+
+    def put_back(self, db: Db, name: str) -> int:
+        """See SqlSink.put_back."""
+        aside = f"{previous_name(name)}_back"
+        db.run(f"ALTER TABLE {quoted(previous_name(name))} RENAME TO {quoted(aside)}")
+        generations.swap(db, name, aside)
+        return int(db.rows(f"SELECT count(*) FROM {quoted(name)}")[0][0])
+
+    def undo(self, dataset: str) -> int:
+        """See Sink.undo. A missing file is not created."""
+        if not self._exists():
+            raise nothing_kept(dataset)
+        return super().undo(dataset)
 
     def _create_indexes(self, db: Db, landing: Landing) -> None:
         write = landing.write

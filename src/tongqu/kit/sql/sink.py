@@ -184,6 +184,7 @@ class SqlSink(Sink):
                 ledger.create()
                 self._created = True
             db.begin()
+            db.relax()  # whatever is committed later makes it durable
             started = ledger.start(sync, run, restart, self.now())
             db.commit()
             self._started[sync] = started
