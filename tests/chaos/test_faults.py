@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from threading import Event as Flag
 from threading import Thread
 from typing import Any
 
-import psycopg
 import pytest
 
 from tongqu.core import registry
@@ -24,16 +20,16 @@ from tongqu.engine.compile import Wanted, plan_sync
 from tongqu.engine.job import Job, Limits, Surroundings
 from tongqu.engine.report import Report
 from tongqu.engine.run import run
-from tongqu.testing.drills import Command, ended
+from tongqu.testing.psql import execute, rows
 from tongqu.testing.services import FaultProxy, Postgres, start_postgres
 
 ROWS = 2000
+PARTS = "SELECT k, n, name FROM parts"
 LIMITS = Limits(chunk_rows=100)
 BOTH_LANES = pytest.mark.parametrize("lane", [Lane.PASS, Lane.COLUMNAR])
 TABLE = f"""
 CREATE TABLE parts (k text, n bigint, name text, PRIMARY KEY (k, n));
 INSERT INTO parts SELECT 'k'||i%3, i, '件'||i FROM generate_series(1, {ROWS}) i;
-CREATE TABLE bare AS SELECT 'k'||i%5 AS k, i%10 AS n, 'same' AS name FROM generate_series(1, {ROWS}) i;
 """
 
 
@@ -43,8 +39,6 @@ def moved(
     *,
     watch: Callable[[Event], None] = lambda event: None,
     limits: Limits = LIMITS,
-    restart: bool = False,
-    identity: str = "",
     **wanted: Any,
 ) -> Report:
     """One sync through the engine; `watch` sees every event in the thread that moves the rows."""
@@ -59,21 +53,11 @@ def moved(
     numbers = iter(range(1, 1000))
     around = Surroundings(lambda: datetime.now(UTC), lambda: f"run {next(numbers)}", stop, stop.wait)
     try:
-        streams = plan_sync(source, sink, source_id="source", sink_id=identity or "sink", wanted=Wanted(**wanted))
-        return run(Job(streams, restart=restart, limits=limits, run=around.new_id()), watch, around)
+        streams = plan_sync(source, sink, source_id="source", sink_id="sink", wanted=Wanted(**wanted))
+        return run(Job(streams, limits=limits, run=around.new_id()), watch, around)
     finally:
         source.close()
         sink.close()
-
-
-def rows(url: str, query: str = "SELECT k, n, name FROM parts") -> list[tuple[Any, ...]]:
-    with psycopg.connect(url) as connection:
-        return sorted(connection.execute(query.encode()).fetchall())
-
-
-def execute(url: str, statements: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(statements.encode())
 
 
 class At:
@@ -102,24 +86,11 @@ def source_url(pg_url: str) -> str:
     return pg_url
 
 
-@pytest.fixture
-def sink_url(postgres: Postgres, source_url: str) -> Iterator[str]:
-    url = postgres.database()
-    yield url
-    postgres.drop(url.rpartition("/")[2])
-
-
-@pytest.fixture
-def proxy(postgres: Postgres) -> Iterator[FaultProxy]:
-    with FaultProxy(postgres.host, postgres.port) as between:
-        yield between
-
-
 def complete(report: Report, source_url: str, sink_url: str) -> None:
     assert report.status == "succeeded", report.problems
     (stream,) = report.streams
     assert (stream.counts.read, stream.counts.written) == (ROWS, ROWS)
-    assert rows(sink_url) == rows(source_url)
+    assert rows(sink_url, PARTS) == rows(source_url, PARTS)
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +126,7 @@ def test_the_target_server_is_killed_and_comes_back(
 @pytest.mark.parametrize("end", ["source", "sink"])
 @pytest.mark.parametrize("fault", ["cut", "reset"])
 def test_a_cut_line_is_mended_by_itself(
-    lane: Lane, end: str, fault: str, source_url: str, sink_url: str, proxy: FaultProxy
+    *, lane: Lane, end: str, fault: str, source_url: str, sink_url: str, proxy: FaultProxy
 ) -> None:
     def hurt() -> None:
         getattr(proxy, fault)()
@@ -174,7 +145,7 @@ def test_a_cut_line_is_mended_by_itself(
 @pytest.mark.parametrize("write", list(WriteMode))
 @pytest.mark.parametrize("chunk", [1, 7, 19])
 def test_a_lost_commit_reply_doubles_nothing(
-    lane: Lane, write: WriteMode, chunk: int, source_url: str, sink_url: str, proxy: FaultProxy
+    *, lane: Lane, write: WriteMode, chunk: int, source_url: str, sink_url: str, proxy: FaultProxy
 ) -> None:
     watch = At(chunk, lambda: proxy.drop_replies(after=b"COMMIT"))
 
@@ -225,8 +196,8 @@ def test_a_full_disk_stops_cleanly_and_goes_on_later(lane: Lane, source_url: str
 
     assert failed.exit_code == 1
     assert "full" in failed.problems[0]["hint"]
-    kept = rows(sink_url)
-    assert set(kept) < set(rows(source_url))
+    kept = rows(sink_url, PARTS)
+    assert set(kept) < set(rows(source_url, PARTS))
 
     execute(sink_url, "DROP TRIGGER full_disk ON parts")
     again = moved(source_url, sink_url, lane=lane, write=WriteMode.APPEND)
@@ -260,7 +231,7 @@ def test_a_poison_row_is_quarantined_once_and_the_rest_lands(
 
     if poison == "unique" and write is WriteMode.REPLACE:
         assert report.exit_code == 1, report.to_json()
-        assert rows(sink_url) == []
+        assert rows(sink_url, PARTS) == []
         return
     assert report.exit_code == 3, report.to_json()
     counts = report.streams[0].counts
@@ -271,59 +242,6 @@ def test_a_poison_row_is_quarantined_once_and_the_rest_lands(
     assert stream == "parts"
     assert code in ("target.refused", "cast.invalid")
     assert '"n": 777' in original or '"n": 1,' in original
-
-
-@BOTH_LANES
-def test_sigterm_stops_after_the_chunk_and_the_command_goes_on(
-    lane: Lane, source_url: str, sink_url: str, proxy: FaultProxy, tmp_path: Path
-) -> None:
-    proxy.latency(30)  # slow enough to be met in the middle
-    options = ["--table", "parts", "--chunk-rows", "50", "--write", "append", "--lane", lane.value]
-    slow = Command(tmp_path, ["sync", source_url, proxy.url(sink_url), *options, "--progress", "jsonl"])
-    with slow.start() as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if '"Committed"' in line or '"committed"' in line or "written" in line:
-                break
-        process.send_signal(signal.SIGTERM)
-        stopped = ended(process)
-
-    assert stopped.code == 1, stopped
-    assert stopped.document["status"] == "stopped"
-    partial = rows(sink_url)
-    assert 0 < len(partial) < ROWS
-    assert len(partial) % 50 == 0
-
-    proxy.heal()
-    again = slow.run()
-    assert (again.code, again.document["attempts"]) == (0, 2), again
-    assert again.document["run"] == stopped.document["run"]
-    assert again.stream("parts")["read"] == ROWS
-    assert rows(sink_url) == rows(source_url)
-
-
-@BOTH_LANES
-def test_a_source_that_hangs_does_not_keep_us_from_stopping(
-    lane: Lane, source_url: str, sink_url: str, proxy: FaultProxy, tmp_path: Path
-) -> None:
-    proxy.latency(30)
-    options = ["--table", "parts", "--chunk-rows", "50", "--write", "append", "--lane", lane.value]
-    slow = Command(tmp_path, ["sync", proxy.url(source_url), sink_url, *options])
-    with Command(tmp_path, [*slow.arguments, "--progress", "jsonl"]).start() as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "written" in line:
-                break
-        proxy.half_open()
-        process.send_signal(signal.SIGTERM)
-        stopped = ended(process, 20)
-
-    assert stopped.code == 1, stopped
-    assert stopped.document["status"] == "stopped"
-    proxy.heal()
-    again = slow.run()
-    assert (again.code, again.document["attempts"]) == (0, 2), again
-    assert rows(sink_url) == rows(source_url)
 
 
 @BOTH_LANES
@@ -344,7 +262,7 @@ def test_a_lost_reply_quarantines_nothing_twice(
     bad = ROWS // 97
     counts = report.streams[0].counts
     assert (counts.read, counts.written, counts.quarantined) == (ROWS, ROWS - bad, bad)
-    assert rows(sink_url) == [row for row in rows(source_url) if row[2] != "much too long"]
+    assert rows(sink_url, PARTS) == [row for row in rows(source_url, PARTS) if row[2] != "much too long"]
     originals = rows(sink_url, "SELECT original FROM _tongqu_quarantine")
     assert len(originals) == len(set(originals)) == bad
 
@@ -366,73 +284,5 @@ def test_a_column_added_between_two_attempts_doubles_nothing(
     second = moved(source_url, sink_url, lane=lane, write=write)
 
     assert second.status == "succeeded", second.problems
-    assert rows(sink_url) == rows(source_url)
+    assert rows(sink_url, PARTS) == rows(source_url, PARTS)
     assert rows(sink_url, "SELECT count(*) FROM parts WHERE extra = 7")[0][0] >= ROWS - 500
-
-
-@BOTH_LANES
-@pytest.mark.parametrize("write", ["replace", "upsert"])
-def test_several_splits_go_on_where_each_of_them_was(
-    lane: Lane, write: str, source_url: str, sink_url: str, tmp_path: Path
-) -> None:
-    execute(source_url, "CREATE TABLE big AS SELECT i * 7 AS n, 'v' || i AS v FROM generate_series(1, 230000) i")
-    execute(source_url, "ALTER TABLE big ADD PRIMARY KEY (n); ANALYZE big")
-    options = ["--table", "big", "--splits", "3", "--chunk-rows", "20000", "--lane", lane.value, "--write", write]
-    command = Command(tmp_path, ["sync", source_url, sink_url, *options])
-
-    assert command.run(crash_at="in_commit:5").killed
-    assert command.run(crash_at="after_commit:3").killed
-    done = command.run()
-
-    assert (done.code, done.document["attempts"]) == (0, 3), done
-    assert (done.stream("big")["read"], done.stream("big")["inserted"]) == (230_000, 230_000)
-    query = "SELECT count(*), count(DISTINCT n), md5(string_agg(n || v, ',' ORDER BY n)) FROM big"
-    assert rows(sink_url, query) == rows(source_url, query)
-
-
-@pytest.mark.parametrize("write", ["replace", "append", "upsert", "history"])
-def test_a_process_that_slept_is_fenced_off(
-    write: str, source_url: str, sink_url: str, proxy: FaultProxy, tmp_path: Path
-) -> None:
-    proxy.latency(30)
-    options = ["--table", "parts", "--chunk-rows", "50", "--write", write, "--lane", "columnar"]
-    through = ["sync", source_url, proxy.url(sink_url), *options]
-    with Command(tmp_path / "a", [*through, "--progress", "jsonl"]).start() as first:
-        assert first.stderr is not None
-        for line in first.stderr:
-            if "written" in line:
-                break
-        first.send_signal(signal.SIGSTOP)
-        try:
-            proxy.heal()
-            second = Command(tmp_path / "b", through).run(seconds=90)
-        finally:
-            first.send_signal(signal.SIGCONT)
-        slept = ended(first)
-
-    assert second.code == 0, second
-    assert second.document["attempts"] == 2
-    assert slept.code == 1, slept
-    assert slept.document["problems"][0]["code"] == "run.fenced"
-    assert rows(sink_url) == rows(source_url)
-
-
-def test_memory_stays_bounded_on_a_skewed_table(source_url: str, sink_url: str, tmp_path: Path) -> None:
-    execute(
-        source_url,
-        "CREATE TABLE wide (n bigint PRIMARY KEY, body text); INSERT INTO wide SELECT i, CASE WHEN i % 1000 = 0 THEN "
-        "repeat(md5(i::text), 30000) ELSE 'small' END FROM generate_series(1, 200000) i",
-    )
-    peaks = {}
-    for lane in ("pass", "columnar"):
-        options = ["--table", "wide", "--lane", lane, "--restart"]
-        with Command(tmp_path, ["sync", source_url, sink_url, *options]).start() as process:
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            assert process.returncode == 0
-        peaks[lane] = usage.ru_maxrss // 1024
-    assert rows(sink_url, "SELECT count(*), sum(length(body))::bigint FROM wide") == rows(
-        source_url, "SELECT count(*), sum(length(body))::bigint FROM wide"
-    )
-    assert peaks["pass"] < 200, peaks
-    assert peaks["columnar"] < 700, peaks

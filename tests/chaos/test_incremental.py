@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 
 from tongqu.testing.drills import Cell, Command, covering
-from tongqu.testing.services import Postgres
+from tongqu.testing.psql import execute, rows
 
 LANES = pytest.mark.parametrize("lane", ["pass", "columnar"])
+EVENTS = "SELECT id, at, body FROM events"
 TABLE = """
 CREATE TABLE events (id bigint PRIMARY KEY, at timestamptz NOT NULL, body text);
 INSERT INTO events SELECT i, timestamptz '2024-01-01' + (i / 40) * interval '1 microsecond', 'v' || i
@@ -26,24 +25,14 @@ def source_url(pg_url: str) -> str:
     return pg_url
 
 
-@pytest.fixture
-def sink_url(postgres: Postgres) -> Iterator[str]:
-    url = postgres.database()
-    yield url
-    postgres.drop(url.rpartition("/")[2])
+def add(url: str, first: int, last: int) -> None:
+    """Rows that share one cursor value."""
+    execute(
+        url, f"INSERT INTO events SELECT i, timestamptz '2024-01-02', 'tie' FROM generate_series({first}, {last}) i"
+    )
 
 
-def execute(url: str, statements: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(statements.encode())
-
-
-def rows(url: str, query: str = "SELECT id, at, body FROM events") -> list[tuple[Any, ...]]:
-    with psycopg.connect(url) as connection:
-        return sorted(connection.execute(query.encode()).fetchall())
-
-
-def command(tmp_path: Path, source: str, sink: str, write: str, cursor: str, lane: str) -> Command:
+def command(tmp_path: Path, source: str, sink: str, *, write: str, cursor: str, lane: str) -> Command:
     options = ["--mode", "incremental", "--table", "events", "--write", write, "--cursor", cursor, "--lane", lane]
     return Command(tmp_path, ["sync", source, sink, *options, "--chunk-rows", "30"])
 
@@ -58,14 +47,14 @@ FACTORS = {
 @pytest.mark.parametrize("cell", covering(FACTORS, lambda cell: True), ids=lambda cell: "-".join(cell.values()))
 def test_increments_lose_nothing_when_killed(cell: Cell, source_url: str, sink_url: str, tmp_path: Path) -> None:
     point, lane, (write, cursor) = cell["point"], cell["lane"], cell["kind"].split()
-    sync = command(tmp_path, source_url, sink_url, write, cursor, lane)
+    sync = command(tmp_path, source_url, sink_url, write=write, cursor=cursor, lane=lane)
     assert sync.run(crash_at=point).killed
-    execute(source_url, "INSERT INTO events SELECT i, timestamptz '2024-01-02', 'meanwhile' FROM generate_series(1001, 1100) i")
+    add(source_url, 1001, 1100)
     resumed = sync.run()
     assert (resumed.code, resumed.document["attempts"]) == (0, 2), resumed
     assert resumed.stream("events")["inserted"] >= 1000
 
-    execute(source_url, "INSERT INTO events SELECT i, timestamptz '2024-01-02', 'late tie' FROM generate_series(1101, 1150) i")
+    add(source_url, 1101, 1150)
     if cursor == "at":
         execute(source_url, "UPDATE events SET body = 'changed', at = '2024-01-03' WHERE id % 100 = 0")
     assert sync.run(crash_at="in_commit:1").killed
@@ -73,7 +62,7 @@ def test_increments_lose_nothing_when_killed(cell: Cell, source_url: str, sink_u
 
     assert last.code == 0, last
     current = " WHERE _current" if write == "history" else ""
-    assert rows(sink_url, f"SELECT id, at, body FROM events{current}") == rows(source_url)
+    assert rows(sink_url, f"SELECT id, at, body FROM events{current}") == rows(source_url, EVENTS)
 
 
 @LANES
@@ -82,7 +71,7 @@ def test_a_transaction_that_commits_late_is_found_by_the_next_run(
     lane: str, cursor: str, source_url: str, sink_url: str, tmp_path: Path
 ) -> None:
     execute(source_url, "ALTER TABLE events ALTER at SET DEFAULT now()")
-    sync = command(tmp_path, f"{source_url}?wait_seconds=1", sink_url, "upsert", cursor, lane)
+    sync = command(tmp_path, f"{source_url}?wait_seconds=1", sink_url, write="upsert", cursor=cursor, lane=lane)
     with psycopg.connect(source_url) as slow:
         slow.execute("INSERT INTO events (id, body) VALUES (1001, 'slow')")
         execute(source_url, "INSERT INTO events (id, body) VALUES (1002, 'quick')")
@@ -92,15 +81,15 @@ def test_a_transaction_that_commits_late_is_found_by_the_next_run(
     after = sync.run()
 
     assert after.code == 0, after
-    assert rows(sink_url) == rows(source_url)
+    assert rows(sink_url, EVENTS) == rows(source_url, EVENTS)
 
 
 def test_append_by_a_time_leaves_the_current_second_for_later(source_url: str, sink_url: str, tmp_path: Path) -> None:
     execute(source_url, "INSERT INTO events VALUES (2000, clock_timestamp(), 'just now')")
-    sync = command(tmp_path, source_url, sink_url, "append", "at", "pass")
+    sync = command(tmp_path, source_url, sink_url, write="append", cursor="at", lane="pass")
     assert sync.run().code == 0
     execute(source_url, "INSERT INTO events SELECT 2001, at, 'the same microsecond' FROM events WHERE id = 2000")
     execute(source_url, "SELECT pg_sleep(1.2)")
     assert sync.run().code == 0
     assert sync.run().code == 0
-    assert rows(sink_url) == rows(source_url)
+    assert rows(sink_url, EVENTS) == rows(source_url, EVENTS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import uuid
-from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -24,7 +23,6 @@ from tongqu.engine.run import run
 from tongqu.testing.fakes import FakeClock
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
-WHOLE = Callable[[int], st.SearchStrategy[int]]
 
 
 def bits(size: int) -> st.SearchStrategy[int]:
@@ -38,7 +36,8 @@ def number(digits: int, scale: int) -> st.SearchStrategy[Decimal]:
 
 MOMENTS = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999999))  # noqa: DTZ001
 JSON = st.recursive(
-    st.none() | st.booleans() | bits(60) | TEXT, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3)
+    st.none() | st.booleans() | bits(60) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
 )
 KINDS: dict[str, st.SearchStrategy[Any]] = {
     "bool": st.booleans(),
@@ -67,6 +66,10 @@ KINDS: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
+SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+"""Every example runs two syncs in one database."""
+
+
 @st.composite
 def tables(draw: st.DrawFn) -> tuple[list[str], list[list[Any]], int]:
     """Column types, rows, and how many leading columns are the key (the row's number is always the last of them)."""
@@ -92,7 +95,7 @@ def moved(url: str, target: str, lane: Lane, write: WriteMode) -> None:
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=SLOW)
 @given(table=tables(), write=st.sampled_from([WriteMode.REPLACE, WriteMode.APPEND, WriteMode.UPSERT]))
 def test_both_lanes_leave_the_rows_of_the_source(
     pg_url: str, table: tuple[list[str], list[list[Any]], int], write: WriteMode
@@ -103,8 +106,9 @@ def test_both_lanes_leave_the_rows_of_the_source(
     columns = ", ".join(f"c{number} {kind}" for number, kind in enumerate(kinds))
     key = ", PRIMARY KEY (n)" if keyed else ""
     with psycopg.connect(pg_url, autocommit=True) as connection:
-        connection.execute(f"DROP TABLE IF EXISTS t, by_pass, by_column; CREATE TABLE t (n int, {columns}{key})".encode())
-        places = ", ".join(f"%s::text::{kind}" if "[]" not in kind and kind != "bytea" else f"%s::{kind}" for kind in kinds)
+        connection.execute(b"DROP TABLE IF EXISTS t, by_pass, by_column")
+        connection.execute(f"CREATE TABLE t (n int, {columns}{key})".encode())
+        places = ", ".join(f"%s::{kind}" if "[]" in kind or kind == "bytea" else f"%s::text::{kind}" for kind in kinds)
         with connection.cursor() as cursor:
             cursor.executemany(
                 f"INSERT INTO t VALUES (%s, {places})".encode(),

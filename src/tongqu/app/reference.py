@@ -108,7 +108,7 @@ def _text(docstring: str | None) -> str:
 # ---- command line
 
 _COMMANDS = (
-    "", "sync", "run", "check", "connectors", "schema", "quarantine list", "quarantine show", "runs list", "runs show",
+    "", "sync", "run", "undo", "check", "connectors", "schema", "quarantine list", "quarantine show", "runs list", "runs show",
     "runs logs", "drill", "demo",
 )  # fmt: skip
 

@@ -12,9 +12,7 @@ the errors one after the other at the next calls of that name (`read`, `write`, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from threading import Event, RLock
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -37,55 +35,18 @@ from tongqu.core.data import (
     WriteMode,
     Written,
 )
-from tongqu.core.errors import AuthError, InvalidPlanError, NotFoundError, TongquError
+from tongqu.core.errors import AuthError, InvalidPlanError, NotFoundError
 from tongqu.core.settings import Secret, titled
-from tongqu.engine.job import Surroundings
 from tongqu.kit.ledger import fenced
 from tongqu.kit.patterns import wanted
+from tongqu.testing.clock import FakeClock
+from tongqu.testing.world import Stored, Stream, World
+
+__all__ = [
+    "FakeClock", "FakeSession", "FakeSettings", "FakeSink", "FakeSource", "Stored", "World", "connector", "world",
+]  # fmt: skip
 
 MODES = (WriteMode.APPEND, WriteMode.UPSERT, WriteMode.REPLACE)
-
-
-@dataclass
-class Stored:
-    """A table of a world."""
-
-    rows: pa.Table
-    key: tuple[str, ...] = ()
-
-
-@dataclass
-class Stream:
-    """What a world knows about a stream that is or was written."""
-
-    run: str
-    fence: int
-    state: str = "running"
-    position: Position | None = None
-    counts: Counts = field(default_factory=Counts)
-    splits: dict[str, Checkpoint] = field(default_factory=dict)
-    staged: list[pa.Table] = field(default_factory=list)
-
-
-@dataclass
-class World:
-    """An outside system in memory. Several sources and sinks may share it, from several threads."""
-
-    tables: dict[str, Stored] = field(default_factory=dict)
-    runs: dict[str, Started] = field(default_factory=dict)
-    finished: set[str] = field(default_factory=set)
-    streams: dict[tuple[str, str], Stream] = field(default_factory=dict)
-    quarantine: list[dict[str, Any]] = field(default_factory=list)
-    acknowledged: list[tuple[str, Position]] = field(default_factory=list)
-    faults: dict[str, list[TongquError]] = field(default_factory=dict)
-    password: str = ""
-    lock: RLock = field(default_factory=RLock)
-
-    def meet(self, name: str) -> None:
-        """Raise the next planned fault of that name, if there is one."""
-        with self.lock:
-            if self.faults.get(name):
-                raise self.faults[name].pop(0)
 
 
 class FakeSource(Source):
@@ -351,39 +312,6 @@ class FakeSession(Session):
         self.abort()
 
 
-class FakeClock:
-    """Time that passes only when somebody waits or `advance` is called."""
-
-    def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)):
-        self.at = start
-        self.waited: list[float] = []
-        self.stop = Event()
-        self._ids = 0
-
-    def now(self) -> datetime:
-        """The instant that it is."""
-        return self.at
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass."""
-        self.at += timedelta(seconds=seconds)
-
-    def wait(self, seconds: float) -> bool:
-        """Pass that time at once; whether stopping was asked for."""
-        self.waited.append(seconds)
-        self.advance(seconds)
-        return self.stop.is_set()
-
-    def new_id(self) -> str:
-        """`run 1`, `run 2` and so on."""
-        self._ids += 1
-        return f"run {self._ids}"
-
-    def surroundings(self) -> Surroundings:
-        """What the engine asks for."""
-        return Surroundings(self.now, self.new_id, self.stop, self.wait)
-
-
 # ---- as a connector
 
 
@@ -437,11 +365,14 @@ connector = Connector(
     name="fake",
     title={"zh": "内存中的假系统", "en": "Fake system in memory"},
     settings=FakeSettings,
-    can=Can.READ | Can.WRITE | Can.RESUME | Can.SPLITS | Can.APPEND | Can.REPLACE | Can.UPSERT | Can.TRANSACTIONS | Can.EVOLVES,
+    can=(
+        Can.READ | Can.WRITE | Can.RESUME | Can.SPLITS | Can.APPEND | Can.REPLACE | Can.UPSERT | Can.TRANSACTIONS
+        | Can.EVOLVES
+    ),
     schemes=("fake",),
     from_url=_from_url,
     source=lambda settings: FakeSource(world(settings.world), _secret(settings)),
     sink=lambda settings: FakeSink(world(settings.world), _secret(settings)),
     label="mock",
     guarantee={"zh": "恰好一次", "en": "exactly-once effect"},
-)
+)  # fmt: skip

@@ -14,6 +14,7 @@ from tongqu.app.messages import t
 COMMANDS: dict[str, str] = {
     "sync": "sync",
     "run": "run",
+    "undo": "undo",
     "check": "check",
     "connectors": "connectors",
     "schema": "schema",

@@ -181,6 +181,15 @@ def checkpoints(document: dict[str, Any]) -> dict[str, Checkpoint]:
     }
 
 
+def writer(state: Path, target: Path) -> str | None:
+    """The run that writes this target and has not ended, or None."""
+    for path in sorted(state.glob("*/*.json")):
+        document = load(path) if path.name != "run.json" else None
+        if document is not None and Path(document["target"]).name == target.name and document["state"] == "running":
+            return str(document["run"])
+    return None
+
+
 def dirty_rows(state: Path) -> Iterator[dict[str, Any]]:
     """All committed quarantined rows below a state folder."""
     for path in sorted(state.glob("*/*.json")):

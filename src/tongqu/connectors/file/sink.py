@@ -17,13 +17,15 @@ from tongqu.connectors.file.assembly import part_form
 from tongqu.connectors.file.ledger import Run, StreamLedger, checkpoints, dirty_rows
 from tongqu.connectors.file.publish import publish
 from tongqu.connectors.file.settings import FileSettings
-from tongqu.connectors.file.target import STATE, Target, root, target
+from tongqu.connectors.file.target import STATE, Target, existing, root, target
+from tongqu.connectors.file.undoing import is_kept, put_back
 from tongqu.core.connector import Session, Sink
 from tongqu.core.data import Checkpoint, Counts, Opened, Position, Split, Started, Write, WriteMode, Written
 from tongqu.core.errors import InvalidPlanError, PrivilegeError
 from tongqu.kit import files
 from tongqu.kit.faults import crash_point
 from tongqu.kit.formats.output import Output
+from tongqu.kit.undoing import nothing_kept, refuse_while_written
 
 
 @dataclass
@@ -187,6 +189,25 @@ class FileSink(Sink):
             )
             shutil.rmtree(landing.ledger.parts, ignore_errors=True)
             return written
+
+    def undo(self, dataset: str) -> int:
+        """See Sink.undo: the names of the content and of the one kept before it are exchanged. Raises
+        InvalidPlanError for a folder of partitions where the file system cannot exchange two names in one step."""
+        place = existing(self._settings, dataset)
+        if not is_kept(place):
+            raise nothing_kept(dataset)
+        refuse_while_written(dataset, ledgers.writer(self._state, place.path))
+        for stream, landing in list(self._landings.items()):
+            if landing.target.path == place.path:
+                self._landings.pop(stream).claim.release()
+        with files.translated(self._root):
+            self._state.mkdir(parents=True, exist_ok=True)
+        claim = files.Lock(self._state / f"{ledgers.key(place.path.name)}.lock", str(place.path))
+        try:
+            with files.translated(place.path):
+                return put_back(place, self._settings)
+        finally:
+            claim.release()
 
     def quarantined(
         self, limit: int = 1000, *, run: str | None = None, stream: str | None = None

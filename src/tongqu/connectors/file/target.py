@@ -84,10 +84,7 @@ def is_single(settings: FileSettings) -> bool:
 
 def target(settings: FileSettings, name: str, schema: pa.Schema) -> Target:
     """The target of a dataset. Raises InvalidPlanError for partitions of a single file or by an unknown column."""
-    path = Path(settings.path)
     single = is_single(settings)
-    found, packed = files.kind(path) if single else (None, None)
-    form = _form(settings, found or "parquet", packed, path)
     if settings.partition:
         unknown = [c for c in settings.partition if c not in schema.names]
         if single or unknown or len(settings.partition) >= len(schema):
@@ -95,6 +92,16 @@ def target(settings: FileSettings, name: str, schema: pa.Schema) -> Target:
                 f"no column {unknown[0]!r}" if unknown else "the target is one file" if single else "no column is left"
             )
             raise InvalidPlanError(f"cannot partition {name}: {cause}", hint="partition by columns, into a folder")
+    return existing(settings, name)
+
+
+def existing(settings: FileSettings, name: str) -> Target:
+    """The target of a dataset that was written before; its schema is not needed."""
+    path = Path(settings.path)
+    single = is_single(settings)
+    found, packed = files.kind(path) if single else (None, None)
+    form = _form(settings, found or "parquet", packed, path)
+    if settings.partition:
         return Target(path / _safe(name), form, settings.partition)
     return Target(path if single else path / f"{_safe(name)}{form.extension}", form)
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from tongqu.connectors.mysql import copy_in, ddl, merging
+from tongqu.connectors.mysql import copy_in, ddl, merging, undoing
 from tongqu.connectors.mysql.db import MysqlDb, quoted
 from tongqu.connectors.mysql.encode import Target as Place
 from tongqu.connectors.mysql.encode import lines, tuples
@@ -201,6 +201,7 @@ class MysqlSink(SqlSink):
         if now is None or not now.pinned:
             ddl.swap(my, landing)
             return None
+        undoing.keep(my, landing.write.dataset.name, now)
         missing = [f for f in landing.write.dataset.schema if f.name not in now.columns]
         if missing:
             ddl.add_columns(my, landing.write.dataset.name, missing, ddl.column_types(my, landing.write))
@@ -213,6 +214,10 @@ class MysqlSink(SqlSink):
             ) from None  # fmt: skip
         self.drop(my, landing.stage)  # ends the transaction: the refill is visible, the stage is gone
         return written
+
+    def put_back(self, db: Db, name: str) -> int:
+        """See SqlSink.put_back."""
+        return undoing.put_back(self._my(db), name)
 
 
 def _through(place: Place, field: pa.Field[Any]) -> str:

@@ -83,41 +83,57 @@ def _url(settings: PostgresSettings) -> str:
 
 def select_list(dataset: Dataset, columns: tuple[str, ...]) -> str:
     """The columns as ADBC reads them exactly: types without an Arrow form are cast to text by the server, values that
-    no Arrow value equals (infinite dates, NaN in numeric) become null and set `_tongqu_bad`."""
+    no Arrow value equals become null and set `_tongqu_bad`."""
     parts, bad = [], []
     for name in columns:
-        kind = PgType(_native(dataset, name))
-        sql = quoted(name)
-        arrow = dataset.schema.field(name).type
-        logical = (dataset.schema.field(name).metadata or {}).get(Meta.LOGICAL.encode())
-        if logical is not None or (pa.types.is_list(arrow) and pa.types.is_decimal(arrow.value_type)):
-            number = "::numeric" if kind.name == "money" else ""
-            brackets = "[]" if kind.array else ""
-            sql = f"{sql}{number}{brackets if number else ''}::text{brackets}"
-        elif kind.name in ("date", "timestamp without time zone", "timestamp with time zone") and not kind.array:
-            bad.append(f"NOT isfinite({sql})")
-            sql = f"CASE WHEN isfinite({sql}) THEN {sql} END"
-        elif kind.name == "numeric" and not kind.array:
-            bad.append(f"{sql} = 'NaN'::numeric")
-            sql = f"NULLIF({sql}, 'NaN'::numeric)"
-        elif kind.name == "oid" and not kind.array:
-            sql = f"{sql}::bigint"
-        elif kind.name in ("name", "character"):
-            sql = (
-                f"{sql}::text[]"
-                if kind.array
-                else f"rpad({sql}::text, {_width(kind)})"
-                if kind.mods
-                else f"{sql}::text"
-            )
+        sql = _exact(dataset, name)
+        misfit = _misfit(dataset, name)
+        if misfit:
+            bad.append(misfit)
+            sql = f"CASE WHEN {misfit} THEN NULL ELSE {sql} END"
         parts.append(f"{sql} AS {quoted(name)}")
     if bad:
         parts.append(f"COALESCE({' OR '.join(bad)}, FALSE) AS {quoted(BAD)}")
     return ", ".join(parts)
 
 
-def _width(kind: PgType) -> int:
-    return kind.mods[0] if kind.mods else 1
+def _exact(dataset: Dataset, name: str) -> str:
+    """The column in a form that ADBC reads without loss."""
+    kind, sql = PgType(_native(dataset, name)), quoted(name)
+    arrow = dataset.schema.field(name).type
+    brackets = "[]" if kind.array else ""
+    if kind.name == "money":
+        return f"{sql}::numeric{brackets}::text{brackets}"
+    if _logical(dataset, name) or (kind.array and pa.types.is_decimal(arrow.value_type)):
+        return f"{sql}::text{brackets}"
+    if kind.name == "oid":
+        return f"{sql}::bigint{brackets}"
+    if kind.name == "character" and kind.mods and not kind.array:
+        return f"rpad({sql}::text, {kind.mods[0]})"
+    return f"{sql}::text{brackets}" if kind.name in ("name", "character") else sql
+
+
+_ENDLESS = ("date", "timestamp without time zone", "timestamp with time zone")
+
+
+def _misfit(dataset: Dataset, name: str) -> str:
+    """A condition that is true for values Arrow cannot hold (infinite times, NaN in numeric(p,s), arrays with several
+    dimensions or another first index); empty if the type has none."""
+    kind, sql = PgType(_native(dataset, name)), quoted(name)
+    endless = kind.name in _ENDLESS
+    nan = kind.name == "numeric" and not _logical(dataset, name)
+    if not kind.array:
+        return f"NOT isfinite({sql})" if endless else f"{sql} = 'NaN'::numeric" if nan else ""
+    tests = [f"array_ndims({sql}) > 1", f"array_lower({sql}, 1) <> 1"]
+    if endless:
+        tests.append(f"EXISTS (SELECT FROM unnest({sql}) AS item WHERE NOT isfinite(item))")
+    if nan:
+        tests.append(f"'NaN'::numeric = ANY ({sql})")
+    return f"COALESCE({' OR '.join(tests)}, FALSE)"
+
+
+def _logical(dataset: Dataset, name: str) -> bool:
+    return (dataset.schema.field(name).metadata or {}).get(Meta.LOGICAL.encode()) is not None
 
 
 def _native(dataset: Dataset, name: str) -> str:
@@ -166,15 +182,7 @@ def bad_rows(
     reader: ArrowReader, dataset: Dataset, columns: tuple[str, ...], condition: str, table: str
 ) -> list[BadRow]:
     """The rows of a range whose values Arrow cannot hold, as the server writes them in JSON."""
-    tests = {}
-    for name in columns:
-        kind = PgType(_native(dataset, name))
-        if kind.array or (dataset.schema.field(name).metadata or {}).get(Meta.LOGICAL.encode()) is not None:
-            continue
-        if kind.name in ("date", "timestamp without time zone", "timestamp with time zone"):
-            tests[name] = f"NOT isfinite({quoted(name)})"
-        elif kind.name == "numeric":
-            tests[name] = f"{quoted(name)} = 'NaN'::numeric"
+    tests = {name: misfit for name in columns if (misfit := _misfit(dataset, name))}
     cases = " ".join(f"WHEN {test} THEN '{name.replace(chr(39), chr(39) * 2)}'" for name, test in tests.items())
     query = (
         f"SELECT {WHICH}, to_jsonb({ROW}) ->> {WHICH}, (to_jsonb({ROW}) - '{WHICH}')::text "
@@ -182,6 +190,13 @@ def bad_rows(
         f"FROM {table} WHERE ({condition}) AND ({' OR '.join(tests.values())})) AS {ROW}"
     )
     return [
-        BadRow("source", "read.no_such_value", field, value, original, f"{field} is {value}, which has no finite value")
+        BadRow(
+            "source",
+            "read.no_such_value",
+            field,
+            value,
+            original,
+            f"{field} holds {value}, for which the target has no value",
+        )
         for field, value, original in reader.rows(query)
     ]

@@ -17,8 +17,8 @@ from tongqu.core.errors import (
     TongquError,
     WriteError,
 )
-from tongqu.kit.drivers import driver
 from tongqu.kit.db import Db, Row
+from tongqu.kit.drivers import driver
 
 # One spelling of every value's text form, whatever the server's configuration says.
 SESSION = {

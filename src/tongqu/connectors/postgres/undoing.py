@@ -46,7 +46,7 @@ def _swap(db: PgDb, name: str, kept: str) -> None:
     on the visible table."""
     db.run(f"LOCK TABLE {place(db, name)} IN ACCESS EXCLUSIVE MODE")
     out, back = find(db, name), find(db, kept)
-    assert out is not None and back is not None  # noqa: S101, PT018  # both were found in this transaction
+    assert out is not None and back is not None  # noqa: S101  # both were found in this transaction
     schema, aside = quoted(out.schema), _aside(name)
     passing = [f"{parts(db, aside)[1]}_{number}" for number in range(len(back.indexes))]
 
@@ -109,7 +109,7 @@ def _add_missing(db: PgDb, name: str, wanted: dict[str, str]) -> None:
 
 def _bring(db: PgDb, name: str, kept: str) -> None:
     present, relation = target(db, name), find(db, name)
-    assert present is not None and relation is not None  # noqa: S101, PT018  # locked in this transaction
+    assert present is not None and relation is not None  # noqa: S101  # locked in this transaction
     dataset = catalog.dataset(relation, {})
     write = Write("undo", dataset, WriteMode.REPLACE, "undo", "undo", dataset.key)
     landing = Landing(write, 0, present, types(db, name))
@@ -137,6 +137,4 @@ def _bring_all(db: PgDb, landing: Landing, present: Target, kept: str) -> None:
         )
     names = ", ".join(quoted(column) for column in load_columns(landing))
     db.run(f"DELETE FROM {place(db, name)}")
-    db.run(
-        f"INSERT INTO {place(db, name)} ({names}) {overriding(landing)}SELECT {names} FROM {place(db, kept)}"
-    )
+    db.run(f"INSERT INTO {place(db, name)} ({names}) {overriding(landing)}SELECT {names} FROM {place(db, kept)}")

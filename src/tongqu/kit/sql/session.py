@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from tongqu.core.connector import Session
 from tongqu.core.data import BadRow, Bytes, Checkpoint, Split, Written
 from tongqu.core.errors import CastError, DataError, NotFoundError, RefusedRowsError, WriteError
-from tongqu.kit.faults import crash_point
 from tongqu.kit.db import Db
+from tongqu.kit.faults import crash_point
 from tongqu.kit.sql.landing import Landing
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tongqu.core.connector import Sink
 from tongqu.core.data import BadRow, Bytes, Counts, Opened, Position, Split, Started, Write, WriteMode, Written
 from tongqu.core.errors import InvalidPlanError, SchemaError
+from tongqu.kit.db import Db
 from tongqu.kit.faults import crash_point
 from tongqu.kit.ledger import CHECKPOINT, QUARANTINE, Head, Ledger, fenced
-from tongqu.kit.db import Db
 from tongqu.kit.sql.landing import HISTORY, Landing, Target, previous_name
 from tongqu.kit.sql.session import SqlSession
 from tongqu.kit.undoing import nothing_kept, refuse_while_written

@@ -11,7 +11,10 @@ from tongqu.testing.conformance.marks import needed
 from tongqu.testing.conformance.place import Place, items, pairs
 
 LATER = "2026-01-02T00:00:00+00:00"
-CHANGES = [("a", "A"), ("a", "a "), ("e", "é"), ("", None), (None, ""), ("中", "國"), ("a", "ａ"), ("ss", "ß"), ("0", "00")]
+CHANGES = [
+    ("a", "A"), ("a", "a "), ("e", "é"), ("", None), (None, ""), ("中", "國"), ("a", "ａ"),
+    ("ss", "ß"), ("0", "00"),
+]  # fmt: skip
 VALIDITY = ("id", "v", "_current")
 
 
@@ -36,7 +39,8 @@ class MergeChecks:
     @needed(Can.READ, Can.WRITE, Can.UPSERT)
     def test_the_last_of_several_changes_wins(self, place: Place) -> None:
         place.change(items([1, 2]), run="run 1")
-        changes = pa.concat_tables([items([1], "first{}"), items([2], "x{}"), items([1], "last{}"), items([3]), items([3], "l{}")])
+        parts = [items([1], "first{}"), items([2], "x{}"), items([1], "last{}"), items([3]), items([3], "l{}")]
+        changes = pa.concat_tables(parts)
         assert done(place.change(changes, run="run 2")) == {"inserted": 1, "updated": 2, "merged": 2}
         assert place.rows() == [(1, "last1"), (2, "x2"), (3, "l3")]
 

@@ -135,7 +135,8 @@ def full(
 def items(ids: Iterable[int], text: str = "v{}") -> pa.Table:
     """Rows `(id, v)` with the text made from the id."""
     numbers = list(ids)
-    schema = pa.schema([pa.field("id", pa.int64(), nullable=False), pa.field("v", pa.string())])
+    fields: list[pa.Field[Any]] = [pa.field("id", pa.int64(), nullable=False), pa.field("v", pa.string())]
+    schema = pa.schema(fields)
     return pa.table([pa.array(numbers, pa.int64()), pa.array([text.format(n) for n in numbers])], schema=schema)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -42,18 +43,13 @@ def held_to(place: Place, case: Case, mode: WriteMode) -> None:
     assert not refused & set(must), f"refused: {[case.all[i - 1] for i in sorted(refused & set(must))]!r}: {kept[:1]}"
     assert len(case.all) not in refused, "null was refused"
     found = {row["id"]: canonical(row["v"], case) for row in _pylist(place)}
-    wanted = {
-        number: canonical(value, case)
-        for number, value in zip(rows.column("id").to_pylist(), rows.column("v").to_pylist(), strict=True)
-        if number not in refused
-    }
-    changed = {case.all[n - 1]: found.get(n, "(lost)") for n in wanted if found.get(n, "(lost)") != wanted[n]} if not any(
-        isinstance(value, list) for value in case.all
-    ) else [(case.all[n - 1], found.get(n, "(lost)")) for n in wanted if found.get(n, "(lost)") != wanted[n]]
+    written = dict(enumerate(rows.column("v").to_pylist(), 1))
+    wanted = {number: canonical(value, case) for number, value in written.items() if number not in refused}
+    lost = "(lost)"
+    changed = [(written[n], found.get(n, lost)) for n in wanted if found.get(n, lost) != wanted[n]]
     assert not changed, f"written and read back: {changed}"
     assert set(found) == set(wanted)
 
 
-def _pylist(place: Place) -> list[dict[str, object]]:
-    table = place.table()
-    return [dict(zip(("id", "v"), pair, strict=True)) for pair in zip(table["id"].to_pylist(), table["v"].to_pylist(), strict=True)]
+def _pylist(place: Place) -> list[dict[str, Any]]:
+    return place.table().select(["id", "v"]).to_pylist()

@@ -1,0 +1,150 @@
+"""The command is told to stop, put to sleep, overtaken or starved: it ends in order and the next one goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+
+from tongqu.core.data import Lane
+from tongqu.testing.drills import Command, ended
+from tongqu.testing.psql import execute, rows
+from tongqu.testing.services import FaultProxy
+
+ROWS = 2000
+PARTS = "SELECT k, n, name FROM parts"
+BOTH_LANES = pytest.mark.parametrize("lane", [Lane.PASS, Lane.COLUMNAR])
+
+
+@pytest.fixture
+def source_url(pg_url: str) -> str:
+    execute(
+        pg_url,
+        "CREATE TABLE parts (k text, n bigint, name text, PRIMARY KEY (k, n)); "
+        f"INSERT INTO parts SELECT 'k'||i%3, i, '件'||i FROM generate_series(1, {ROWS}) i",
+    )
+    return pg_url
+
+
+def first_commit(process: Popen[str]) -> None:
+    """Wait until `--progress jsonl` tells of a commit."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "written" in line:
+            return
+    pytest.fail("the command ended without a commit")
+
+
+@BOTH_LANES
+def test_sigterm_stops_after_the_chunk_and_the_command_goes_on(
+    lane: Lane, source_url: str, sink_url: str, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    proxy.latency(30)  # slow enough to be met in the middle
+    options = ["--table", "parts", "--chunk-rows", "50", "--write", "append", "--lane", lane.value]
+    slow = Command(tmp_path, ["sync", source_url, proxy.url(sink_url), *options, "--progress", "jsonl"])
+    with slow.start() as process:
+        first_commit(process)
+        process.send_signal(signal.SIGTERM)
+        stopped = ended(process)
+
+    assert stopped.code == 1, stopped
+    assert stopped.document["status"] == "stopped"
+    partial = rows(sink_url, PARTS)
+    assert 0 < len(partial) < ROWS
+    assert len(partial) % 50 == 0
+
+    proxy.heal()
+    again = slow.run()
+    assert (again.code, again.document["attempts"]) == (0, 2), again
+    assert again.document["run"] == stopped.document["run"]
+    assert again.stream("parts")["read"] == ROWS
+    assert rows(sink_url, PARTS) == rows(source_url, PARTS)
+
+
+@BOTH_LANES
+def test_a_source_that_hangs_does_not_keep_us_from_stopping(
+    lane: Lane, source_url: str, sink_url: str, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    proxy.latency(30)
+    options = ["--table", "parts", "--chunk-rows", "50", "--write", "append", "--lane", lane.value]
+    slow = Command(tmp_path, ["sync", proxy.url(source_url), sink_url, *options])
+    with Command(tmp_path, [*slow.arguments, "--progress", "jsonl"]).start() as process:
+        first_commit(process)
+        proxy.half_open()
+        process.send_signal(signal.SIGTERM)
+        stopped = ended(process, 20)
+
+    assert stopped.code == 1, stopped
+    assert stopped.document["status"] == "stopped"
+    proxy.heal()
+    again = slow.run()
+    assert (again.code, again.document["attempts"]) == (0, 2), again
+    assert rows(sink_url, PARTS) == rows(source_url, PARTS)
+
+
+@BOTH_LANES
+@pytest.mark.parametrize("write", ["replace", "upsert"])
+def test_several_splits_go_on_where_each_of_them_was(
+    lane: Lane, write: str, source_url: str, sink_url: str, tmp_path: Path
+) -> None:
+    execute(source_url, "CREATE TABLE big AS SELECT i * 7 AS n, 'v' || i AS v FROM generate_series(1, 230000) i")
+    execute(source_url, "ALTER TABLE big ADD PRIMARY KEY (n); ANALYZE big")
+    options = ["--table", "big", "--splits", "3", "--chunk-rows", "20000", "--lane", lane.value, "--write", write]
+    command = Command(tmp_path, ["sync", source_url, sink_url, *options])
+
+    assert command.run(crash_at="in_commit:5").killed
+    assert command.run(crash_at="after_commit:3").killed
+    done = command.run()
+
+    assert (done.code, done.document["attempts"]) == (0, 3), done
+    assert (done.stream("big")["read"], done.stream("big")["inserted"]) == (230_000, 230_000)
+    query = "SELECT count(*), count(DISTINCT n), md5(string_agg(n || v, ',' ORDER BY n)) FROM big"
+    assert rows(sink_url, query) == rows(source_url, query)
+
+
+@pytest.mark.parametrize("write", ["replace", "append", "upsert", "history"])
+def test_a_process_that_slept_is_fenced_off(
+    write: str, source_url: str, sink_url: str, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    proxy.latency(30)
+    options = ["--table", "parts", "--chunk-rows", "50", "--write", write, "--lane", "columnar"]
+    through = ["sync", source_url, proxy.url(sink_url), *options]
+    with Command(tmp_path / "a", [*through, "--progress", "jsonl"]).start() as first:
+        first_commit(first)
+        first.send_signal(signal.SIGSTOP)
+        try:
+            proxy.heal()
+            second = Command(tmp_path / "b", through).run(seconds=90)
+        finally:
+            first.send_signal(signal.SIGCONT)
+        slept = ended(first)
+
+    assert second.code == 0, second
+    assert second.document["attempts"] == 2
+    assert slept.code == 1, slept
+    assert slept.document["problems"][0]["code"] == "run.fenced"
+    assert rows(sink_url, PARTS) == rows(source_url, PARTS)
+
+
+def test_memory_stays_bounded_on_a_skewed_table(source_url: str, sink_url: str, tmp_path: Path) -> None:
+    execute(
+        source_url,
+        "CREATE TABLE wide (n bigint PRIMARY KEY, body text); INSERT INTO wide SELECT i, CASE WHEN i % 1000 = 0 THEN "
+        "repeat(md5(i::text), 30000) ELSE 'small' END FROM generate_series(1, 200000) i",
+    )
+    peaks = {}
+    for lane in ("pass", "columnar"):
+        options = ["--table", "wide", "--lane", lane, "--restart"]
+        with Command(tmp_path, ["sync", source_url, sink_url, *options]).start() as process:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            assert process.returncode == 0
+        peaks[lane] = usage.ru_maxrss // 1024
+    assert rows(sink_url, "SELECT count(*), sum(length(body))::bigint FROM wide") == rows(
+        source_url, "SELECT count(*), sum(length(body))::bigint FROM wide"
+    )
+    assert peaks["pass"] < 200, peaks
+    assert peaks["columnar"] < 700, peaks
