@@ -14,7 +14,7 @@ import pytest
 
 from tongqu.core import registry
 from tongqu.kit.faults import POINTS
-from tongqu.testing.drills import Cell, Command, Ended, cells, covering
+from tongqu.testing.drills import Cell, Command, Ended, cells, covering, name_of
 from tongqu.testing.psql import Row, execute, rows
 from tongqu.testing.services import Postgres
 
@@ -65,10 +65,6 @@ def possible(cell: Cell) -> bool:
         and (cell["table"] != "bare" or cell["write"] in ("append", "replace"))
         and (cell["table"] != "dirty" or (cell["sink"] == "postgres" and cell["write"] != "history"))
     )
-
-
-def name_of(cell: Cell) -> str:
-    return "-".join(cell.values())
 
 
 @pytest.mark.parametrize("cell", covering(FACTORS, possible), ids=name_of)
@@ -150,9 +146,7 @@ def old_generation(cell: Cell, source_url: str, target_url: str) -> list[Row]:
     limit = "name NOT LIKE 'much%'" if cell["table"] == "dirty" else "TRUE"
     if cell["table"] == "keyed" and cell["write"] == "append":
         kept = "'old ' || k, -n"
-    found = rows(
-        source_url, f"SELECT {kept}, 'old', 0.00 FROM {cell['table']} WHERE {limit} ORDER BY n, k LIMIT {OLD}"
-    )
+    found = rows(source_url, f"SELECT {kept}, 'old', 0.00 FROM {cell['table']} WHERE {limit} ORDER BY n, k LIMIT {OLD}")
     size = "varchar(5)" if cell["table"] == "dirty" else "text"
     with psycopg.connect(target_url) as connection:
         key = f", PRIMARY KEY ({own})" if own else ""

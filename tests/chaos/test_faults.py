@@ -20,6 +20,7 @@ from tongqu.engine.compile import Wanted, plan_sync
 from tongqu.engine.job import Job, Limits, Surroundings
 from tongqu.engine.report import Report
 from tongqu.engine.run import run
+from tongqu.testing.drills import Cell, covering, name_of
 from tongqu.testing.psql import execute, rows
 from tongqu.testing.services import FaultProxy, Postgres, start_postgres
 
@@ -141,12 +142,16 @@ def test_a_cut_line_is_mended_by_itself(
     complete(report, source_url, sink_url)
 
 
-@BOTH_LANES
-@pytest.mark.parametrize("write", list(WriteMode))
-@pytest.mark.parametrize("chunk", [1, 7, 19])
-def test_a_lost_commit_reply_doubles_nothing(
-    *, lane: Lane, write: WriteMode, chunk: int, source_url: str, sink_url: str, proxy: FaultProxy
-) -> None:
+REPLIES: dict[str, list[str]] = {
+    "lane": ["pass", "columnar"],
+    "write": [mode.value for mode in WriteMode],
+    "chunk": ["1", "7", "19"],
+}
+
+
+@pytest.mark.parametrize("cell", covering(REPLIES, lambda cell: True), ids=name_of)
+def test_a_lost_commit_reply_doubles_nothing(cell: Cell, source_url: str, sink_url: str, proxy: FaultProxy) -> None:
+    lane, write, chunk = Lane(cell["lane"]), WriteMode(cell["write"]), int(cell["chunk"])
     watch = At(chunk, lambda: proxy.drop_replies(after=b"COMMIT"))
 
     report = moved(source_url, proxy.url(sink_url), watch=watch, lane=lane, write=write)
@@ -217,12 +222,17 @@ POISON = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("lane", [None, Lane.COLUMNAR])
-@pytest.mark.parametrize("write", [WriteMode.APPEND, WriteMode.UPSERT, WriteMode.REPLACE])
-@pytest.mark.parametrize("poison", POISON)
-def test_a_poison_row_is_quarantined_once_and_the_rest_lands(
-    lane: Lane | None, write: WriteMode, poison: str, source_url: str, sink_url: str
-) -> None:
+DIRT: dict[str, list[str]] = {
+    "lane": ["best", "columnar"],
+    "write": ["append", "upsert", "replace"],
+    "poison": list(POISON),
+}
+
+
+@pytest.mark.parametrize("cell", covering(DIRT, lambda cell: True), ids=name_of)
+def test_a_poison_row_is_quarantined_once_and_the_rest_lands(cell: Cell, source_url: str, sink_url: str) -> None:
+    lane = Lane.COLUMNAR if cell["lane"] == "columnar" else None
+    write, poison = WriteMode(cell["write"]), cell["poison"]
     column, spoil = POISON[poison]
     execute(source_url, spoil)
     execute(sink_url, f"CREATE TABLE parts (k text, n bigint, {column}, PRIMARY KEY (k, n))")

@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tongqu.testing.drills import Cell, Command, covering
+from tongqu.testing.drills import Cell, Command, covering, name_of
 from tongqu.testing.psql import execute, rows
 
 LANES = pytest.mark.parametrize("lane", ["pass", "columnar"])
@@ -44,7 +44,7 @@ FACTORS = {
 }
 
 
-@pytest.mark.parametrize("cell", covering(FACTORS, lambda cell: True), ids=lambda cell: "-".join(cell.values()))
+@pytest.mark.parametrize("cell", covering(FACTORS, lambda cell: True), ids=name_of)
 def test_increments_lose_nothing_when_killed(cell: Cell, source_url: str, sink_url: str, tmp_path: Path) -> None:
     point, lane, (write, cursor) = cell["point"], cell["lane"], cell["kind"].split()
     sync = command(tmp_path, source_url, sink_url, write=write, cursor=cursor, lane=lane)

@@ -108,8 +108,8 @@ def _text(docstring: str | None) -> str:
 # ---- command line
 
 _COMMANDS = (
-    "", "sync", "run", "undo", "check", "connectors", "schema", "quarantine list", "quarantine show", "runs list", "runs show",
-    "runs logs", "drill", "demo",
+    "", "sync", "run", "undo", "check", "connectors", "schema", "quarantine list", "quarantine show", "runs list",
+    "runs show", "runs logs", "drill", "demo",
 )  # fmt: skip
 
 
@@ -118,7 +118,8 @@ def _cli() -> str:
 
     os.environ["COLUMNS"] = "80"  # the page must not depend on somebody's terminal
     parts = [
-        "# Command line 命令行\n\nExit codes: 0 done · 1 failed · 2 refused before any connection · 3 done, look at it.\n"
+        "# Command line 命令行\n\n"
+        "Exit codes: 0 done · 1 failed · 2 refused before any connection · 3 done, look at it.\n"
     ]
     for command in _COMMANDS:
         words = ["--lang", "en", *command.split(), "--help"]

@@ -94,6 +94,11 @@ def cells(factors: Mapping[str, Sequence[str]], allowed: Callable[[Cell], bool])
             yield cell
 
 
+def name_of(cell: Cell) -> str:
+    """A cell as the name of a test."""
+    return "-".join(cell.values())
+
+
 def covering(factors: Mapping[str, Sequence[str]], allowed: Callable[[Cell], bool]) -> list[dict[str, str]]:
     """Few allowed combinations in which every possible pair of values of two factors occurs (greedy, deterministic)."""
     every = list(cells(factors, allowed))

@@ -33,7 +33,7 @@ def undo(
     end = wire.ends.end(sink)
     kept = (end.kept,) if end.kept else ()
     recorder = Recorder(Run("undo", command_line(), kept), wire.runs, wire.scrubber)
-    call.answer(put_back(end, tables, recorder, new_id()), _show)
+    call.answer(put_back(end, tables, recorder, wire.scrubber, new_id()), _show)
     return 0
 
 

@@ -8,9 +8,10 @@ from typing import Any
 from tongqu.app.services.ends import End
 from tongqu.app.services.execution import Recorder
 from tongqu.core.errors import TongquError
+from tongqu.store.scrub import Scrubber
 
 
-def undo(end: End, tables: Sequence[str], recorder: Recorder, id: str) -> dict[str, Any]:
+def undo(end: End, tables: Sequence[str], recorder: Recorder, scrubber: Scrubber, id: str) -> dict[str, Any]:
     """Undo the last replace of each table, one after the other, recorded as the run `id`.
 
     Returns `ok` and per table its `name` and the `rows` that are visible now. An error leaves the tables after it
@@ -30,7 +31,7 @@ def undo(end: End, tables: Sequence[str], recorder: Recorder, id: str) -> dict[s
         if done:
             before = f"already put back: {', '.join(table['name'] for table in done)}"
             error.hint = f"{error.hint}; {before}" if error.hint else before
-        document["problems"] = [error.problem()]
+        document["problems"] = [scrubber.problem(error.problem())]
         raise
     finally:
         recorder.finish(id, {**document, "tables": done})

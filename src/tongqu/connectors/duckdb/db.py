@@ -22,11 +22,11 @@ from tongqu.core.errors import (
     TongquError,
     WriteError,
 )
+from tongqu.kit.db import Db, Row
 from tongqu.kit.drivers import driver
 from tongqu.kit.file_holder import described
 from tongqu.kit.local_path import absolute, sink_folder
 from tongqu.kit.patterns import nearest
-from tongqu.kit.db import Db, Row
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation

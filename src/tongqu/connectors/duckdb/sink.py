@@ -16,8 +16,8 @@ from tongqu.connectors.duckdb.settings import DuckdbSettings
 from tongqu.connectors.duckdb.types import declaration
 from tongqu.core.data import BadRow, Deletes, WriteMode, Written
 from tongqu.core.errors import DataError, RefusedRowsError, SchemaError
-from tongqu.kit.local_path import absolute, sink_folder
 from tongqu.kit.db import Db
+from tongqu.kit.local_path import absolute, sink_folder
 from tongqu.kit.sql.landing import Landing, Target
 from tongqu.kit.sql.merging import CURRENT, DELETED_AT, OURS, VALID_FROM, VALID_TO, Merging
 from tongqu.kit.sql.one_writer import OneWriter, Turn

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 from tongqu.connectors.mysql.errors import translate
 from tongqu.connectors.mysql.settings import MysqlSettings
 from tongqu.core.errors import ConnectError, RefusedRowsError, TongquError, WriteError
-from tongqu.kit.drivers import driver
 from tongqu.kit.db import Db, Row
+from tongqu.kit.drivers import driver
 
 _SQL_MODE = (
     "STRICT_ALL_TABLES,STRICT_TRANS_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,"

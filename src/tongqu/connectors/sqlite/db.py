@@ -20,10 +20,10 @@ from tongqu.core.errors import (
     TongquError,
     WriteError,
 )
+from tongqu.kit.db import Db, Row
 from tongqu.kit.file_holder import described, holder
 from tongqu.kit.local_path import absolute, sink_folder
 from tongqu.kit.patterns import nearest
-from tongqu.kit.db import Db, Row
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _DENIED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_CANTOPEN}

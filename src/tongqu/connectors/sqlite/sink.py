@@ -16,8 +16,8 @@ from tongqu.connectors.sqlite.settings import SqliteSettings
 from tongqu.connectors.sqlite.types import declaration
 from tongqu.core.data import Deletes, WriteMode, Written
 from tongqu.core.errors import SchemaError
-from tongqu.kit.local_path import absolute, sink_folder
 from tongqu.kit.db import Db
+from tongqu.kit.local_path import absolute, sink_folder
 from tongqu.kit.sql.landing import Landing, Target, previous_name
 from tongqu.kit.sql.merging import CURRENT, DELETED_AT, OURS, VALID_FROM, VALID_TO, Merging
 from tongqu.kit.sql.one_writer import OneWriter, Turn

@@ -32,9 +32,7 @@ class MergeChecks:
         assert done(place.change(items(range(10)), run="run 1")) == {"inserted": 10}
         mixed = pa.concat_tables([items(range(3)), items(range(3, 8), "new{}"), items(range(10, 12))])
         assert done(place.change(mixed, run="run 2")) == {"inserted": 2, "updated": 5, "unchanged": 3}
-        assert place.rows() == sorted(
-            [*pairs([0, 1, 2, 8, 9, 10, 11]), *pairs(range(3, 8), "new{}")], key=repr
-        )
+        assert place.rows() == sorted([*pairs([0, 1, 2, 8, 9, 10, 11]), *pairs(range(3, 8), "new{}")], key=repr)
 
     @needed(Can.READ, Can.WRITE, Can.UPSERT)
     def test_the_last_of_several_changes_wins(self, place: Place) -> None:

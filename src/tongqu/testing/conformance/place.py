@@ -124,9 +124,7 @@ def exists(source: Source) -> list[str]:
         return []
 
 
-def full(
-    source: Source, dataset: Dataset, split: Split, after: Position | None = None, **more: Any
-) -> Iterator[Batch]:
+def full(source: Source, dataset: Dataset, split: Split, after: Position | None = None, **more: Any) -> Iterator[Batch]:
     """A full read of one split in small chunks."""
     asked = Read(dataset, split, after=after, mode=Mode.FULL, batch_rows=5, chunk_rows=7)
     return source.read(replace(asked, **more))
