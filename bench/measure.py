@@ -122,8 +122,9 @@ class Stand:
         return wall, cpu
 
     def compare(self, methods: Sequence[Method], rounds: int) -> list[Row]:
-        """Interleave the methods after one round that does not count; the first is the limit the others refer to."""
-        for method in methods:
+        """Interleave the methods; the first is the limit the others refer to. One round before the others does not
+        count (files are compiled, caches filled), unless only one is asked for."""
+        for method in methods if rounds > 1 else ():
             self.once(method)
         for number in range(rounds):
             turn = number % len(methods)

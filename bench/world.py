@@ -35,11 +35,9 @@ class World:
     Commands find passwords in their environment only: PGPASSWORD and MYSQL_PWD.
     """
 
-    def __init__(self, rows: int, rounds: int, small: int):
+    def __init__(self, rows: int, rounds: int):
         self.rows = rows
         self.rounds = rounds
-        self.small = small
-        """Rows of scenarios that need not be large."""
         self._stack = ExitStack()
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="tongqu-bench-")))
         self.environment: dict[str, str] = {"TONGQU_HOME": str(self.folder / "home")}
@@ -121,10 +119,10 @@ class World:
             self.sql(database, "VACUUM ANALYZE")
         self.sql("postgres", "CHECKPOINT")
 
-    def compare(self, *methods: Method) -> list[Row]:
-        """Time the methods in turn; the first is the limit."""
+    def compare(self, *methods: Method, rounds: int = 0) -> list[Row]:
+        """Time the methods in turn, `rounds` times if given; the first is the limit."""
         stand = Stand(self.environment, self._servers(), self.folder / "commands.log")
-        return stand.compare(methods, self.rounds)
+        return stand.compare(methods, rounds or self.rounds)
 
     def _servers(self) -> list[int]:
         """Process ids of the servers that run, as they tell them themselves."""
@@ -165,7 +163,6 @@ class World:
         with duckdb.connect() as database:
             database.sql("SET timezone = 'UTC'")
             columns = ", ".join(f"'{name}': '{kind}'" for name, kind in kinds.items())
-            database.sql(
-                f"COPY (FROM read_csv('{self.csv}', header = true, columns = {{{columns}}})) TO '{path}' (FORMAT parquet)"
-            )
+            rows = f"FROM read_csv('{self.csv}', header = true, columns = {{{columns}}})"
+            database.sql(f"COPY ({rows}) TO '{path}' (FORMAT parquet)")
         return path

@@ -28,7 +28,9 @@ pipelines:
           status: {enum: [created, paid, shipped, delivered, cancelled]}
     sink: {connection: dst, dataset: orders_clean}
 """
-_COLUMNS = "order_no customer amount discount created_at ship_date is_paid status remark attrs qty".split()
+_COLUMNS = (
+    "order_no", "customer", "amount", "discount", "created_at", "ship_date", "is_paid", "status", "remark", "attrs", "qty",
+)  # fmt: skip
 
 
 def _replace(world: World) -> list[Row]:
@@ -47,7 +49,9 @@ def _steps(world: World) -> list[Row]:
     project = world.folder / "steps"
     project.mkdir(exist_ok=True)
     (project / "tongqu.yaml").write_text(STEPS.replace("SRC", world.url("src")).replace("DST", world.url("dst")))
-    expect = world.sql("src", "SELECT count(*), sum(id), sum(amount - coalesce(discount, 0)) FROM orders WHERE qty < 50")
+    expect = world.sql(
+        "src", "SELECT count(*), sum(id), sum(amount - coalesce(discount, 0)) FROM orders WHERE qty < 50"
+    )
     got = "SELECT count(*), sum(id), sum(net) FROM orders_clean"
     return world.compare(
         Method("COPY binary | COPY binary (no steps)", COPY, lambda: world.settle("dst")),

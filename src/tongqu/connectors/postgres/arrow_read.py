@@ -19,6 +19,8 @@ from tongqu.kit.drivers import driver
 BAD = "_tongqu_bad"
 WHICH, ROW = "_tongqu_which", "_tongqu_row"
 _BATCH_BYTES = 8 << 20
+_INTEGER_DIGITS = 18
+"""Decimals of so many digits fit into 64 bits."""
 
 
 class ArrowReader:
@@ -165,6 +167,9 @@ def _cast(array: Any, kind: pa.DataType) -> Any:
             values = values.storage
         values = pc.cast(values, kind.value_type)
         return pa.ListArray.from_arrays(array.offsets, values, type=kind, mask=array.is_null())
+    if pa.types.is_integer(array.type) and pa.types.is_decimal(kind):
+        whole = pc.cast(array, pa.decimal128(_INTEGER_DIGITS + 1, 0))
+        return pa.Array.from_buffers(kind, len(whole), whole.buffers(), offset=whole.offset)
     return pc.cast(array, kind)
 
 

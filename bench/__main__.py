@@ -1,0 +1,60 @@
+"""`python -m bench`: starts private servers, runs the scenarios, prints the table and writes docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from bench.report import Measured, line, page
+from bench.scenarios import files, mariadb, memory, postgres, whole
+from bench.scenarios.scenario import Scenario
+from bench.world import World
+
+SCENARIOS: list[Scenario] = [
+    *postgres.SCENARIOS, *mariadb.SCENARIOS, *files.SCENARIOS, *whole.SCENARIOS, *memory.SCENARIOS,
+]  # fmt: skip
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+
+
+def main() -> int:
+    """Run what was asked for; 1 if a scenario could not be run or is a defect."""
+    arguments = _arguments()
+    chosen = [s for s in SCENARIOS if not arguments.only or s.name in arguments.only.split(",")]
+    measured: list[Measured] = []
+    failed = False
+    with World(arguments.rows, arguments.rounds) as world:
+        for scenario in chosen:
+            print(f"{scenario.name}: {scenario.title}", flush=True)
+            before = os.getloadavg()[0]
+            try:
+                rows = scenario.run(world)
+            except RuntimeError as error:
+                print(f"  failed: {error}", file=sys.stderr)
+                failed = True
+                continue
+            measured.append(Measured(scenario, rows, (before, os.getloadavg()[0])))
+            for row in rows:
+                print(f"  {line(scenario, row)}", flush=True)
+        text = page(measured, world, "python -m bench " + " ".join(sys.argv[1:]))
+    if not arguments.only and not arguments.quick:
+        PAGE.write_text(text)
+        print(f"written: {PAGE}")
+    return 1 if failed or any(m.worst == "defect" for m in measured) else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--rows", type=int, default=0, help="rows of the table (default 1,000,000)")
+    parser.add_argument("--rounds", type=int, default=0, help="rounds of each comparison (default 5)")
+    parser.add_argument("--only", default="", help=f"some of: {', '.join(s.name for s in SCENARIOS)}")
+    parser.add_argument("--quick", action="store_true", help="100,000 rows, 2 rounds; the page is not written")
+    arguments = parser.parse_args()
+    arguments.rows = arguments.rows or (100_000 if arguments.quick else 1_000_000)
+    arguments.rounds = arguments.rounds or (2 if arguments.quick else 5)
+    return arguments
+
+
+if __name__ == "__main__":
+    sys.exit(main())
