@@ -15,10 +15,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from tongqu.core.balance import StepCounts
 from tongqu.core.data import Dataset
 from tongqu.core.errors import BalanceError, ExpressionError, InvalidPlanError, SchemaError
 from tongqu.core.operator import parse_step
-from tongqu.engine.balance import StepCounts
 from tongqu.engine.chain import Chain
 
 

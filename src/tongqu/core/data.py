@@ -13,6 +13,8 @@ from enum import StrEnum
 from threading import Event
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from tongqu.core.balance import StepCounts, added
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -178,8 +180,6 @@ class Batch:
     """Rows the source could not parse, between the previous position and this one: counted as read and quarantined."""
     counts: Counts | None = None
     """Numbers to add for work done inside the source, where it is a graph of steps."""
-    steps: tuple[Any, ...] = ()
-    """Counts of those steps, for the run document."""
 
 
 @dataclass(frozen=True)
@@ -256,6 +256,8 @@ class Counts:
     generated: int = 0
     quarantined: int = 0
     bytes: int = 0
+    steps: Mapping[str, StepCounts] = field(default_factory=dict)
+    """The numbers of each step by its id, in order; never changed in place."""
 
     @property
     def written(self) -> int:
@@ -264,18 +266,24 @@ class Counts:
 
     def add(self, other: Counts) -> None:
         """Add the other's numbers to these."""
-        for name in self.__dataclass_fields__:
+        for name in _NUMBERS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.steps = added(self.steps, other.steps.values())
 
-    def to_json(self) -> dict[str, int]:
-        """Plain numbers, for the checkpoint."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers, for the checkpoint; `steps` only where there are some."""
+        steps = [step.to_json() for step in self.steps.values()]
+        return {name: getattr(self, name) for name in _NUMBERS} | ({"steps": steps} if steps else {})
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any] | None) -> Counts:
-        """The opposite of `to_json`; unknown names of a newer version are ignored."""
-        known = {k: int(v) for k, v in (values or {}).items() if k in cls.__dataclass_fields__}
-        return cls(**known)
+        """The opposite of `to_json`; unknown names of a newer version are ignored, older ones had no `steps`."""
+        known = {name: int(number) for name, number in (values or {}).items() if name in _NUMBERS}
+        steps = [StepCounts.from_json(step) for step in (values or {}).get("steps", ())]
+        return cls(**known, steps={step.step: step for step in steps})
+
+
+_NUMBERS = tuple(name for name in Counts.__dataclass_fields__ if name != "steps")
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from tongqu.core.balance import StepCounts
 from tongqu.core.connector import Column, Select
 from tongqu.core.data import Dataset
 from tongqu.core.errors import InvalidPlanError, SchemaError, TongquError
 from tongqu.core.operator import Lineage, Step
-from tongqu.engine.balance import StepCounts
 from tongqu.engine.segment import Outcome, Segment, conform
 from tongqu.meaning.expressions import cast, is_column, type_of
 from tongqu.meaning.pushdown import identifier, push, push_column
@@ -72,6 +73,12 @@ class Chain:
     def python(self) -> bool:
         """Whether a step is the user's Python (the python lane)."""
         return any(step.operator.projection(d) is None for step, d in zip(self.steps, self.datasets, strict=False))
+
+    @property
+    def recipe(self) -> str:
+        """A digest of the steps: work that was done by other steps must not go on with these."""
+        told = [f"{step.id} {step.verb} {step.operator.model_dump_json()}" for step in self.steps]
+        return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
 
     def lineage(self) -> dict[str, set[str]]:
         """For each output column the source columns its values come from."""
@@ -166,6 +173,20 @@ class Chain:
             done = Outcome(outcome.rows, done.bad + outcome.bad, done.steps + outcome.steps)
         return done
 
+    def pushed(self, read: int, rows: int) -> list[StepCounts]:
+        """Each step's counts of a chunk that ran inside the source, which looked at `read` rows and gave `rows`.
+
+        Filters are one WHERE there: what they leave out together counts at the last of them.
+        """
+        last = max((n for n, step in enumerate(self.steps) if _filters(step, self.datasets[n])), default=-1)
+        counts = []
+        for number, step in enumerate(self.steps):
+            made = StepCounts(step.id, step.verb, read if number <= last else rows, read if number < last else rows)
+            made.filtered = read - rows if number == last else 0
+            made.check()
+            counts.append(made)
+        return counts
+
     def fork(self) -> Chain:
         """The same compiled chain with a private database of its own, for another thread."""
         twin = object.__new__(Chain)
@@ -226,6 +247,11 @@ class Chain:
     def _carry(self, start: int, end: int) -> None:
         for dataset in (self.datasets[start], self.datasets[end]):
             check_carried(dataset.schema, dataset.name)
+
+
+def _filters(step: Step, before: Dataset) -> bool:
+    projection = step.operator.projection(before)
+    return projection is not None and projection.where is not None
 
 
 def _substituted(tree: exp.Expr, trees: Mapping[str, exp.Expr]) -> exp.Expr:

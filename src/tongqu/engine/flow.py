@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tongqu.core.balance import StepCounts
 from tongqu.core.data import BadRow, Dataset
 from tongqu.core.errors import CastError, RunError, SchemaError
 from tongqu.core.operator import Fault, Step
-from tongqu.engine.balance import StepCounts
 from tongqu.engine.refused import bad_rows
 from tongqu.engine.segment import conform
 from tongqu.meaning.expressions import column

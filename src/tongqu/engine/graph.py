@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
 
+from tongqu.core.balance import StepCounts
 from tongqu.core.data import BadRow, Dataset
 from tongqu.core.errors import InvalidPlanError, TongquError
 from tongqu.core.operator import Step
 from tongqu.core.plan import Plan
-from tongqu.engine.balance import StepCounts
 from tongqu.engine.chain import Chain
 from tongqu.engine.flow import Engine, Flow, Spool, appended, conformed, counted, uniques, whole_python, whole_sql
 from tongqu.meaning.sandbox import check_carried
@@ -78,6 +79,13 @@ class Graph:
     def outputs(self) -> dict[str, Dataset]:
         """The dataset each sink gets."""
         return {sink: self.datasets[name] for sink, name in self.plan.sinks.items()}
+
+    @property
+    def recipe(self) -> str:
+        """A digest of the sources' datasets and of the steps with their inputs, see Chain.recipe."""
+        told = [f"{name} {self.datasets[name].name}" for name in self.plan.sources]
+        told += [f"{s.id} {s.verb} {','.join(s.inputs)} {s.operator.model_dump_json()}" for s in self.plan.steps]
+        return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
 
     def lineage(self) -> dict[str, dict[str, set[tuple[str, str]]]]:
         """For each sink and output column the (source, column) pairs its values come from."""

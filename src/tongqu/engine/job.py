@@ -53,6 +53,8 @@ class Stream:
     deletes: Deletes = Deletes.IGNORE
     lane: Lane | None = None
     chain: Chain | None = None
+    recipe: str = ""
+    """A text that changes when the steps inside the source do, where it is a graph of steps."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -10,6 +10,7 @@ from queue import Empty, Full, Queue
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any
 
+from tongqu.core.balance import added
 from tongqu.core.connector import Session
 from tongqu.core.data import BadRow, Batch, Bytes, Checkpoint, Counts, Lane, Position, Read, Write, Written
 from tongqu.core.errors import BalanceError, CancelledError, QualityError, ReadError, RefusedRowsError, TongquError
@@ -33,7 +34,6 @@ class Tally:
     def __init__(self, limits: Limits):
         self._limits = limits
         self._by_split: dict[str, Counts] = {}
-        self._steps: dict[str, Any] = {}
         self._lock = Lock()
 
     def set(self, split: str, counts: Counts) -> Counts:
@@ -52,20 +52,6 @@ class Tally:
         for counts in self._by_split.values():
             total.add(counts)
         return total
-
-    def step(self, steps: Iterable[Any]) -> None:
-        """Add one part's counts of every step."""
-        with self._lock:
-            for step in steps:
-                if step.step in self._steps:
-                    self._steps[step.step].add(step)
-                else:
-                    self._steps[step.step] = replace(step)
-
-    def steps(self) -> list[dict[str, Any]]:
-        """Counts of every step in this attempt, as the run document shows them."""
-        with self._lock:
-            return [step.to_json() for step in self._steps.values()]
 
     def check(self, total: Counts, *, ended: bool) -> None:
         """Raise QualityError if more rows are quarantined than allowed; a share needs 1,000 rows or the end."""
@@ -182,7 +168,7 @@ class Pump:
             mode=self.stream.mode,
             cursor=self.stream.cursor,
             ties=bool(self.write.key) and self.write.mode.value in ("upsert", "history"),
-            batch_rows=self.limits.batch_rows,
+            batch_rows=min(self.limits.batch_rows, self.limits.chunk_rows),
             chunk_rows=self.limits.chunk_rows,
             stop=self.around.stop,
         )
@@ -214,6 +200,8 @@ class Pump:
         counts = replace(so_far)
         counts.read += read
         counts.filtered += read - rows
+        if self.stream.chain is not None:
+            counts.steps = added(counts.steps, self.stream.chain.pushed(read, rows))
         self._count(counts, written, rows)
         return counts
 
@@ -227,7 +215,6 @@ class Pump:
         with closing(batches):
             for batch in batches:
                 chunk.take(batch)
-                self.tally.step(batch.steps)
                 if chunk.waiting >= _PART_ROWS or batch.position is not None:
                     self._apply(session, chain, chunk)
                 if batch.position is None:
@@ -265,7 +252,7 @@ class Pump:
                 counts.deduplicated += step.deduplicated
                 counts.generated += step.generated
                 counts.quarantined += step.quarantined
-            self.tally.step(result.steps)
+            counts.steps = added(counts.steps, result.steps)
         if rows.num_rows:
             written = session.write(rows)
             self._count(counts, written, rows.num_rows)

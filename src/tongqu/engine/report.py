@@ -24,7 +24,6 @@ class StreamReport:
     seconds: float = 0.0
     attempt: int = 1
     problem: dict[str, str] | None = None
-    steps: list[dict[str, Any]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """The stream as the run document shows it."""
@@ -49,8 +48,8 @@ class StreamReport:
             "write": self.write,
             "status": self.status,
         }
-        if self.steps:
-            document["steps"] = self.steps
+        if c.steps:
+            document["steps"] = [step.to_json() for step in c.steps.values()]
         return document
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -141,7 +140,7 @@ class _StreamTask:
             unique=bool(key) and set(key) == set(source.key) and stream.chain is None,
             resumable=incremental or stream.source.can_resume(source),
             restart=self.restart,
-            recipe=_recipe(stream),
+            recipe=stream.chain.recipe if stream.chain is not None else stream.recipe,
             started_at=self.around.now().isoformat(),
         )
         self.tally = Tally(self.limits)
@@ -179,7 +178,7 @@ class _StreamTask:
         try:
             self._move(pump, [c for c in checkpoints if not c.done])
         finally:
-            report.counts, report.steps = self.tally.total(), self.tally.steps()
+            report.counts = self.tally.total()
         if self.around.stop.is_set() and not self._all_done(checkpoints):
             report.status = "stopped"
             return
@@ -259,14 +258,6 @@ class _StreamTask:
                 halt.set()
                 wait(futures)
                 raise failed
-
-
-def _recipe(stream: Stream) -> str:
-    """A digest of the stream's steps; empty without steps."""
-    if stream.chain is None:
-        return ""
-    told = [f"{step.id} {step.verb} {step.operator.model_dump_json()}" for step in stream.chain.steps]
-    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
 
 
 class _Either(Event):

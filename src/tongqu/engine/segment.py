@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tongqu.core.balance import StepCounts
 from tongqu.core.data import BadRow, Dataset
 from tongqu.core.errors import RunError
 from tongqu.core.operator import Fault, Step
-from tongqu.engine.balance import StepCounts
 from tongqu.engine.refused import bad_rows, originals
 from tongqu.meaning.expressions import is_column, render
 from tongqu.meaning.sandbox import FAULT_COLUMN, ROW_COLUMN, quoted, relation_names

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
+from pydantic import computed_field
 
 from tongqu.core.data import Dataset
-from tongqu.core.errors import ConfigError, ExpressionError, InvalidPlanError, SchemaError
+from tongqu.core.errors import ConfigError, ExpressionError, InvalidPlanError, RunError, SchemaError, TongquError
 from tongqu.core.operator import Lineage, Operator, Place, no_duplicates, reshaped
 from tongqu.core.settings import titled
 from tongqu.meaning.expressions import arrow_type, cast, column, parse_type, type_of
@@ -29,7 +32,7 @@ class Python(Operator):
     title: ClassVar[Mapping[str, str]] = {"zh": "Python 函数", "en": "Python function"}
 
     file: str = titled("文件", "File")
-    """Path of the Python file, relative to the project's folder."""
+    """Path of the Python file, relative to the project's folder and inside it."""
     function: str = titled("函数", "Function", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     """Name of the function in the file."""
     columns: dict[str, str] | None = titled("输出字段", "Output columns", None)
@@ -41,10 +44,28 @@ class Python(Operator):
     def chunk_safe(self) -> bool:
         return not self.whole
 
+    @computed_field  # type: ignore[prop-decorator]  # pydantic reads it off the property
+    @property
+    def digest(self) -> str:
+        """What the file holds now: with other code a half-finished run is another run."""
+        file = Path(self.file)
+        return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else ""
+
     def bound(self, surroundings: Place) -> Python:
         for kind in (self.columns or {}).values():
             parse_type(kind)
-        return self.model_copy(update={"file": str(Path(surroundings.folder) / self.file)})
+        folder = Path(surroundings.folder).resolve()
+        file = (folder / self.file).resolve()
+        where = f"{surroundings.path}.file"
+        if not file.is_relative_to(folder):
+            raise InvalidPlanError(
+                f"the Python file {self.file!r} is not inside the project's folder",
+                path=where,
+                hint=f"put it into {folder}",
+            )
+        if not file.is_file():
+            raise ConfigError(f"there is no Python file {self.file!r}", path=where, hint=f"looked for {file}")
+        return self.model_copy(update={"file": str(file)})
 
     def output(self, inputs: Sequence[Dataset]) -> Dataset:
         (dataset,) = inputs
@@ -73,9 +94,9 @@ class Python(Operator):
         return {(0, c) for c in inputs[0].columns}
 
     def apply(self, tables: Sequence[pa.Table], inputs: Sequence[Dataset]) -> pa.Table:
-        """Call the function. Raises SchemaError if what it returns has not the planned columns."""
+        """Call the function. Raises RunError if it fails, SchemaError if what it returns has other columns than planned."""
         planned = self.output(inputs).schema
-        returned = _load(self.file, self.function)(tables[0])
+        returned = self._called(tables[0])
         if isinstance(returned, pa.RecordBatch):
             returned = pa.Table.from_batches([returned])
         if not isinstance(returned, pa.Table):
@@ -89,6 +110,19 @@ class Python(Operator):
             return returned.cast(planned)
         except pa.ArrowInvalid as error:
             raise SchemaError(f"{self.function}() returned other types than planned: {error}") from None
+
+    def _called(self, table: pa.Table) -> Any:
+        try:
+            return _load(self.file, self.function)(table)
+        except TongquError:
+            raise
+        except Exception as error:
+            frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == self.file]
+            line = f" in line {frames[-1].lineno}" if frames else ""
+            raise RunError(
+                f"{self.function}() of {Path(self.file).name} failed{line}: {type(error).__name__}: {error}",
+                hint="mend the function and run again; nothing of this chunk was committed",
+            ) from error
 
 
 @lru_cache(maxsize=64)

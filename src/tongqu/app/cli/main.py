@@ -54,6 +54,8 @@ def reordered(argv: Sequence[str]) -> list[str]:
             continue
         early += rest[:take]
         del rest[:take]
+    if not words and rest[:1] in (["--help"], ["--version"]):  # the whole command line's own: common options are spent
+        return rest[:1]
     return [*words, *(early if words and words[0] in COMMANDS else ()), *rest]
 
 

@@ -73,7 +73,7 @@ def _show_list(document: Mapping[str, Any]) -> None:
         return
     names = ("id", "stream", "step", "code", "field", "value", "message")
     rows: list[tuple[str, ...]] = [tuple(t(f"column.{name}") for name in names)]
-    rows += [tuple(_short(row[name]) for name in names) for row in document["rows"]]
+    rows += [(str(row["id"]), *(_short(row[name]) for name in names[1:])) for row in document["rows"]]
     table(rows)
 
 

@@ -69,9 +69,10 @@ class GraphSource(Source):
             filtered=filtered,
             deduplicated=deduplicated,
             generated=out + filtered + deduplicated + refused - read,
+            steps={step.step: step for step in run.steps},
         )
         empty = pa.RecordBatch.from_pylist([], schema=self.dataset.schema)
-        return Batch(self.dataset.name, empty, None, bad=bad, counts=counts, steps=tuple(run.steps))
+        return Batch(self.dataset.name, empty, None, bad=bad, counts=counts)
 
     def _open(self, name: str, read: Read, unread: list[BadRow]) -> pa.RecordBatchReader:
         dataset = self._graph.datasets[name]

@@ -181,7 +181,8 @@ class Part:
         memory = limits(self.entry).memory_mb
         graph = Graph(self.plan, datasets, threads=min(4, os.cpu_count() or 1), memory_mb=memory)
         source = GraphSource(graph, sources, self.sink_name)
-        return replace(self._stream(source.dataset, sink, self.writes.dataset or self.stream, Mode.FULL), source=source)
+        stream = self._stream(source.dataset, sink, self.writes.dataset or self.stream, Mode.FULL)
+        return replace(stream, source=source, recipe=graph.recipe)
 
     def _stream(self, given: Dataset, sink: Sink, target: str, mode: Mode) -> Stream:
         key = self._key(given)

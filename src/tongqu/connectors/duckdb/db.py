@@ -42,10 +42,15 @@ def literal(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
+FILE = quoted("_tongqu_file")
+"""The catalogue that the file is attached as. DuckDB's own choice is the file's name, which makes every schema of that
+name ambiguous; a fixed one also lets no schema be taken for DuckDB's `temp`, `system` or `memory`."""
+
+
 def place(name: str) -> str:
-    """A dataset's name `schema.table` or `table`, quoted."""
+    """A dataset's name `schema.table` or `table`, quoted, in the file's catalogue."""
     schema, _, table = name.rpartition(".")
-    return f"{quoted(schema or 'main')}.{quoted(table)}"
+    return f"{FILE}.{quoted(schema or 'main')}.{quoted(table)}"
 
 
 class DuckDb(Db):
@@ -231,7 +236,9 @@ def _connection(settings: DuckdbSettings, path: str, *, writes: bool) -> DuckDb:
             shared = Shared(settings, _database(settings, path, writes), path, writes)
             _open[path] = shared
         shared.users += 1
-        return DuckDb(shared.database.cursor(), shared, writes=writes)
+        connection = shared.database.cursor()
+        connection.execute(f"USE {FILE}")
+        return DuckDb(connection, shared, writes=writes)
 
 
 def _database(settings: DuckdbSettings, path: str, writes: bool) -> Any:
@@ -239,13 +246,19 @@ def _database(settings: DuckdbSettings, path: str, writes: bool) -> Any:
     config: dict[str, Any] = {
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
-        "enable_external_access": False,
         "memory_limit": settings.memory,
+        "temp_directory": f"{path}.tmp",
     }
     if settings.threads:
         config["threads"] = settings.threads
     with translated(settings, WriteError if writes else ReadError):
-        database = _duckdb().connect(path, read_only=not writes, config=config)
+        database = _duckdb().connect(":memory:", config=config)
+        try:
+            database.execute(f"ATTACH {literal(path)} AS {FILE} (TYPE duckdb, READ_{'WRITE' if writes else 'ONLY'})")
+        except _duckdb().Error:
+            database.close()
+            raise
+        database.execute("SET GLOBAL enable_external_access = false")
         database.execute("SET GLOBAL TimeZone = 'UTC'")
         database.execute("SET GLOBAL lock_configuration = true")
     return database

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tongqu.connectors.duckdb import catalog
 from tongqu.connectors.duckdb.catalog import Relation
-from tongqu.connectors.duckdb.db import DuckDb, literal, place, quoted
+from tongqu.connectors.duckdb.db import FILE, DuckDb, literal, place, quoted
 from tongqu.core.data import Dataset, Deletes, Write, WriteMode
 from tongqu.core.errors import DataError, RefusedRowsError
 from tongqu.kit.db import Db
@@ -25,7 +25,7 @@ def rename(db: Db, name: str, new: str) -> None:
 def drop_indexes(db: Db, table: Relation) -> None:
     """Drop a table's indexes: with one, DuckDB renames and alters nothing."""
     for index in table.indexes:
-        db.run(f"DROP INDEX {quoted(table.schema)}.{quoted(index.name)}")
+        db.run(f"DROP INDEX {FILE}.{quoted(table.schema)}.{quoted(index.name)}")
 
 
 def copy_rows(db: Db, name: str, copy: str) -> None:

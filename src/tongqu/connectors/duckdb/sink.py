@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from tongqu.connectors.duckdb import catalog, ddl, generations, loading
-from tongqu.connectors.duckdb.db import DuckDb, literal, open_sink, place, quoted
+from tongqu.connectors.duckdb.db import FILE, DuckDb, literal, open_sink, place, quoted
 from tongqu.connectors.duckdb.settings import DuckdbSettings
 from tongqu.connectors.duckdb.types import declaration
 from tongqu.core.data import BadRow, Deletes, WriteMode, Written
@@ -115,7 +115,7 @@ class DuckdbSink(SqlSink):
     def _alter(self, db: Db, name: str, statements: Sequence[str]) -> None:
         table = catalog.need(_duck(db), name)
         for index in table.indexes:
-            db.run(f"DROP INDEX {quoted(table.schema)}.{quoted(index.name)}")
+            db.run(f"DROP INDEX {FILE}.{quoted(table.schema)}.{quoted(index.name)}")
         for statement in statements:
             db.run(statement)
         for index in table.indexes:

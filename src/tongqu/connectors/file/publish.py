@@ -69,7 +69,7 @@ def _swap(target: Target, keep: bool) -> None:
         _remove(target.previous)
     if not target.partition:
         if old and keep:
-            _link(target.path, target.previous)
+            link(target.path, target.previous)
         files.replace(target.temporary, target.path)
         return
     if old and files.exchange(target.temporary, target.path):
@@ -81,7 +81,8 @@ def _swap(target: Target, keep: bool) -> None:
     files.sync_file(target.path.parent)
 
 
-def _link(source: Path, name: Path) -> None:
+def link(source: Path, name: Path) -> None:
+    """Give a file a second name; a copy of it where the file system has no hard links."""
     try:
         os.link(source, name)
     except OSError:  # a file system without hard links

@@ -232,7 +232,7 @@ class FileSink(Sink):
 def _shape(write: Write, place: Target) -> str:
     """What must stay the same for parts to be usable by a later attempt."""
     columns = [f"{f.name} {f.type}" for f in write.dataset.schema]
-    return ledgers.key(f"{write.mode} {place} {columns}")
+    return ledgers.key(f"{write.mode} {place} {columns}{write.recipe}")
 
 
 def _kept(head: dict[str, Any] | None) -> list[str]:

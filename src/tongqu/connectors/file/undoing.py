@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from tongqu.connectors.file.publish import link
 from tongqu.connectors.file.settings import FileSettings
 from tongqu.connectors.file.source import FileSource
 from tongqu.connectors.file.target import Target
@@ -28,7 +28,7 @@ def put_back(target: Target, settings: FileSettings) -> int:
     aside = _aside(target)
     if aside.exists():
         if target.previous.exists():
-            aside.unlink()  # cut off before anything visible happened: it is a second name of the visible content
+            aside.unlink()  # cut off before anything visible happened: it is what is visible, once more
         else:
             aside.rename(target.previous)
             files.sync_file(target.path.parent)
@@ -41,7 +41,7 @@ def put_back(target: Target, settings: FileSettings) -> int:
                 path=f"file:{target.path}",
                 hint="stop its readers and exchange the names by hand",
             )
-        os.link(target.path, aside)
+        link(target.path, aside)
         files.replace(target.previous, target.path)
         aside.rename(target.previous)
     crash_point("in_undo")

@@ -116,7 +116,9 @@ class MysqlSink(SqlSink):
         """See Sink.accepts."""
         landing = self.landing(write)
         names = write.dataset.schema.names
-        if format not in self.formats or not self._can_load(self._my(self.control())):
+        with self._lock:  # streams are planned side by side and share the control connection
+            able = format in self.formats and self._can_load(self._my(self.control()))
+        if not able:
             return [None] * len(types)
         written = set(ddl.load_columns(landing))
         return [

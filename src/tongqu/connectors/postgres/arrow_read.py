@@ -20,7 +20,7 @@ BAD = "_tongqu_bad"
 WHICH, ROW = "_tongqu_which", "_tongqu_row"
 _BATCH_BYTES = 8 << 20
 _INTEGER_DIGITS = 18
-"""Decimals of so many digits fit into 64 bits."""
+"""Decimals of so many digits travel as the 64-bit integer of their digits; ADBC makes text of numeric."""
 
 
 class ArrowReader:
@@ -108,6 +108,8 @@ def _exact(dataset: Dataset, name: str) -> str:
         return f"{sql}::numeric{brackets}::text{brackets}"
     if _logical(dataset, name) or (kind.array and pa.types.is_decimal(arrow.value_type)):
         return f"{sql}::text{brackets}"
+    if not kind.array and isinstance(arrow, pa.Decimal128Type) and arrow.precision <= _INTEGER_DIGITS:
+        return f"({sql} * {10**arrow.scale})::bigint"
     if kind.name == "oid":
         return f"{sql}::bigint{brackets}"
     if kind.name == "character" and kind.mods and not kind.array:
@@ -168,8 +170,8 @@ def _cast(array: Any, kind: pa.DataType) -> Any:
         values = pc.cast(values, kind.value_type)
         return pa.ListArray.from_arrays(array.offsets, values, type=kind, mask=array.is_null())
     if pa.types.is_integer(array.type) and pa.types.is_decimal(kind):
-        whole = pc.cast(array, pa.decimal128(_INTEGER_DIGITS + 1, 0))
-        return pa.Array.from_buffers(kind, len(whole), whole.buffers(), offset=whole.offset)
+        digits = pc.cast(array, pa.decimal128(_INTEGER_DIGITS + 1, 0))
+        return pa.Array.from_buffers(kind, len(digits), digits.buffers(), offset=digits.offset)
     return pc.cast(array, kind)
 
 

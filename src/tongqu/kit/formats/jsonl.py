@@ -28,6 +28,9 @@ arrow_json: Any = pyarrow.json
 _SLICE = 16 << 20
 _LONG_NUMBER = re.compile(rb"[0-9.]{16,}")
 _NUMBER = rb"-?[0-9][0-9.eE+-]*|true|false"
+_BARE_NULL = re.compile(rb"\s*null")
+_NULL_LINE = re.compile(rb"\n[ \t\r]*null")
+"""A line that is `null`: Arrow takes it for a row of nulls, and crashes if a block begins with one."""
 
 
 @dataclass(frozen=True)
@@ -209,6 +212,8 @@ def parse_lines(data: bytes, wire: pa.Schema | None, loose: Iterable[str], unexp
         data = _quoting(tuple(loose)).sub(rb'\1"\2"', data)
     if not data.strip():
         return (wire or pa.schema([])).empty_table()
+    if _BARE_NULL.match(data) or _NULL_LINE.search(data):
+        raise pa.ArrowInvalid("Column() changed from object to null")
     table: pa.Table = arrow_json.read_json(
         pa.BufferReader(data),
         arrow_json.ReadOptions(use_threads=True, block_size=len(data) + 1 if len(data) < 1 << 21 else 4 << 20),

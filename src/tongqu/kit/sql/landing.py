@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from tongqu.core.data import Deletes, Write, WriteMode
+from tongqu.core.errors import InvalidPlanError
 from tongqu.kit.ledger import PREFIX
 
 HISTORY = ("_valid_from", "_valid_to", "_current")
@@ -95,3 +97,24 @@ def previous_name(dataset: str) -> str:
     digest = hashlib.sha256(dataset.encode()).hexdigest()[:8]
     short = table.encode()[:32].decode(errors="ignore")
     return f"{schema}{dot}{PREFIX}previous_{short}_{digest}"
+
+
+def goes_on(landing: Landing, shape: str, spec: Mapping[str, Any]) -> bool:
+    """Whether what an unfinished run has written, as its `spec` tells, is of use to this attempt.
+
+    A staged generation must have the same shape. Rows that a full read put straight into the target must come from the
+    same steps: an upsert begins anew, and an append, which would double its rows, raises InvalidPlanError. Changes go
+    on with the new steps, as they would in the next run.
+    """
+    write = landing.write
+    if landing.staged:
+        return spec.get("shape") == shape
+    if write.incremental or spec.get("recipe", write.recipe) == write.recipe:
+        return True
+    if write.mode is WriteMode.APPEND:
+        raise InvalidPlanError(
+            "the steps were changed while a run was unfinished, and a part of its rows is in the target already",
+            path=write.stream,
+            hint="put the old steps back to finish it, or take its rows out of the target and run with --restart",
+        )
+    return False

@@ -15,7 +15,7 @@ from tongqu.core.errors import InvalidPlanError, SchemaError
 from tongqu.kit.db import Db
 from tongqu.kit.faults import crash_point
 from tongqu.kit.ledger import CHECKPOINT, QUARANTINE, Head, Ledger, fenced
-from tongqu.kit.sql.landing import HISTORY, Landing, Target, previous_name
+from tongqu.kit.sql.landing import HISTORY, Landing, Target, goes_on, previous_name
 from tongqu.kit.sql.session import SqlSession
 from tongqu.kit.undoing import nothing_kept, refuse_while_written
 
@@ -235,7 +235,7 @@ class SqlSink(Sink):
         if head is not None and same and head.finished:
             return Opened(fence=head.fence, checkpoints={}, finished=True, counts=head.counts, previous=head.position)
         shape = _shape(write)
-        fits = not landing.staged or (head is not None and head.spec.get("shape") == shape)
+        fits = head is not None and same and goes_on(landing, shape, head.spec)
         resumes = head is not None and same and head.state == "running" and fits
         checkpoints = ledger.splits(write.sync, write.stream) if resumes else {}
         if resumes and landing.staged and not self.has_table(db, landing.stage):
@@ -245,7 +245,8 @@ class SqlSink(Sink):
         ledger.put(
             write.sync, write.stream, "",
             Head(write.run, 1, fence, "running",
-                 {"shape": shape, "write": write.mode.value, "target": write.dataset.name}, previous),
+                 {"shape": shape, "recipe": write.recipe, "write": write.mode.value, "target": write.dataset.name},
+                 previous),
             self.now(),
         )  # fmt: skip
         if checkpoints:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from tongqu.core.errors import BalanceError
 
@@ -53,3 +55,26 @@ class StepCounts:
             "generated": self.generated,
             "quarantined": self.quarantined,
         }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> StepCounts:
+        """The opposite of `to_json`."""
+        return cls(
+            step=str(values["id"]),
+            verb=str(values["verb"]),
+            rows_in=int(values["in"]),
+            rows_out=int(values["out"]),
+            filtered=int(values["filtered"]),
+            deduplicated=int(values["deduplicated"]),
+            generated=int(values["generated"]),
+            quarantined=int(values["quarantined"]),
+        )
+
+
+def added(steps: Mapping[str, StepCounts], more: Iterable[StepCounts]) -> dict[str, StepCounts]:
+    """The numbers of both by step, in the order of the steps; neither argument is changed."""
+    total = dict(steps)
+    for step in more:
+        total[step.step] = replace(total[step.step]) if step.step in total else StepCounts(step.step, step.verb)
+        total[step.step].add(step)
+    return total
