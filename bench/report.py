@@ -58,26 +58,31 @@ def _head(measured: Sequence[Measured], world: World, command: str) -> list[str]
     return [
         "# Benchmarks",
         "",
-        "Tongqu against the databases' own bulk tools, which are the limit that no mover can pass by much. This page is "
-        "written by the command below; run it again on your machine before you believe any absolute number.",
+        "Tongqu against the databases' own bulk tools, which are the limit that no mover can pass by much. This page "
+        "is written by the command below; run it again on your machine before you believe any absolute number.",
         "",
-        f"- Command: `{command.strip()}` ({world.rows:,} rows × 12 mixed columns, median of {world.rounds} rounds, limit "
-        "and Tongqu in turn, one round before that does not count)",
+        f"- Command: `{command.strip()}` ({world.rows:,} rows × 12 mixed columns, median of {world.rounds} rounds, "
+        "limit and Tongqu in turn, one round before that does not count)",
         f"- Date: {datetime.now(UTC):%Y-%m-%d}",
         f"- Machine: {os.cpu_count()} cores ({_processor()}), {_memory_gib()} GiB, {platform.system()} "
         f"{platform.release()}, Python {sys.version.split()[0]}; load average while measuring "
         f"{min(loads, default=0):.1f}–{max(loads, default=0):.1f}",
         *(f"- {server}" for server in used),
         "- Whole processes are timed, from the shell: Tongqu's times include starting Python and planning.",
-        "- Ratio = limit's time / our time, round by round; CPU ratio = the same for CPU seconds of commands and servers "
-        "together, which other work on the machine disturbs less. Peak memory is of our process tree with its shell.",
+        "- Ratio = limit's time / our time, round by round; CPU ratio = the same for CPU seconds of commands and "
+        "servers together, which other work on the machine disturbs less. Peak memory is of our process tree with its "
+        "shell.",
         "",
     ]
 
 
 def _speed(measured: Sequence[Measured]) -> list[str]:
-    lines = ["## Speed", "", "| scenario | limit | limit s | ours s | ratio | goal | defect line | CPU ratio | peak MiB | |",
-             "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --- |"]  # fmt: skip
+    lines = [
+        "## Speed",
+        "",
+        "| scenario | limit | limit s | ours s | ratio | goal | defect line | CPU ratio | peak MiB | |",
+        "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --- |",
+    ]
     for found in measured:
         scenario = found.scenario
         if scenario.measure == "peak":
@@ -89,8 +94,8 @@ def _speed(measured: Sequence[Measured]) -> list[str]:
             else:
                 value, goal, defect = f"{row.ratio:.2f}", f"≥ {scenario.goal:g}", f"{scenario.defect:g}"
             lines.append(
-                f"| {scenario.title} | {scenario.limit} | {_span(limit)} | {_span(row)} | **{value}** | {goal} | {defect} "
-                f"| {row.cpu_ratio:.2f} | {row.peak_mb:.0f} | {scenario.verdict(row)} |"
+                f"| {scenario.title} | {scenario.limit} | {_span(limit)} | {_span(row)} | **{value}** | {goal} "
+                f"| {defect} | {row.cpu_ratio:.2f} | {row.peak_mb:.0f} | {scenario.verdict(row)} |"
             )
     return [*lines, ""]
 
@@ -111,10 +116,10 @@ def _tail() -> list[str]:
     return [
         "## What is compared",
         "",
-        "- The limits do less: they infer and check nothing, keep no checkpoint, count nothing, cannot go on after a kill, "
-        "and overwrite the table in place. Tongqu builds a new generation beside the visible table and swaps it in.",
-        "- The native pipe from MariaDB writes NULL as the word `NULL`, so a text of that value is lost in it; the one to "
-        "MariaDB is given its casts by hand.",
+        "- The limits do less: they infer and check nothing, keep no checkpoint, count nothing, cannot go on after a "
+        "kill, and overwrite the table in place. Tongqu builds a new generation beside the visible table and swaps it.",
+        "- The native pipe from MariaDB writes NULL as the word `NULL`, so a text of that value is lost in it; the one "
+        "to MariaDB is given its casts by hand.",
         "- `pg_dump | psql` commits statement by statement.",
     ]
 

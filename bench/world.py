@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from bench.measure import Method, Row, Stand
 from tongqu.testing.services import MariaDB, Postgres, start_mariadb, start_postgres
 
-POSTGRES = {
+POSTGRES: dict[str, str | int | float | bool] = {
     "fsync": True,
     "full_page_writes": True,
     "shared_buffers": "1GB",
@@ -25,7 +25,11 @@ POSTGRES = {
     "wal_level": "logical",
     "autovacuum": False,
 }
-MARIADB = {"innodb_buffer_pool_size": "1G", "innodb_log_file_size": "1G", "innodb_flush_log_at_trx_commit": 1}
+MARIADB: dict[str, str | int | float | bool] = {
+    "innodb_buffer_pool_size": "1G",
+    "innodb_log_file_size": "1G",
+    "innodb_flush_log_at_trx_commit": 1,
+}
 _BENCH = Path(__file__).parent
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bench.measure import Method, Row
-from bench.scenarios.scenario import Scenario
 from bench.scenarios.postgres import STEPS
+from bench.scenarios.scenario import Scenario
 from bench.world import World
 
 _JOIN = """\

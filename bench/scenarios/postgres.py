@@ -29,7 +29,8 @@ pipelines:
     sink: {connection: dst, dataset: orders_clean}
 """
 _COLUMNS = (
-    "order_no", "customer", "amount", "discount", "created_at", "ship_date", "is_paid", "status", "remark", "attrs", "qty",
+    "order_no", "customer", "amount", "discount", "created_at", "ship_date",
+    "is_paid", "status", "remark", "attrs", "qty",
 )  # fmt: skip
 
 

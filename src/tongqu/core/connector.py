@@ -243,6 +243,10 @@ class Sink(ABC):
         del limit, run, stream
         return []
 
+    def identity(self, name: str) -> str:
+        """The name of a target as this system tells targets apart: two names with one identity mean the same one."""
+        return name
+
     def modes(self) -> tuple[WriteMode, ...]:
         """The write modes this sink has."""
         return tuple(WriteMode)

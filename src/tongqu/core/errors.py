@@ -12,7 +12,8 @@ TongquError
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 
@@ -26,7 +27,7 @@ class TongquError(Exception):
 
     code: ClassVar[str] = "error"
     retryable: ClassVar[bool] = False
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
     def __init__(self, message: str, *, hint: str = "", path: str = "", params: Mapping[str, Any] | None = None):
         super().__init__(message)
@@ -38,6 +39,16 @@ class TongquError(Exception):
     def problem(self) -> dict[str, str]:
         """The error as the CLI and HTTP contracts print it: `path code message hint`."""
         return {"path": self.path, "code": self.code, "message": self.message, "hint": self.hint}
+
+
+@contextmanager
+def learnt() -> Iterator[None]:
+    """What is wrong inside this block was learnt by talking to a system: exit code 1, whatever the error's class."""
+    try:
+        yield
+    except TongquError as error:
+        error.exit_code = 1
+        raise
 
 
 class ConfigError(TongquError):

@@ -10,9 +10,13 @@ from typing import Any
 
 from tongqu.core.connector import Sink, Source
 from tongqu.core.data import Dataset, Deletes, Lane, Mode, WriteMode
-from tongqu.core.errors import InvalidPlanError, NotFoundError, SchemaError
+from tongqu.core.errors import InvalidPlanError, NotFoundError, SchemaError, learnt
 from tongqu.engine.job import Stream
+from tongqu.kit.ledger import PREFIX
 from tongqu.kit.patterns import nearest
+
+_ADDING = (WriteMode.APPEND, WriteMode.UPSERT)
+"""Write modes by which several streams can fill one target."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,30 @@ def plan_sync(source: Source, sink: Sink, *, source_id: str, sink_id: str, wante
     """
     if wanted.write is not None:
         _check_write(sink, wanted.write, "--write")
-    names = dict(_target_of(text) for text in wanted.tables)
-    found = source.datasets(list(names) or None)
-    _all_found(source, names, found)
+    names = _names(wanted.tables)
     sync = sync_id(source_id, sink_id, wanted)
-    streams = [_stream(source, sink, dataset, names=names, sync=sync, wanted=wanted) for dataset in found]
-    return _parents_first(streams)
+    with learnt():
+        found = source.datasets(list(names) or None)
+        _all_found(source, names, found)
+        streams = [_stream(source, sink, dataset, names=names, sync=sync, wanted=wanted) for dataset in found]
+        check_targets(streams)
+        return _parents_first(streams)
+
+
+def check_targets(streams: Sequence[Stream]) -> None:
+    """Refuse two streams that would write over each other: into names the sink does not tell apart, or into the same
+    name where one of them replaces, closes or deletes what the other wrote. Raises InvalidPlanError."""
+    known: dict[tuple[int, str], Stream] = {}
+    for stream in streams if len(streams) > 1 else ():
+        first = known.setdefault((id(stream.sink), stream.sink.identity(stream.target)), stream)
+        adding = all(s.write in _ADDING and s.deletes is Deletes.IGNORE for s in (first, stream))
+        if first is not stream and not (adding and first.target == stream.target):
+            raise InvalidPlanError(
+                f"{first.source_dataset.name!r} and {stream.source_dataset.name!r} would both be written to "
+                f"{stream.target!r}",
+                path=stream.name,
+                hint=f"give one another name: --table '{stream.source_dataset.name}=NAME'",
+            )
 
 
 def _check_write(sink: Sink, write: WriteMode, path: str) -> None:
@@ -60,10 +82,25 @@ def _check_write(sink: Sink, write: WriteMode, path: str) -> None:
         )
 
 
+def _names(tables: Sequence[str]) -> dict[str, str | None]:
+    """The tables asked for, each with the target it was given."""
+    names: dict[str, str | None] = {}
+    for name, target in map(_target_of, tables):
+        if names.setdefault(name, target) != target:
+            raise InvalidPlanError(
+                f"{name!r} is named twice, for two targets", path="--table", hint="sync it a second time instead"
+            )
+    return names
+
+
 def _target_of(text: str) -> tuple[str, str | None]:
     """`[schema.]table[=target]` taken apart."""
     name, equals, target = text.partition("=")
-    return name, target if equals else None
+    if target.rpartition(".")[2].startswith(PREFIX):
+        raise InvalidPlanError(f"names that begin with {PREFIX} are Tongqu's own tables", path="--table")
+    if equals and not target:
+        raise InvalidPlanError(f"{text!r} names no target", path="--table", hint=f"for example {name}=new_name")
+    return name, target or None
 
 
 def _all_found(source: Source, names: dict[str, str | None], found: Sequence[Dataset]) -> None:
@@ -111,6 +148,7 @@ def _stream(
             path=dataset.name,
             hint=f"name it with --key; columns: {', '.join(dataset.columns)}",
         )
+    check_deletes(write, wanted.deletes, dataset.name)
     return Stream(
         name=dataset.name,
         source=source,
@@ -132,6 +170,18 @@ def _renamed(name: str, names: dict[str, str | None]) -> str | None:
     if name in names:
         return names[name]
     return next((target for asked, target in names.items() if asked.endswith(f".{name}")), None)
+
+
+def check_deletes(write: WriteMode, deletes: Deletes, path: str) -> None:
+    """Refuse a handling of deletes that the write mode cannot keep. Raises InvalidPlanError."""
+    if deletes is Deletes.IGNORE or write in (WriteMode.UPSERT, WriteMode.HISTORY):
+        return
+    if write is WriteMode.APPEND or deletes is Deletes.SOFT:
+        raise InvalidPlanError(
+            f"write mode {write.value!r} cannot handle deletes as {deletes.value!r}",
+            path=path,
+            hint="use --write upsert or history; a replace leaves out what the source no longer has by itself",
+        )
 
 
 def check_cursor(dataset: Dataset, mode: Mode, cursor: str | None) -> None:

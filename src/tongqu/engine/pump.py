@@ -230,9 +230,14 @@ class Pump:
         if self.around.stop.is_set():
             session.abort()
             return checkpoint
+        if until is None:
+            raise ReadError(
+                "the source stopped giving rows without saying that it had come to the end",
+                path=self.stream.name,
+                hint="nothing of the open chunk was committed; run again, and report it if it stays",
+            )
         self._apply(session, chain, chunk)
-        position = {**(chunk.position or checkpoint.position or {}), "end": True}
-        return self._commit(session, checkpoint, position, chunk.counts, chunk.bad, done=True)
+        return self._commit(session, checkpoint, until, chunk.counts, chunk.bad, done=bool(until.get("end")))
 
     def _apply(self, session: Session, chain: Any, chunk: _Chunk) -> None:
         """Transform what waits and write it into the open transaction."""

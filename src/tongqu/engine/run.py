@@ -72,6 +72,8 @@ class _Runner:
                 direct = task.stream.write is not WriteMode.REPLACE
                 first = [running[name] for name in parents if direct and name in running]
                 running[task.stream.name] = pool.submit(self._guarded, task, task.move, first)
+        for future in running.values():  # a defect, which no stream's report can tell, must not pass for success
+            future.result()
 
     def _finish(self, task: _StreamTask) -> None:
         if task.moved:

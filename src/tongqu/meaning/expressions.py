@@ -65,6 +65,11 @@ def typed(text: str, schema: pa.Schema, *, path: str = "", aggregate: bool = Fal
         raise ExpressionError(error.message, hint=error.hint, path=path, params=error.params) from None
 
 
+def parsed(text: str, *, aggregate: bool = False) -> None:
+    """Raise ExpressionError for what is wrong with an expression whatever the columns are: syntax, functions."""
+    _parse(text, aggregate)
+
+
 def predicate(text: str, schema: pa.Schema, *, path: str = "") -> Typed:
     """As `typed`, for a condition: anything but a boolean is an ExpressionError."""
     made = typed(text, schema, path=path)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from tongqu.core.errors import ExpressionError
-from tongqu.meaning.functions import CAST_TYPES, allowed
+from tongqu.meaning.functions import AGGREGATES, CAST_TYPES, SCALARS, allowed
 
 _STRUCTURE = (
     "Select", "Union", "Intersect", "Except", "Subquery", "With", "CTE", "TableAlias", "Alias", "From", "Join", "Where",
@@ -25,6 +26,12 @@ class Query:
     mentioned: frozenset[str]
     plain: frozenset[str]
     star: bool
+
+
+def _functions(name: str) -> str:
+    valid = [signature.name for signature in SCALARS + AGGREGATES]
+    near = get_close_matches(name.lower(), valid, n=1)
+    return (f"did you mean {near[0]!r}? " if near else "") + f"functions: {', '.join(valid)}"
 
 
 def query(text: str, names: Sequence[str], relations: Mapping[str, str] | None = None) -> Query:
@@ -50,7 +57,7 @@ def query(text: str, names: Sequence[str], relations: Mapping[str, str] | None =
     for node in tree.walk():
         if type(node) not in fine or (isinstance(node, exp.Anonymous) and node.name.lower() not in functions):
             shown = node.name or type(node).__name__.lower()
-            raise ExpressionError(f"{shown!r} is not allowed in a query", hint="functions: see `tongqu docs`")
+            raise ExpressionError(f"{shown!r} is not allowed in a query", hint=_functions(shown))
         if isinstance(node, exp.Cast | exp.TryCast) and node.to.this.name not in CAST_TYPES:
             raise ExpressionError(f"a cast to {node.to.sql('duckdb')} is not allowed")
         if isinstance(node, exp.Table):

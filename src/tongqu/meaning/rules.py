@@ -53,6 +53,16 @@ class Rule(Settings):
                 raise ValueError(error.message) from None
         return value
 
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                pc.match_substring_regex(pa.array([""]), value)  # RE2, as in DuckDB
+            except pa.ArrowInvalid as error:
+                raise ValueError(f"{str(error).removeprefix('Invalid regular expression: ')} is wrong in the pattern") from None
+        return value
+
     @property
     def empty(self) -> bool:
         """Whether it rules nothing."""

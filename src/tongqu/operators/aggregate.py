@@ -9,9 +9,9 @@ import pyarrow as pa
 
 from tongqu.core.data import Dataset
 from tongqu.core.errors import ExpressionError, InvalidSettingsError
-from tongqu.core.operator import Lineage, Operator, need_columns, no_duplicates
+from tongqu.core.operator import Lineage, Operator, Place, need_columns, no_duplicates
 from tongqu.core.settings import titled
-from tongqu.meaning.expressions import Typed, render, typed
+from tongqu.meaning.expressions import Typed, parsed, render, typed
 from tongqu.meaning.sandbox import quoted, relation_names
 
 
@@ -47,6 +47,11 @@ class Aggregate(Operator):
             "properties": {"by": schema["properties"]["by"]},
             "additionalProperties": {"type": "string"},
         }
+
+    def bound(self, surroundings: Place) -> Aggregate:
+        for text in self.measures.values():
+            parsed(text, aggregate=True)
+        return self
 
     def output(self, inputs: Sequence[Dataset]) -> Dataset:
         (dataset,) = inputs

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from tongqu.core.data import Dataset
-from tongqu.core.operator import Lineage, Operator, Projection, reshaped
+from tongqu.core.operator import Lineage, Operator, Place, Projection, reshaped
 from tongqu.core.settings import titled
-from tongqu.meaning.expressions import Typed, column, is_column, typed
+from tongqu.meaning.expressions import Typed, column, is_column, parsed, typed
 
 
 class Derive(Operator):
@@ -23,6 +23,11 @@ class Derive(Operator):
 
     columns: dict[str, str] = titled("字段与表达式", "Column and expression", min_length=1)
     """Each column's name with its expression."""
+
+    def bound(self, surroundings: Place) -> Derive:
+        for text in self.columns.values():
+            parsed(text)
+        return self
 
     def output(self, inputs: Sequence[Dataset]) -> Dataset:
         (dataset,) = inputs

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from tongqu.core.data import Dataset
-from tongqu.core.operator import Lineage, Operator, Projection
+from tongqu.core.operator import Lineage, Operator, Place, Projection
 from tongqu.core.settings import titled
-from tongqu.meaning.expressions import column, predicate
+from tongqu.meaning.expressions import column, parsed, predicate
 
 
 class Filter(Operator):
@@ -20,6 +20,10 @@ class Filter(Operator):
 
     where: str = titled("条件", "Condition")
     """A boolean expression over the columns."""
+
+    def bound(self, surroundings: Place) -> Filter:
+        parsed(self.where)
+        return self
 
     def output(self, inputs: Sequence[Dataset]) -> Dataset:
         predicate(self.where, inputs[0].schema)

@@ -94,7 +94,7 @@ class Python(Operator):
         return {(0, c) for c in inputs[0].columns}
 
     def apply(self, tables: Sequence[pa.Table], inputs: Sequence[Dataset]) -> pa.Table:
-        """Call the function. Raises RunError if it fails, SchemaError if what it returns has other columns than planned."""
+        """Call the function. Raises RunError if it fails, SchemaError if it returns other columns than planned."""
         planned = self.output(inputs).schema
         returned = self._called(tables[0])
         if isinstance(returned, pa.RecordBatch):
@@ -116,7 +116,7 @@ class Python(Operator):
             return _load(self.file, self.function)(table)
         except TongquError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # leaving by sys.exit() is no result either
             frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == self.file]
             line = f" in line {frames[-1].lineno}" if frames else ""
             raise RunError(

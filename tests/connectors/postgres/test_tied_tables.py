@@ -174,3 +174,22 @@ def test_an_unknown_crash_point_is_refused(ends: tuple[str, str], tmp_path: Path
     monkeypatch.setenv("TONGQU_CRASH_AT", "nowhere")
     refused = sync(tmp_path, *ends, code=2)
     assert refused["problems"][0]["path"] == "TONGQU_CRASH_AT"
+
+
+def test_a_deferrable_constraint_sets_one_row_aside(ends: tuple[str, str], tmp_path: Path) -> None:
+    source, target = ends
+    run(source, "create table t (id int primary key, v int)", "insert into t values (1, 1), (2, 1), (3, 3)")
+    run(target, "create table t (id int primary key, v int unique deferrable initially deferred)")
+    done = sync(tmp_path, source, target, "--write", "append", code=3)
+    assert (done["streams"][0]["written"], done["streams"][0]["quarantined"]) == (2, 1)
+
+
+def test_a_constraint_that_only_the_whole_generation_breaks_leaves_the_target_alone(
+    ends: tuple[str, str], tmp_path: Path
+) -> None:
+    source, target = ends
+    run(source, "create table t (id int primary key, v int)", "insert into t values (1, 1), (2, 1)")
+    run(target, "create table t (id int primary key, v int unique)", "insert into t values (9, 9)")
+    failed = sync(tmp_path, source, target, code=1)
+    assert "not unique" in failed["problems"][0]["message"] or "refuses" in failed["problems"][0]["message"]
+    assert rows(target, "select * from t") == [(9, 9)]

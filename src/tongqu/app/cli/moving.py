@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from tongqu.app.cli.call import Call, print_document, say, table, tell_problem, trace
@@ -24,8 +25,9 @@ def command_line() -> str:
 
 
 def move(call: Call, wire: Wire, act: Callable[[], Outcome]) -> int:
-    """Run with progress and signals, print the document, give the exit code."""
-    with _progress(call, wire) as listener, stoppable(wire.stop):
+    """Run with progress and signals, print the document, give the exit code. What steps of the user's print goes to
+    stderr: stdout is the document's."""
+    with _progress(call, wire) as listener, stoppable(wire.stop), redirect_stdout(sys.stderr):
         wire.runner.listeners.append(listener)
         if call.debug:
             wire.runner.notice = trace

@@ -14,6 +14,7 @@ from tongqu.app.project.places import Key, Places, ProblemsError, dotted_path, n
 from tongqu.app.project.problems import parse
 from tongqu.app.project.yaml import read_yaml
 from tongqu.core.errors import ConfigError, InvalidSettingsError, TongquError, UnknownNameError
+from tongqu.core.operator import parse_step
 
 MAIN = "tongqu.yaml"
 
@@ -157,16 +158,20 @@ def _checked(folder: Path, files: tuple[Path, ...], tree: Mapping[str, Any], pla
     name = tree.get("project", folder.absolute().name)
     if not isinstance(name, str):
         problems.append(InvalidSettingsError("project is a name", path=places.path(("project",))))
-    notes = [*_not_run(sections, places), *check_connections(sections["connections"], places, problems)]
+    notes: list[Mapping[str, str]] = [
+        *_not_run(sections, places),
+        *check_connections(sections["connections"], places, problems),
+    ]
     dictionary: dict[str, DatasetEntry] = {}
     for entry_name, values in sections["datasets"].items():
         entry = parse(DatasetEntry, values, ("datasets", entry_name), places, problems)
         if entry:
             dictionary[entry_name] = entry
             _check_entry(entry_name, entry, places, problems)
+            _check_rules(entry_name, sections["datasets"], places, problems)
     pipelines = check_pipelines(sections["pipelines"], sections["connections"], sections["datasets"], places, problems)
     if problems:
-        raise ProblemsError(problems)
+        raise ProblemsError(list({(found.path, found.message): found for found in problems}.values()))
     return Project(
         folder=folder,
         name=str(name),
@@ -192,7 +197,18 @@ def _check_entry(name: str, entry: DatasetEntry, places: Places, problems: list[
             )
 
 
-def _not_run(sections: Mapping[str, Mapping[str, Any]], places: Places) -> list[Mapping[str, str]]:
+def _check_rules(
+    name: str, dictionary: Mapping[str, Mapping[str, Any]], places: Places, problems: list[TongquError]
+) -> None:
+    """Types, patterns and bounds of the entry are good ones, whether or not a pipeline checks them today."""
+    try:
+        parse_step({"check": name}, f"datasets.{name}", dictionary)
+    except TongquError as error:
+        error.path = places.located(error.path)
+        problems.append(error)
+
+
+def _not_run(sections: Mapping[str, Mapping[str, Any]], places: Places) -> list[dict[str, str]]:
     return [
         {
             "path": places.path((section,)),
@@ -203,4 +219,14 @@ def _not_run(sections: Mapping[str, Mapping[str, Any]], places: Places) -> list[
         }
         for section in NOT_RUN
         if sections[section]
+    ] + [
+        {
+            "path": places.path(("pipelines", name, "schedule")),
+            "code": "project.not_run",
+            "message": f"this version reads the schedule of {name!r} and does not keep it",
+            "hint": f"let cron or a timer call `tongqu run {name}`",
+            "level": "info",
+        }
+        for name, pipeline in sections["pipelines"].items()
+        if isinstance(pipeline, dict) and pipeline.get("schedule")
     ]

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from tongqu.core.data import Deletes, Lane, Mode, WriteMode
 from tongqu.core.settings import Settings
+from tongqu.kit.ledger import PREFIX
 
 Title = dict[Literal["zh", "en"], str]
 
@@ -135,6 +136,15 @@ class PipelineSink(Settings):
     @classmethod
     def _one_key(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
+
+    @field_validator("dataset")
+    @classmethod
+    def _ours_to_write(cls, value: str | None) -> str | None:
+        if value is not None and (not value.strip() or not value.isprintable()):
+            raise ValueError("the name of the dataset is empty or holds control characters")
+        if value is not None and value.rpartition(".")[2].startswith(PREFIX):
+            raise ValueError(f"names that begin with {PREFIX} are Tongqu's own tables")
+        return value
 
     @property
     def write_mode(self) -> WriteMode | None:

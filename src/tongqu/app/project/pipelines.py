@@ -119,7 +119,8 @@ def _steps(
         default = verb if taken[verb] == 1 else f"{verb}_{taken[verb]}"
         dotted = f"{key[0]}.{key[1]}.steps[{at}]"
         try:
-            steps.append(parse_step(raw, dotted, dictionary, folder=str(places.folder), default_id=default))
+            step = parse_step(raw, dotted, dictionary, folder=str(places.folder), default_id=default)
+            steps.append(replace(step, path=places.located(step.path)))
         except TongquError as error:
             error.path = places.located(error.path or dotted)
             problems.append(error)

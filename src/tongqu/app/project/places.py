@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -39,7 +40,10 @@ class Places:
         return None
 
     def located(self, dotted: str) -> str:
-        """`file:line:` put before a dotted path as an error carries it, by its longest part that has a mark."""
+        """`file:line:` put before a dotted path as an error carries it, by its longest part that has a mark; a path
+        that has them stays."""
+        if re.match(r"[^:]+:\d+:", dotted):
+            return dotted
         known = {dotted_path(key): mark for key, mark in self.marks.items()}
         part = dotted
         while part and part not in known:

@@ -12,6 +12,9 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from tongqu.app.project.places import Key, Mark
 from tongqu.core.errors import InvalidSettingsError
 
+_MOST = 100_000
+_DEEPEST = 50
+
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[Key, Mark]]:
     """The mapping in a YAML file and the mark of each key; an empty file is an empty mapping.
@@ -31,12 +34,17 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[Key, Mark]]:
         loaded = YAML(typ="rt").load(text)
     except MarkedYAMLError as error:
         raise _syntax(path, error) from error
+    except RecursionError:
+        raise _too_much(path) from None
     except YAMLError as error:
         raise InvalidSettingsError(f"the file is not YAML: {error}", path=f"{path.name}:1") from error
     if loaded is None:
         return {}, {}
     marks: dict[Key, Mark] = {(): Mark(path, 1)}
-    plain = _plain(loaded, (), path, marks)
+    try:
+        plain = _plain(loaded, (), path, marks)
+    except RecursionError:
+        raise _too_much(path) from None
     if not isinstance(plain, dict):
         raise InvalidSettingsError(
             "a project file is a mapping of sections", path=f"{path.name}:1", hint="begin with `project: NAME`"
@@ -44,7 +52,17 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[Key, Mark]]:
     return plain, marks
 
 
+def _too_much(path: Path) -> InvalidSettingsError:
+    return InvalidSettingsError(
+        f"the file nests too deep, or its aliases (*name) unfold to more than {_MOST:,} values",
+        path=f"{path.name}:1",
+        hint="write it flat; an alias inside an alias multiplies",
+    )
+
+
 def _plain(value: Any, key: Key, path: Path, marks: dict[Key, Mark]) -> Any:
+    if len(marks) > _MOST or len(key) > _DEEPEST:
+        raise _too_much(path)
     if isinstance(value, CommentedMap):
         result = {}
         for name, item in value.items():

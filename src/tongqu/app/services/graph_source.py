@@ -72,7 +72,7 @@ class GraphSource(Source):
             steps={step.step: step for step in run.steps},
         )
         empty = pa.RecordBatch.from_pylist([], schema=self.dataset.schema)
-        return Batch(self.dataset.name, empty, None, bad=bad, counts=counts)
+        return Batch(self.dataset.name, empty, {"end": True}, bad=bad, counts=counts)
 
     def _open(self, name: str, read: Read, unread: list[BadRow]) -> pa.RecordBatchReader:
         dataset = self._graph.datasets[name]

@@ -16,16 +16,16 @@ from tongqu.app.project.load import Project
 from tongqu.app.project.meaning import described
 from tongqu.app.project.model import DatasetEntry, PipelineEntry, PipelineSink
 from tongqu.app.project.pipelines import narrowed, shape, steps_of
-from tongqu.app.project.places import nearest
+from tongqu.app.project.places import Places, nearest
 from tongqu.app.services.ends import End, Ends
 from tongqu.app.services.execution import Outcome, Run, Runner
 from tongqu.app.services.graph_source import GraphSource
 from tongqu.core.connector import Sink, Source
 from tongqu.core.data import Dataset, Mode
-from tongqu.core.errors import InvalidPlanError, NotFoundError, UnknownNameError
+from tongqu.core.errors import InvalidPlanError, NotFoundError, UnknownNameError, learnt
 from tongqu.core.plan import Plan
 from tongqu.engine.chain import Chain
-from tongqu.engine.compile import check_cursor, default_write
+from tongqu.engine.compile import check_cursor, check_deletes, check_targets, default_write
 from tongqu.engine.graph import Graph
 from tongqu.engine.job import Job, Limits, Stream
 
@@ -89,6 +89,7 @@ class Part:
     """The end of each source."""
     sink: End
     meanings: Mapping[str, DatasetEntry | None]
+    places: Places
     full: bool
     restart: bool
 
@@ -102,6 +103,21 @@ class Part:
         """The stream's name: the pipeline's, with the sink's where there are several."""
         return self.name if len(self.entry.all_sinks) == 1 else f"{self.name}.{self.sink_name}"
 
+    @property
+    def whole(self) -> bool:
+        """Whether the steps to this sink need all rows at once."""
+        return not self.plan.linear or not all(step.operator.chunk_safe for step in self.plan.steps)
+
+    def check_modes(self) -> None:
+        """Raise InvalidPlanError where steps need all rows and a source gives only changes."""
+        changing = [name for name in self.ends if self.mode(name) is not Mode.FULL]
+        if changing and self.whole:
+            raise InvalidPlanError(
+                f"{changing[0]!r} gives only changes, and this pipeline needs all rows",
+                path=self.places.path(("pipelines", self.name)),
+                hint="read it with `mode: full`, or run it with --full",
+            )
+
     def mode(self, source: str) -> Mode:
         """How a source is read."""
         return Mode.FULL if self.full else self.entry.all_sources[source].read_mode
@@ -109,14 +125,16 @@ class Part:
     def job(self, runner: Runner, run: str) -> Job:
         """Connect and plan."""
         sources = {name: runner.keep(end.source()) for name, end in self.ends.items()}
-        found = {name: self._datasets(name, source) for name, source in sources.items()}
         sink = runner.keep(self.sink.sink())
         first = next(iter(sources))
-        if len(sources) > 1 or not self._chunks(found[first][0]):
-            streams = [self._graph(sources, {name: several[0] for name, several in found.items()}, sink)]
-        else:
-            single = len(found[first]) == 1
-            streams = [self._chain(first, dataset, sources[first], sink, single=single) for dataset in found[first]]
+        with learnt():
+            found = {name: self._datasets(name, source) for name, source in sources.items()}
+            if self.whole:
+                streams = [self._graph(sources, {name: several[0] for name, several in found.items()}, sink)]
+            else:
+                single = len(found[first]) == 1
+                streams = [self._chain(first, dataset, sources[first], sink, single=single) for dataset in found[first]]
+        check_targets(streams)
         identity = self._identity(streams)
         return Job(
             [replace(stream, sync=identity) for stream in streams],
@@ -135,7 +153,8 @@ class Part:
             for dataset in source.datasets(wanted or None)
             if not any(fnmatchcase(dataset.name, pattern) for pattern in refused)
         ]
-        path = f"pipelines.{self.name}.{'source' if self.entry.source else f'sources.{name}'}"
+        where = ("source",) if self.entry.source else ("sources", name)
+        path = self.places.path(("pipelines", self.name, *where))
         if not found:
             raise NotFoundError(
                 f"{self.ends[name].name} has no dataset {', '.join(wanted)}",
@@ -150,10 +169,6 @@ class Part:
                 hint="name one dataset; or, with one source, leave `dataset` of the sink out: each keeps its name",
             )
         return found
-
-    def _chunks(self, dataset: Dataset) -> bool:
-        """Whether the steps to this sink can take the rows chunk by chunk."""
-        return self.plan.linear and Chain(dataset, self.plan.steps).row_wise
 
     def _chain(self, name: str, dataset: Dataset, source: Source, sink: Sink, *, single: bool) -> Stream:
         reads, mode = self.entry.all_sources[name], self.mode(name)
@@ -171,13 +186,6 @@ class Part:
         )
 
     def _graph(self, sources: Mapping[str, Source], datasets: Mapping[str, Dataset], sink: Sink) -> Stream:
-        changing = [name for name in sources if self.mode(name) is not Mode.FULL]
-        if changing:
-            raise InvalidPlanError(
-                f"{changing[0]!r} gives only changes, and this pipeline needs all rows",
-                path=f"pipelines.{self.name}",
-                hint="read it with `mode: full`, or run it with --full",
-            )
         memory = limits(self.entry).memory_mb
         graph = Graph(self.plan, datasets, threads=min(4, os.cpu_count() or 1), memory_mb=memory)
         source = GraphSource(graph, sources, self.sink_name)
@@ -186,6 +194,8 @@ class Part:
 
     def _stream(self, given: Dataset, sink: Sink, target: str, mode: Mode) -> Stream:
         key = self._key(given)
+        write = self.writes.write_mode or default_write(mode, key)
+        check_deletes(write, self.writes.delete_mode, f"pipelines.{self.name}.sink.deletes")
         return Stream(
             name=self.stream,
             source=None,  # type: ignore[arg-type]  # put in by the caller, who knows it
@@ -193,7 +203,7 @@ class Part:
             sink=sink,
             target=target,
             mode=mode,
-            write=self.writes.write_mode or default_write(mode, key),
+            write=write,
             sync="",
             key=key,
             deletes=self.writes.delete_mode,
@@ -201,12 +211,13 @@ class Part:
         )
 
     def _key(self, given: Dataset) -> tuple[str, ...]:
+        where = ("sink",) if self.entry.sink else ("sinks", self.sink_name)
         declared = tuple(self.writes.key) or (tuple(self.entry.source.key) if self.entry.source else ())
         for column in declared:
             if column not in given.columns:
                 raise UnknownNameError(
                     f"the key column {column!r} does not arrive at the sink",
-                    path=f"pipelines.{self.name}.sink.key",
+                    path=self.places.path(("pipelines", self.name, *where, "key")),
                     hint=nearest(column, list(given.columns)),
                     params={"name": column},
                 )
@@ -247,7 +258,7 @@ def _parts(name: str, request: RunRequest, project: Project, ends: Ends) -> list
     meanings = {
         source: project.dictionary.get(reads.as_ or reads.dataset or "") for source, reads in entry.all_sources.items()
     }
-    return [
+    parts = [
         Part(
             name=name,
             sink_name=sink,
@@ -256,8 +267,12 @@ def _parts(name: str, request: RunRequest, project: Project, ends: Ends) -> list
             ends={source: opened[source] for source in narrowed(whole, sink).sources},
             sink=ends.end(writes.connection),
             meanings=meanings,
+            places=project.places,
             full=request.full,
             restart=request.restart,
         )
         for sink, writes in entry.all_sinks.items()
     ]
+    for part in parts:
+        part.check_modes()
+    return parts

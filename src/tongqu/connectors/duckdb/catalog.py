@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from tongqu.connectors.duckdb.db import DuckDb
+from tongqu.connectors.duckdb.db import DuckDb, parts
 from tongqu.connectors.duckdb.types import Kind, kind_of
 from tongqu.core.data import Dataset, ForeignKey, Index, Meta
 from tongqu.core.errors import NotFoundError
@@ -106,9 +106,9 @@ def names(db: DuckDb) -> list[str]:
 
 def relation(db: DuckDb, name: str) -> Relation | None:
     """One table or view, or None."""
-    schema, _, table = name.rpartition(".")
+    wanted_place = tuple(part.lower() for part in parts(name))
     for found_schema, found_table, kind, rows, comment in db.rows(_TABLES):
-        if (found_schema, found_table.lower()) == (schema or "main", table.lower()):
+        if (found_schema.lower(), found_table.lower()) == wanted_place:
             shell = Relation(found_schema, found_table, kind, rows, comment, ())
             return _filled(db, shell)
     return None

@@ -47,10 +47,16 @@ FILE = quoted("_tongqu_file")
 name ambiguous; a fixed one also lets no schema be taken for DuckDB's `temp`, `system` or `memory`."""
 
 
-def place(name: str) -> str:
-    """A dataset's name `schema.table` or `table`, quoted, in the file's catalogue."""
+def parts(name: str) -> tuple[str, str]:
+    """Schema and table of a dataset's name `schema.table` or `table`; a dot at an end belongs to the table."""
     schema, _, table = name.rpartition(".")
-    return f"{FILE}.{quoted(schema or 'main')}.{quoted(table)}"
+    return (schema, table) if schema and table else ("main", name)
+
+
+def place(name: str) -> str:
+    """A dataset's name, quoted, in the file's catalogue."""
+    schema, table = parts(name)
+    return f"{FILE}.{quoted(schema)}.{quoted(table)}"
 
 
 class DuckDb(Db):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tongqu.connectors.duckdb.catalog import Relation
-from tongqu.connectors.duckdb.db import FILE, literal, place, quoted
+from tongqu.connectors.duckdb.db import FILE, literal, parts, place, quoted
 from tongqu.connectors.duckdb.types import declaration
 from tongqu.core.data import Deletes, Meta, Write, WriteMode
 from tongqu.kit.sql.merging import CURRENT, DELETED_AT, VALID_FROM, VALID_TO
@@ -107,8 +107,8 @@ def _names(columns: Sequence[str]) -> str:
 
 
 def _schema(name: str) -> list[str]:
-    schema = name.rpartition(".")[0]
-    return [f"CREATE SCHEMA IF NOT EXISTS {FILE}.{quoted(schema)}"] if schema else []
+    schema = parts(name)[0]
+    return [f"CREATE SCHEMA IF NOT EXISTS {FILE}.{quoted(schema)}"] if schema != "main" else []
 
 
 def _comment(name: str, column: str, text: str) -> str:

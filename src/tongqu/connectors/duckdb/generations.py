@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tongqu.connectors.duckdb import catalog
 from tongqu.connectors.duckdb.catalog import Relation
-from tongqu.connectors.duckdb.db import FILE, DuckDb, literal, place, quoted
+from tongqu.connectors.duckdb.db import FILE, DuckDb, literal, parts, place, quoted
 from tongqu.core.data import Dataset, Deletes, Write, WriteMode
 from tongqu.core.errors import DataError, RefusedRowsError
 from tongqu.kit.db import Db
@@ -19,7 +19,7 @@ ROWS_ONLY = "Tongqu: the rows before the last replace"
 
 def rename(db: Db, name: str, new: str) -> None:
     """Rename a table inside its schema; it has no indexes then."""
-    db.run(f"ALTER TABLE {place(name)} RENAME TO {quoted(new.rpartition('.')[2])}")
+    db.run(f"ALTER TABLE {place(name)} RENAME TO {quoted(parts(new)[1])}")
 
 
 def drop_indexes(db: Db, table: Relation) -> None:

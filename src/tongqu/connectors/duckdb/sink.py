@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from tongqu.connectors.duckdb import catalog, ddl, generations, loading
-from tongqu.connectors.duckdb.db import FILE, DuckDb, literal, open_sink, place, quoted
+from tongqu.connectors.duckdb.db import FILE, DuckDb, literal, open_sink, parts, place, quoted
 from tongqu.connectors.duckdb.settings import DuckdbSettings
 from tongqu.connectors.duckdb.types import declaration
 from tongqu.core.data import BadRow, Deletes, WriteMode, Written
@@ -67,6 +67,10 @@ class DuckdbSink(SqlSink):
     def _exists(self) -> bool:
         return Path(absolute(self._settings.path)).exists()
 
+    def identity(self, name: str) -> str:
+        """See Sink.identity. DuckDB does not tell letter case apart."""
+        return place(name).lower()
+
     # ---- tables
 
     def target(self, db: Db, name: str) -> Target | None:
@@ -92,11 +96,11 @@ class DuckdbSink(SqlSink):
 
     def has_table(self, db: Db, name: str) -> bool:
         """See SqlSink.has_table."""
-        schema, _, table = name.rpartition(".")
+        schema, table = parts(name)
         found = db.rows(
             "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = ? "
             "AND database_name = current_database()",
-            (schema or "main", table),
+            (schema, table),
         )
         return bool(found)
 

@@ -196,6 +196,7 @@ def _batches(db: DuckDb, table: catalog.Relation, read: Read) -> Iterator[Batch]
             yield Batch(read.dataset.name, pa.RecordBatch.from_pylist([], schema=schema), {"end": True})
         return
     lower, limits = _limits(order, read)
+    reached: Position = {}
     cuts = [list(cut) for cut in db.rows(order.cuts(" AND ".join([*lower, *limits]) or "true", read.chunk_rows))]
     for cut in cuts:
         where = " AND ".join([*lower, order.after(cut, "<=")])
@@ -206,9 +207,13 @@ def _batches(db: DuckDb, table: catalog.Relation, read: Read) -> Iterator[Batch]
             held = part
         if read.stop.is_set():
             return
+        reached = order.position(cut)
         if held is not None:
-            yield Batch(read.dataset.name, held[0], order.position(cut), bad=held[1])
+            yield Batch(read.dataset.name, held[0], reached, bad=held[1])
         lower = [order.after(cut)]
+    yield Batch(
+        read.dataset.name, pa.RecordBatch.from_pylist([], schema=schema), read.until or {**reached, "end": True}
+    )
 
 
 def _limits(order: _Order, read: Read) -> tuple[list[str], list[str]]:

@@ -63,6 +63,10 @@ class FileSink(Sink):
         """Append and replace."""
         return (WriteMode.APPEND, WriteMode.REPLACE)
 
+    def identity(self, name: str) -> str:
+        """See Sink.identity: the path."""
+        return str(existing(self._settings, name).path)
+
     def check(self) -> Iterator[str]:
         """`folder`, `write`: the folder is there or can be made, and a file can be made in it. Leaves nothing."""
         folder = self._root.absolute()

@@ -46,6 +46,11 @@ def _exists(db: MysqlDb, schema: str, table: str) -> bool:
 
 def target(db: MysqlDb, name: str) -> Target | None:
     """The table as it is now, or None. Raises SchemaError for views and for engines without transactions."""
+    if any(ord(character) > 0xFFFF for character in name):
+        raise SchemaError(
+            f"{name!r} has a character that no name can have here (utf8mb3)", path=name,
+            hint="give the target another name: --table 'name=other'",
+        )  # fmt: skip
     found = catalog.find(db, name)
     if found is None:
         return None

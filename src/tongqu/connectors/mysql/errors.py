@@ -25,6 +25,7 @@ _BROKEN = {1040, 1053, 1077, 1152, 1153, 1154, 1155, 1156, 1157, 1158, 1159, 116
 _DATA = {1048, 1062, 1216, 1217, 1261, 1262, 1263, 1264, 1265, 1292, 1300, 1364, 1366, 1367, 1406, 1411, 1416, 1426,
          1441, 1451, 1452, 1525, 1526, 1557, 1586, 1644, 1690, 1748, 1761, 1762, 3140, 3156, 3819, 3854, 4025,
          4078}  # fmt: skip
+_NO_DATABASE = 1049
 _DEADLOCK = 1213
 _LOCK_WAIT = {1205, 1206, 3572}
 
@@ -37,6 +38,9 @@ def translate(settings: MysqlSettings, error: BaseException, *, reading: bool = 
         return AuthError(f"the server refused the login: {text}", path=where, hint="check user, password and host")
     if code in _PRIVILEGE:
         return PrivilegeError(f"not allowed: {text}", path=where, hint="grant the missing right to this login")
+    if code == _NO_DATABASE:
+        hint = "a schema is a database here: create it, or name the target without it (--table schema.name=name)"
+        return NotFoundError(text, path=where, hint=hint)
     if code in _MISSING:
         return NotFoundError(text, path=where)
     if code in _DATA:

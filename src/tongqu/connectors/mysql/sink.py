@@ -75,6 +75,14 @@ class MysqlSink(SqlSink):
             self._loads = self._settings.load_data and bool(found) and str(found[0][1]).upper() in ("ON", "1")
         return self._loads
 
+    def identity(self, name: str) -> str:
+        """See Sink.identity. Whether letter case counts is the server's setting."""
+        with self._lock:
+            my = self._my(self.control())
+            folds = int(my.rows("SELECT @@lower_case_table_names")[0][0]) > 0
+            place = ddl.place(my, name)
+        return place.lower() if folds else place
+
     # ---- tables
 
     def has_table(self, db: Db, name: str) -> bool:

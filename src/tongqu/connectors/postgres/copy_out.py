@@ -65,19 +65,19 @@ class CopyReader:
         self._stop = stop
         self._gone = threading.Event()
         self._queue: Queue[Any] = Queue(maxsize=_QUEUED)
+        self.drained = False
+        """Whether all of the last range's blocks were taken: the worker may serve another reader."""
 
     def __iter__(self) -> Iterator[Bytes]:
         self._worker.start(self)
-        drained = False
         try:
             while (item := self._take()) is not None:
                 yield self._bytes(item)
                 if item.last:
-                    drained = True
                     return
         finally:
             self._gone.set()
-            if not drained:
+            if not self.drained:
                 self._worker.stop()
 
     def _bytes(self, item: _Range) -> Bytes:
@@ -87,6 +87,7 @@ class CopyReader:
             while not isinstance(block := self._take(), _Ended):
                 yield block
             ended.append(block)
+            self.drained = item.last
 
         position: dict[str, Any] = {self.plan.kind: item.upper} if item.upper is not None else {}
         if item.last:

@@ -82,10 +82,12 @@ class PgDb(Db):
             return int(cursor.rowcount)
 
     def begin(self) -> None:
-        """See Db.begin."""
+        """See Db.begin. Deferrable constraints are checked with each statement, so a bad row is found while it can
+        still be set aside."""
         with translated(self._settings):
             if self.connection.info.transaction_status == 0:
-                self.connection.execute(f"BEGIN; SET LOCAL lock_timeout = '{self._settings.lock_seconds}s'")
+                lock = f"SET LOCAL lock_timeout = '{self._settings.lock_seconds}s'"
+                self.connection.execute(f"BEGIN; {lock}; SET CONSTRAINTS ALL IMMEDIATE")
 
     def relax(self) -> None:
         """See Db.relax."""

@@ -40,13 +40,17 @@ ORDER BY 1
 
 
 def parts(db: PgDb, name: str) -> tuple[str | None, str]:
-    """Schema (None = default) and table of a dataset's name; a dot belongs to the table if no such schema exists."""
+    """Schema (None = default) and table of a dataset's name; a dot belongs to the table if no such schema exists.
+    Tables are cut to the bytes PostgreSQL keeps."""
     schema, dot, table = name.partition(".")
-    if not dot:
-        return None, name
-    if db.rows("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = ?", (schema,)):
-        return schema, table
-    return None, name
+    if dot and table and db.rows("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = ?", (schema,)):
+        return schema, short(table)
+    return None, short(name)
+
+
+def short(name: str, end: str = "") -> str:
+    """A name cut so that it has 63 bytes with its end, whole characters only, as PostgreSQL cuts names."""
+    return name.encode()[: 63 - len(end)].decode(errors="ignore") + end
 
 
 def place(db: PgDb, name: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from tongqu.connectors.postgres import catalog
 from tongqu.connectors.postgres.db import PgDb, literal, quoted
-from tongqu.connectors.postgres.ddl import exists, find, parts, place
+from tongqu.connectors.postgres.ddl import exists, find, parts, place, short
 from tongqu.connectors.postgres.merging import load_columns, merge, overriding
 from tongqu.core.data import Deletes, Written
 from tongqu.core.errors import DataError, NotFoundError, RefusedRowsError
@@ -73,9 +73,9 @@ def _key_new(db: PgDb, landing: Landing) -> None:
     table = parts(db, write.dataset.name)[1]
     if write.key:
         columns = ", ".join(quoted(n) for n in write.key)
-        name = quoted(_short(f"{table}_pkey"))
-        if not exists(db, f"{table}_pkey"):
-            _build(db, landing, f"ALTER TABLE {stage} ADD CONSTRAINT {name} PRIMARY KEY ({columns})")
+        name = short(table, "_pkey")
+        if not exists(db, name):
+            _build(db, landing, f"ALTER TABLE {stage} ADD CONSTRAINT {quoted(name)} PRIMARY KEY ({columns})")
         else:
             _build(db, landing, f"ALTER TABLE {stage} ADD PRIMARY KEY ({columns})")
     if write.indexes:
@@ -89,13 +89,9 @@ def _key_new(db: PgDb, landing: Landing) -> None:
 
 def _index_name(db: PgDb, table: str, columns: tuple[str, ...]) -> str:
     """A free name like PostgreSQL's own: `table_column_idx`."""
-    stem = _short(f"{table}_{'_'.join(columns)}")[:56]
-    names = (f"{stem}_idx{number or ''}" for number in range(1000))
+    stem = f"{table}_{'_'.join(columns)}"
+    names = (short(stem, f"_idx{number or ''}") for number in range(1000))
     return next(name for name in names if not db.rows("SELECT 1 FROM pg_catalog.pg_class WHERE relname = ?", (name,)))
-
-
-def _short(name: str) -> str:
-    return name.encode()[:63].decode(errors="ignore")
 
 
 def moved(name: str) -> str:

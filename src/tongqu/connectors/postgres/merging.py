@@ -134,7 +134,10 @@ class Merge:
         self._overriding = overriding(landing)
         self._target = place(db, landing.write.dataset.name)
         self._from = source
-        self._soft = landing.write.deletes is Deletes.SOFT
+        marked = landing.target is not None and DELETED in landing.target.columns
+        marked = marked and DELETED not in landing.write.dataset.columns
+        soft = marked or landing.write.deletes is Deletes.SOFT
+        self._soft = soft and landing.write.mode is not WriteMode.HISTORY
         self._ordered = landing.merges and not landing.write.unique
 
     def _deduplicated(self) -> tuple[int, int]:
@@ -229,7 +232,7 @@ class Merge:
         if self._landing.write.deletes is Deletes.HARD and _tied(self._landing):
             self._landing.deferred = True
             return int(self._db.rows(f"SELECT count(*) FROM {self._target} t WHERE {self._missing()}")[0][0])
-        if self._soft:
+        if self._landing.write.deletes is Deletes.SOFT:
             at = literal(self._landing.write.started_at)
             return self._db.run(
                 f"UPDATE {self._target} t SET {DELETED} = {at}::timestamptz "

@@ -56,6 +56,13 @@ class PostgresSink(SqlSink):
         assert isinstance(db, PgDb)  # noqa: S101  # this sink makes all its connections itself
         return db
 
+    def identity(self, name: str) -> str:
+        """See Sink.identity. Names are cut to 63 bytes, and may have the schema or not."""
+        with self._lock:
+            db = self._pg(self.control())
+            schema, table = ddl.parts(db, name)
+            return f"{quoted(schema or str(db.rows('SELECT current_schema()')[0][0]))}.{quoted(table)}"
+
     # ---- tables
 
     def has_table(self, db: Db, name: str) -> bool:

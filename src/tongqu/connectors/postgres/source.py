@@ -174,12 +174,15 @@ class PostgresSource(Source):
             kind=kind,
         )
         worker = self._worker()
-        yield from CopyReader(worker, plan, read.stop)
-        if worker.idle.wait(timeout=1):
-            with self._lock:
-                self._workers.append(worker)
-        else:
-            worker.stop()
+        reader = CopyReader(worker, plan, read.stop)
+        try:
+            yield from reader
+        finally:  # whoever has the last piece asks for no more: the generator is closed, not exhausted
+            if reader.drained and worker.idle.wait(timeout=1):
+                with self._lock:
+                    self._workers.append(worker)
+            elif reader.drained:
+                worker.stop()
 
     def _worker(self) -> Worker:
         """A worker that has ended its last copy, or a new one."""

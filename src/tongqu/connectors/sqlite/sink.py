@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,8 @@ from tongqu.kit.sql.merging import CURRENT, DELETED_AT, OURS, VALID_FROM, VALID_
 from tongqu.kit.sql.one_writer import OneWriter, Turn
 from tongqu.kit.sql.sink import SqlSink
 from tongqu.kit.undoing import nothing_kept
+
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 def _differs(left: str, right: str) -> str:
@@ -68,6 +71,10 @@ class SqliteSink(SqlSink):
 
     def _exists(self) -> bool:
         return Path(absolute(self._settings.path)).exists()
+
+    def identity(self, name: str) -> str:
+        """See Sink.identity. SQLite does not tell the case of ASCII letters apart."""
+        return name.translate(_LOWER)
 
     # ---- tables
 

@@ -245,9 +245,10 @@ class _Reading:
                 parts, bad, rows = [], [], 0
         if rows:
             yield self._batch(parts, bad)
-        if self._order.style == "none" and not self._read.stop.is_set():
+        if not self._read.stop.is_set():
             empty = pa.RecordBatch.from_pylist([], schema=self._schema)
-            yield Batch(self._read.dataset.name, empty, dict(_END))
+            reached = {} if self._order.style == "none" else self._after or {}
+            yield Batch(self._read.dataset.name, empty, self._read.until or {**reached, **_END})
 
     def _batch(self, parts: list[pa.RecordBatch], bad: list[BadRow]) -> Batch:
         position = self._after if self._order.style != "none" else None

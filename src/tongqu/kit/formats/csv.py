@@ -51,6 +51,13 @@ class CsvFile:
         first = dialects.records(lines, dialect.delimiter, dialect.quote, dialect.escape, 1)
         if not first:
             raise ReadError(f"{path} is empty: it has no header and no row", path=f"file:{path}", hint="remove it")
+        line = lines.lstrip("\r\n").partition("\n")[0]
+        if len(dialects.records(line, dialect.delimiter, dialect.quote, dialect.escape, 2)) > 1:
+            raise ReadError(
+                f"{path}: lines end with a bare carriage return",
+                path=f"file:{path}",
+                hint="convert them, for example with: tr '\\r' '\\n'",
+            )
         return cls(stream, dialect, tuple(dialects.column_names(first[0], dialect.header)))
 
     def cut(self, block: bytes) -> Cut:
@@ -195,9 +202,9 @@ class CsvFile:
         types = dict.fromkeys(names, pa.string())
         try:
             return self._table(data, types, keep, threads), ragged
-        except pa.ArrowInvalid:
+        except pa.ArrowInvalid:  # bytes that are no text, or a record longer than a thread's block
             ragged.clear()
-            return self._table(repaired(data), types, keep, threads), ragged
+            return self._table(repaired(data), types, keep, False), ragged
 
     def _parse_slowly(self, data: bytes, line: int, schema: pa.Schema) -> tuple[pa.RecordBatch, list[BadRow]]:
         table, ragged = self._texts(data, list(self.names))

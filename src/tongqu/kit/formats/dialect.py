@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass, fields, replace
@@ -65,7 +66,7 @@ def records(text: str, delimiter: str, quote: str, escape: str = "", most: int =
         options["escapechar"] = escape
     found: list[list[str]] = []
     try:
-        for record in csv.reader(text.splitlines(keepends=True), delimiter=delimiter, **options):
+        for record in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, **options):
             if record:
                 found.append(record)
             if len(found) == most:

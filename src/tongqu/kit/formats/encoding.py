@@ -20,6 +20,12 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+_PACKED = (
+    (b"\x1f\x8b", "gz", "set compression=gz"),
+    (b"\x28\xb5\x2f\xfd", "zst", "set compression=zst"),
+    (b"PK\x03\x04", "zip", "unpack it first"),
+)
+"""How packed files begin, whatever their name is."""
 _COMMON = set(
     "的一是不在了有和人这中大为上个国我以要他时来用们生到作地于出就分对成会可主发年动同工也能下过子说产种面而方后多定行学法所"
     "民得经十三之进着等部度家电力里如水化高自二理起小物现实加量都两体制机当使点从业本去把性好应开它合还因由其些然前外天政四日"
@@ -63,6 +69,9 @@ def detect(sample: bytes, path: str, whole: bool = False) -> str:
     for bom, name in _BOMS:
         if sample.startswith(bom):
             return name
+    for magic, form, setting in _PACKED:
+        if sample.startswith(magic):
+            raise ReadError(f"{path} is no text but {form} data", path=f"file:{path}", hint=setting)
     if b"\0" in sample and (wide := _wide(sample)):
         return wide
     if _decodes(sample, "utf-8", whole):
@@ -88,7 +97,10 @@ def _wide(sample: bytes) -> str | None:
     even, odd = float((data[0::2] == 0).mean()), float((data[1::2] == 0).mean())
     if max(even, odd) < 0.2 or min(even, odd) > 0.1:
         return None
-    return "utf-16-le" if odd > even else "utf-16-be"
+    name = "utf-16-le" if odd > even else "utf-16-be"
+    text = data.tobytes().decode(name, "replace")
+    lines_lost = b"\n" in sample and "\n" not in text and max(even, odd) < 0.4
+    return None if lines_lost or text.count("\ufffd") > 1 else name
 
 
 def _decodes(sample: bytes, encoding: str, whole: bool) -> bool:

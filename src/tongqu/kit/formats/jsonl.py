@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -214,11 +215,14 @@ def parse_lines(data: bytes, wire: pa.Schema | None, loose: Iterable[str], unexp
         return (wire or pa.schema([])).empty_table()
     if _BARE_NULL.match(data) or _NULL_LINE.search(data):
         raise pa.ArrowInvalid("Column() changed from object to null")
-    table: pa.Table = arrow_json.read_json(
-        pa.BufferReader(data),
-        arrow_json.ReadOptions(use_threads=True, block_size=len(data) + 1 if len(data) < 1 << 21 else 4 << 20),
-        arrow_json.ParseOptions(explicit_schema=wire, unexpected_field_behavior=unexpected),
-    )
+    options = arrow_json.ParseOptions(explicit_schema=wire, unexpected_field_behavior=unexpected)
+    if len(data) >= 1 << 21:
+        with suppress(pa.ArrowInvalid):  # some line is bad, or longer than a block: read as one block, it is told which
+            blocks = arrow_json.ReadOptions(use_threads=True, block_size=4 << 20)
+            several: pa.Table = arrow_json.read_json(pa.BufferReader(data), blocks, options)
+            return several
+    whole = arrow_json.ReadOptions(use_threads=True, block_size=len(data) + 1)
+    table: pa.Table = arrow_json.read_json(pa.BufferReader(data), whole, options)
     return table
 
 

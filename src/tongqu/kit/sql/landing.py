@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tongqu.core.data import Deletes, Write, WriteMode
-from tongqu.core.errors import InvalidPlanError
+from tongqu.core.data import Counts, Deletes, Write, WriteMode, Written
+from tongqu.core.errors import DataError, InvalidPlanError, NotFoundError, RefusedRowsError
 from tongqu.kit.ledger import PREFIX
 
 HISTORY = ("_valid_from", "_valid_to", "_current")
@@ -99,6 +99,13 @@ def previous_name(dataset: str) -> str:
     return f"{schema}{dot}{PREFIX}previous_{short}_{digest}"
 
 
+def shape_of(write: Write) -> str:
+    """What must not change under an unfinished run: the arriving columns and types, mode and key."""
+    dataset = write.dataset
+    columns = [f"{name}:{kind}" for name, kind in zip(dataset.columns, dataset.types(), strict=True)]
+    return ";".join(columns) + f"|{write.mode.value}|{','.join(write.key)}|{write.recipe}"
+
+
 def goes_on(landing: Landing, shape: str, spec: Mapping[str, Any]) -> bool:
     """Whether what an unfinished run has written, as its `spec` tells, is of use to this attempt.
 
@@ -118,3 +125,37 @@ def goes_on(landing: Landing, shape: str, spec: Mapping[str, Any]) -> bool:
             hint="put the old steps back to finish it, or take its rows out of the target and run with --restart",
         )
     return False
+
+
+def refused_at_the_end(landing: Landing, error: RefusedRowsError) -> DataError:
+    """The error for rows that the target refuses only when a whole generation becomes visible."""
+    return DataError(
+        f"{landing.write.dataset.name!r} refuses the loaded rows: {error.message}",
+        path=landing.write.stream,
+        hint="the visible table was not touched; mend these rows or the target's constraint, and run again",
+    )
+
+
+def vanished(landing: Landing) -> NotFoundError:
+    """The error for a staged generation that somebody dropped."""
+    return NotFoundError(
+        f"the staged rows of {landing.write.dataset.name!r} ({landing.stage}) were dropped during the run",
+        path=landing.write.stream,
+        hint="the visible table was not touched; run the same command again",
+    )
+
+
+def corrected(counts: Counts, written: Written) -> Counts:
+    """A stream's counts once its staged rows are visible; rows deleted by detection did not come in, so they are
+    `generated`."""
+    if written == Written():
+        return counts
+    return replace(
+        counts,
+        inserted=written.inserted,
+        updated=written.updated,
+        deleted=written.deleted,
+        unchanged=written.unchanged,
+        merged=written.merged,
+        generated=counts.generated + written.deleted,
+    )

@@ -11,13 +11,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tongqu.core.connector import Sink
 from tongqu.core.data import BadRow, Bytes, Counts, Opened, Position, Split, Started, Write, WriteMode, Written
-from tongqu.core.errors import InvalidPlanError, SchemaError
+from tongqu.core.errors import InvalidPlanError, RefusedRowsError, SchemaError
 from tongqu.kit.db import Db
 from tongqu.kit.faults import crash_point
-from tongqu.kit.ledger import CHECKPOINT, QUARANTINE, Head, Ledger, fenced
-from tongqu.kit.sql.landing import HISTORY, Landing, Target, goes_on, previous_name
+from tongqu.kit.ledger import QUARANTINE, Head, Ledger, fenced
+from tongqu.kit.sql.landing import (
+    HISTORY,
+    Landing,
+    Target,
+    corrected,
+    goes_on,
+    refused_at_the_end,
+    shape_of,
+    vanished,
+)
 from tongqu.kit.sql.session import SqlSession
-from tongqu.kit.undoing import nothing_kept, refuse_while_written
+from tongqu.kit.sql.undoing import undo
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -103,8 +112,7 @@ class SqlSink(Sink):
         """
 
     def put_back(self, db: Db, name: str) -> int:
-        """Exchange a target with its kept generation (`previous_name(name)`, which exists) and return the number of
-        rows that are visible then. The target may be missing: then the kept generation becomes it."""
+        """Exchange a target (if it is there) with its kept generation, which is; returns the number of rows then."""
         raise InvalidPlanError(f"{type(self).__name__} cannot put back the kept generation of {name!r} over {db}")
 
     @abstractmethod
@@ -160,20 +168,7 @@ class SqlSink(Sink):
     def undo(self, dataset: str) -> int:
         """See Sink.undo."""
         with self._lock:
-            db = self.control()
-            db.begin()
-            try:
-                if not self.has_table(db, previous_name(dataset)):
-                    raise nothing_kept(dataset)
-                if self.has_table(db, CHECKPOINT):
-                    refuse_while_written(dataset, self.ledger(db).writer(dataset))
-                rows = self.put_back(db, dataset)
-                crash_point("in_undo")
-            except BaseException:
-                db.rollback()
-                raise
-            db.commit()
-            return rows
+            return undo(self, self.control(), dataset)
 
     def start(self, sync: str, run: str, restart: bool) -> Started:
         """See Sink.start."""
@@ -234,7 +229,7 @@ class SqlSink(Sink):
         self._landings[write.stream] = landing
         if head is not None and same and head.finished:
             return Opened(fence=head.fence, checkpoints={}, finished=True, counts=head.counts, previous=head.position)
-        shape = _shape(write)
+        shape = shape_of(write)
         fits = head is not None and same and goes_on(landing, shape, head.spec)
         resumes = head is not None and same and head.state == "running" and fits
         checkpoints = ledger.splits(write.sync, write.stream) if resumes else {}
@@ -335,11 +330,14 @@ class SqlSink(Sink):
                 head = ledger.hold(write.sync, write.stream, landing.fence)
                 written = Written() if head.finished else self._publish(db, landing)
                 if landing.staged and not head.finished:
-                    counts = _corrected(counts, written)
+                    counts = corrected(counts, written)
                 crash_point("after_swap")
                 done = replace(head, state="finished", position=position, counts=counts)
                 ledger.put(write.sync, write.stream, "", done, self.now())
                 ledger.forget_splits(write.sync, write.stream)
+            except RefusedRowsError as error:
+                db.rollback()
+                raise refused_at_the_end(landing, error) from error
             except BaseException:
                 db.rollback()
                 raise
@@ -355,7 +353,10 @@ class SqlSink(Sink):
         if not landing.staged:
             return Written()
         if landing.write.mode is WriteMode.REPLACE:
-            return (self.publish(db, landing) if self.has_table(db, landing.stage) else None) or Written()
+            staged = self.has_table(db, landing.stage)
+            if not staged and not self.ddl_commits:
+                raise vanished(landing)
+            return (self.publish(db, landing) if staged else None) or Written()
         if landing.write.mode is WriteMode.APPEND:
             return Written(inserted=self.append_stage(db, landing))
         return self.merge(db, landing, landing.stage)
@@ -371,26 +372,3 @@ class SqlSink(Sink):
         if self._control is not None:
             self._control.close()
             self._control = None
-
-
-def _shape(write: Write) -> str:
-    """What must not change under an unfinished run: the arriving columns and types, mode and key."""
-    dataset = write.dataset
-    columns = [f"{name}:{kind}" for name, kind in zip(dataset.columns, dataset.types(), strict=True)]
-    return ";".join(columns) + f"|{write.mode.value}|{','.join(write.key)}|{write.recipe}"
-
-
-def _corrected(counts: Counts, written: Written) -> Counts:
-    """A stream's counts once its staged rows are visible; rows deleted by detection did not come in, so they are
-    `generated`."""
-    if written == Written():
-        return counts
-    return replace(
-        counts,
-        inserted=written.inserted,
-        updated=written.updated,
-        deleted=written.deleted,
-        unchanged=written.unchanged,
-        merged=written.merged,
-        generated=counts.generated + written.deleted,
-    )
