@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import ConfigDict, field_validator
 
 from tongqu.core.data import Dataset
@@ -60,7 +61,8 @@ class Rule(Settings):
             try:
                 pc.match_substring_regex(pa.array([""]), value)  # RE2, as in DuckDB
             except pa.ArrowInvalid as error:
-                raise ValueError(f"{str(error).removeprefix('Invalid regular expression: ')} is wrong in the pattern") from None
+                words = str(error).removeprefix("Invalid regular expression: ")
+                raise ValueError(f"the pattern is no regular expression (RE2): {words}") from None
         return value
 
     @property

@@ -79,7 +79,7 @@ def test_a_value_that_contradicts_its_declaration_makes_one_bad_row(script: Scri
           (9, 5, 1, 1, '2024-01-01', CAST(x'ff' AS TEXT)), (10, 6, 0, -1, '2024-01-02', 'z');
     """)
     dataset = source.datasets(["lots"])[0]
-    (batch,) = batches(source, dataset)
+    batch, _ = batches(source, dataset)
     assert batch.rows.column("id").to_pylist() == [1, 10]
     assert [(row.field, row.value) for row in batch.bad] == [
         ("qty", "five"), ("ok", "7"), ("price", "1.005"), ("price", "99999.99"), ("day", "2024-02-30"),
@@ -97,7 +97,7 @@ def test_a_column_without_declared_type_is_what_most_values_are(script: Script) 
     """)
     dataset = source.datasets(["t"])[0]
     assert [str(field.type) for field in dataset.schema] == ["int64", "double", "string", "string", "double"]
-    (batch,) = batches(source, dataset)
+    batch, _ = batches(source, dataset)
     assert batch.rows.num_rows == 2
     assert [(row.field, row.value) for row in batch.bad] == [("c", "3")]
 
