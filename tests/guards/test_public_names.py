@@ -19,7 +19,9 @@ def public_without_docstring(path: Path) -> list[str]:
             missing += [
                 f"{path.relative_to(ROOT)}:{item.lineno} {node.name}.{item.name}"
                 for item in node.body
-                if isinstance(item, ast.FunctionDef) and not item.name.startswith(("_", "test_")) and not ast.get_docstring(item)
+                if isinstance(item, ast.FunctionDef)
+                and not item.name.startswith(("_", "test_"))  # a check's name is a sentence
+                and not ast.get_docstring(item)
             ]
     return missing
 

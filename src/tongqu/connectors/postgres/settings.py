@@ -40,7 +40,8 @@ class PostgresSettings(Endpoint):
     lag_seconds: float = titled("迟到窗口(秒)", "Lag, seconds", 0.0, ge=0)
     """How far incremental reads stay behind when the open transactions of others cannot be seen."""
     wait_seconds: float = titled("等待写事务(秒)", "Wait for writers, seconds", 10.0, ge=0)
-    """How long an incremental read by a number waits for transactions that are writing the table."""
+    """How long an incremental read by a number waits for transactions that are writing the table. Numbers drawn ahead
+    of the row (a sequence with CACHE, blocks kept by an application) can still come late: use a time cursor there."""
     timezone: str | None = titled("时区", "Time zone", None)
     """Zone of naive timestamps, for steps that need one; data itself is never shifted."""
 

@@ -154,6 +154,17 @@ class ReadChecks:
             source.horizon(place.dataset(source), "at", None)
 
     @needed(Can.READ, Can.WRITE)
+    def test_a_read_says_that_it_came_to_the_end(self, place: Place) -> None:
+        for rows in (items(range(ROWS)), items(range(0))):
+            place.fill(rows)
+            with place.source() as source:
+                dataset = place.dataset(source)
+                for split in source.splits(dataset, 1):
+                    *before, last = full(source, dataset, split)
+                    assert last.position is not None and last.position.get("end"), last.position
+                    assert not any(batch.position and batch.position.get("end") for batch in before)
+
+    @needed(Can.READ, Can.WRITE)
     def test_nothing_is_left_behind_by_close(self, place: Place) -> None:
         place.fill(items(range(ROWS)))
         place.rows()
