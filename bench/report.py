@@ -94,8 +94,8 @@ def _speed(measured: Sequence[Measured]) -> list[str]:
             else:
                 value, goal, defect = f"{row.ratio:.2f}", f"≥ {scenario.goal:g}", f"{scenario.defect:g}"
             lines.append(
-                f"| {scenario.title} | {scenario.limit} | {_span(limit)} | {_span(row)} | **{value}** | {goal} "
-                f"| {defect} | {row.cpu_ratio:.2f} | {row.peak_mb:.0f} | {scenario.verdict(row)} |"
+                f"| {scenario.title} | {_cell(scenario.limit)} | {_span(limit)} | {_span(row)} | **{value}** | {goal} "
+                f"| {defect} | {row.cpu_ratio:.2f} | {row.peak_mb:.0f} | {scenario.verdict(row)}{_noise(limit, row)} |"
             )
     return [*lines, ""]
 
@@ -122,6 +122,15 @@ def _tail() -> list[str]:
         "to MariaDB is given its casts by hand.",
         "- `pg_dump | psql` commits statement by statement.",
     ]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _noise(*rows: Row) -> str:
+    """A warning where rounds differ by half or more: such a ratio proves nothing, the CPU ratio says more."""
+    return " (noisy)" if any(row.slowest > 1.5 * row.fastest for row in rows) else ""
 
 
 def _span(row: Row) -> str:

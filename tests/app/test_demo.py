@@ -17,6 +17,8 @@ def test_the_factory_is_moved_joined_checked_and_told(tmp_path: Path) -> None:
     assert "冲压一线" in done.out
     assert "待定" in done.out
     assert "隔离" in done.out
+    assert "批号 (lot_no) 格式不符合约定" in done.out
+    assert "tongqu quarantine list --project factory" in done.out
 
     again = tongqu(tmp_path, "demo", "--dir", "factory", "--json")
     assert again.code == 3, again.err

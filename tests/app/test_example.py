@@ -1,4 +1,4 @@
-"""The example project of the design page: it loads, runs on PostgreSQL, a CSV folder and DuckDB, and resumes by cursor."""
+"""The example project of the design page: it runs on PostgreSQL, a CSV folder and DuckDB, and goes on by cursor."""
 
 from __future__ import annotations
 

@@ -98,3 +98,10 @@ def test_no_command_shows_help(tmp_path: Path) -> None:
     unknown = tongqu(tmp_path, "synk", "--json")
     assert (unknown.code, unknown.document["problems"][0]["code"]) == (2, "usage")
     assert "'sync'" in unknown.document["problems"][0]["message"]
+
+
+@pytest.mark.parametrize("arguments", [("--lang", "zh", "--help"), ("--help", "--lang", "zh"), ("--json", "--help")])
+def test_help_takes_the_common_options(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    done = tongqu(tmp_path, *arguments)
+    assert (done.code, done.err) == (0, "")
+    assert ("两个系统之间" in done.out) == ("zh" in arguments) or "sync" in done.out

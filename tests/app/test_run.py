@@ -118,6 +118,22 @@ def test_several_sinks_are_runs_of_their_own(folder: Path) -> None:
     assert query(folder / "lake.db", "SELECT (SELECT count(*) FROM heavy), (SELECT count(*) FROM light)") == [(979, 21)]
 
 
+def test_a_sink_that_fails_does_not_keep_the_others_from_their_rows(folder: Path) -> None:
+    project = folder / "tongqu.yaml"
+    text = project.read_text(encoding="utf-8")
+    broken = "heavy: {from: heavy, connection: lake, dataset: heavy, write: upsert, key: [nope]}"
+    project.write_text(text.replace("heavy: {from: heavy, connection: lake, dataset: heavy}", broken), encoding="utf-8")
+    done = run(folder, "run", "twice", "all")
+    assert (done.code, done.document["status"]) == (1, "failed"), done.err
+    assert query(folder / "lake.db", "SELECT count(*) FROM light") == [(21,)]
+    assert done.document["problems"][0]["path"].startswith("tongqu.yaml:34:pipelines.twice.sinks.heavy")
+    assert "all" not in [stream["name"] for stream in done.document["streams"]]
+
+    project.write_text(text, encoding="utf-8")
+    assert run(folder, "run", "twice").code == 0
+    assert query(folder / "lake.db", "SELECT (SELECT count(*) FROM heavy), (SELECT count(*) FROM light)") == [(979, 21)]
+
+
 def test_a_graph_joins_and_aggregates(folder: Path) -> None:
     done = run(folder, "run", "by_line")
     assert done.code == 0, done.err

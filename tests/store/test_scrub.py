@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from pydantic import SecretStr
 
 from tongqu.core.settings import Settings
@@ -60,3 +61,17 @@ def test_codes_stay_and_texts_are_cleaned() -> None:
     scrubber.add("connector")
     problem = {"path": "connector", "code": "connector.auth", "message": "bad connector", "hint": ""}
     assert scrubber.problem(problem) == {"path": "***", "code": "connector.auth", "message": "bad ***", "hint": ""}
+
+
+@pytest.mark.parametrize("password", ["sla/sh-of-it", "ha#sh-of-it", "que?ry", "with space"])
+def test_a_password_that_was_not_percent_encoded(password: str) -> None:
+    url = f"postgresql://bob:{password}@db.example/erp"
+    scrubber = Scrubber()
+    scrubber.add_url(url)
+    assert password in literal_passwords(url)
+    assert scrubber.text(f"cannot reach {url}") == "cannot reach postgresql://bob:***@db.example/erp"
+
+
+@pytest.mark.parametrize("url", ["postgresql://db.example:5432/erp?options=a@b", "sqlite:a@b.db", "file:x:y@z.csv"])
+def test_urls_without_a_password(url: str) -> None:
+    assert literal_passwords(url) == []

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import random
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from tongqu.app.messages import t
+from tongqu.app.messages import language, t
+from tongqu.app.project.model import DatasetEntry
 
 INSPECTIONS = 20_000
 MATERIALS = 200
@@ -94,8 +95,9 @@ def _mes(path: Path) -> None:
     database.close()
 
 
-def story(lake: Path) -> list[str]:
-    """What came out, for people: each line's yield, and what was wrong with the quarantined rows."""
+def story(lake: Path, dictionary: Mapping[str, DatasetEntry]) -> list[str]:
+    """What came out, for people: each line's yield, and what was wrong with the quarantined rows, in the words of the
+    data dictionary."""
     import duckdb
 
     database = duckdb.connect(str(lake), read_only=True)
@@ -114,7 +116,13 @@ def story(lake: Path) -> list[str]:
         ).fetchall()
         for stream, code, field, count, value in dirty:
             example = t("demo.empty") if value is None else value
-            lines.append("  " + t("demo.cause", stream=stream, code=code, field=field, count=count, example=example))
+            told = {"stream": stream, "field": field, "count": count, "example": example}
+            lines.append("  " + t("demo.cause", title=_title(field, dictionary), reason=t(f"reason.{code}"), **told))
     finally:
         database.close()
     return lines
+
+
+def _title(field: str, dictionary: Mapping[str, DatasetEntry]) -> str:
+    titles = next((entry.fields[field].title for entry in dictionary.values() if field in entry.fields), {})
+    return (titles.get("zh") if language() == "zh" else titles.get("en")) or field

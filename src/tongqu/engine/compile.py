@@ -69,7 +69,7 @@ def check_targets(streams: Sequence[Stream]) -> None:
                 f"{first.source_dataset.name!r} and {stream.source_dataset.name!r} would both be written to "
                 f"{stream.target!r}",
                 path=stream.name,
-                hint=f"give one another name: --table '{stream.source_dataset.name}=NAME'",
+                hint=f"give one another name: --table '{stream.source_dataset.name}=NAME'; several files need a folder",
             )
 
 

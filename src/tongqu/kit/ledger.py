@@ -199,6 +199,10 @@ class Ledger:
                  _storable(row.original), _storable(row.message), at),
             )  # fmt: skip
 
+    def forget_quarantine(self, sync: str, stream: str, run: str) -> None:
+        """Drop the bad rows that a run stored for a stream which it begins anew."""
+        self._db.run(f"DELETE FROM {self._quarantine} WHERE sync = ? AND stream = ? AND run = ?", (sync, stream, run))
+
     def quarantined(
         self, limit: int = 1000, *, run: str | None = None, stream: str | None = None
     ) -> list[dict[str, Any]]:

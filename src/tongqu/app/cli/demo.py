@@ -36,7 +36,7 @@ def demo(
     request = RunRequest(PIPELINES, restart=True, command=command_line())
     code = move(call, wire, lambda: run_pipelines(request, wire.project, wire.ends, wire.runner, new_id))
     if code in (0, 3) and not call.json:
-        for line in story(folder / "data" / "lake.duckdb"):
+        for line in story(folder / "data" / "lake.duckdb", wire.project.dictionary):
             say(line)
         say(t("demo.next", folder=str(folder)))
     return code

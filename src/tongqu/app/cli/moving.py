@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tongqu.app.cli.call import Call, print_document, say, table, tell_problem, trace
@@ -21,7 +22,7 @@ def command_line() -> str:
     """This process's command without passwords, to be written down."""
     from tongqu.store.scrub import known
 
-    return known.text(shlex.join(["tongqu", *sys.argv[1:]]))
+    return shlex.join(["tongqu", *(known.text(argument) for argument in sys.argv[1:])])
 
 
 def move(call: Call, wire: Wire, act: Callable[[], Outcome]) -> int:
@@ -36,7 +37,7 @@ def move(call: Call, wire: Wire, act: Callable[[], Outcome]) -> int:
     if call.json:
         print_document(shown)
     elif shown.get("streams"):
-        _show(shown)
+        _show(shown, call)
     for problem in outcome.document.get("problems", []):
         tell_problem(problem)
     return outcome.exit_code
@@ -58,7 +59,7 @@ def _translated(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "problems": [translated(problem) for problem in document["problems"]]}
 
 
-def _show(document: dict[str, Any]) -> None:
+def _show(document: dict[str, Any], call: Call) -> None:
     from tongqu.app.progress import summary
 
     table(summary(document))
@@ -66,4 +67,6 @@ def _show(document: dict[str, Any]) -> None:
     say(t("summary.run", run=document["run"], status=t(f"status.{document['status']}"), again=again))
     quarantined = sum(stream["quarantined"] for stream in document["streams"])
     if quarantined:
-        say(t("summary.quarantined", count=f"{quarantined:,}"))
+        where = "" if call.project == Path() else f" --project {shlex.quote(str(call.project))}"
+        where += f" --env {shlex.quote(call.env)}" if call.env else ""
+        say(t("summary.quarantined", count=f"{quarantined:,}", where=where))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tongqu.store.scrub import literal_passwords
+from tongqu.store.scrub import known, literal_passwords
 
 
 def hide_passwords(arguments: list[str]) -> None:
-    """Overwrite the password of each URL among the arguments with `*` in the process's own argument memory.
+    """Overwrite the password of each URL among the arguments with `*` in the process's own argument memory, and never
+    show it again.
 
     Works on Linux, where `ps` reads that memory; elsewhere, and where the system forbids it, nothing happens. Between
     the start of the process and this call the password can be seen: keep it out of the command line by `${secret:X}`.
     """
+    for argument in arguments:
+        known.add_url(argument)
     secrets = {password.encode() for argument in arguments for password in literal_passwords(argument)}
     if not secrets:
         return

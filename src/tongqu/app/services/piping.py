@@ -43,15 +43,21 @@ class RunRequest:
 def run(request: RunRequest, project: Project, ends: Ends, runner: Runner, new_id: Callable[[], str]) -> Outcome:
     """Run the pipelines one after the other; each sink of each pipeline is a run of its own.
 
-    All names and references are looked up before the first connection. A pipeline that fails ends the command.
+    All names and references are looked up before the first connection. A sink that fails does not keep the other sinks
+    of its pipeline from their rows; a pipeline that failed ends the command.
     """
     parts = [part for name in request.pipelines for part in _parts(name, request, project, ends)]
     outcomes: list[Outcome] = []
+    failed = ""
     for part in parts:
+        if failed not in ("", part.name):
+            break
         kept = (part.sink.kept,) if part.sink.kept else ()
         told = Run("run", request.command, kept, project.name)
         outcomes.append(runner.execute(told, partial(part.job, runner, new_id())))
         if outcomes[-1].exit_code in (1, 2):
+            failed = part.name
+        if runner.around.stop.is_set():
             break
     return combined(outcomes)
 

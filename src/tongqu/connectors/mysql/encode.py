@@ -163,7 +163,9 @@ def _refuse(good: Any, array: Any, target: Target, start: int, why: str) -> None
     bad = pc.invert(pc.fill_null(good, fill_value=True))
     if pc.any(bad).as_py():
         row = pc.index(bad, True).as_py()
-        raise CastError(f"{target.name}: {array[row].as_py()!r} {why}", field=target.name, row=start + row)
+        value = array.slice(row, 1)
+        shown = value.cast(pa.string()) if pa.types.is_temporal(array.type) else value  # Python has no nanoseconds
+        raise CastError(f"{target.name}: {shown[0].as_py()!r} {why}", field=target.name, row=start + row)
 
 
 def _integers(array: Any, target: Target, start: int) -> Any:

@@ -66,7 +66,10 @@ def load_loosely(db: PgDb, landing: Landing, rows: pa.Table, types: Sequence[str
 
     names = rows.schema.names
     wire = ["text" if name in loose else kind for name, kind in zip(names, types, strict=True)]
-    arrays = [_text(rows.column(name)) if name in loose else rows.column(name) for name in names]
+    arrays = [
+        _text(rows.column(name), kind) if name in loose else rows.column(name)
+        for name, kind in zip(names, types, strict=True)
+    ]
     texts = pa.table(arrays, names=names)
     temp = quoted("_tongqu_loose")
     db.run(f"DROP TABLE IF EXISTS {temp}")
@@ -84,12 +87,17 @@ def load_loosely(db: PgDb, landing: Landing, rows: pa.Table, types: Sequence[str
     return done
 
 
-def _text(column: Any) -> Any:
-    """Values as PostgreSQL input text; lists as array literals (rare, so they are formatted one by one)."""
+def _text(column: Any, target: str) -> Any:
+    """Values as input text of a PostgreSQL type: lists for an array type as array literals, other nested values as
+    JSON (rare, so they are formatted one by one)."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    from tongqu.kit.sql.plain_types import plain
+
     kind = column.type
+    if pa.types.is_nested(kind) and not target.endswith("[]"):
+        return plain(column, "")
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return pa.chunked_array([pa.array([_array(v) for v in column.to_pylist()], pa.string())])
     if pa.types.is_timestamp(kind) and kind.tz:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tongqu.connectors.postgres import ddl, generation, merging, undoing
 from tongqu.connectors.postgres.db import PgDb, quoted
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 class PostgresSink(SqlSink):
     """Exactly-once effect: data, quarantine, counts and checkpoint commit in one transaction."""
 
+    columns_fold: ClassVar[bool] = False
     formats = ("pgcopy-binary", "pgcopy-text", "csv")
 
     def __init__(self, settings: PostgresSettings, now: Callable[[], str] | None = None):

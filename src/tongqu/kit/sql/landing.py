@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tongqu.core.data import Counts, Deletes, Write, WriteMode, Written
-from tongqu.core.errors import DataError, InvalidPlanError, NotFoundError, RefusedRowsError
+from tongqu.core.errors import DataError, InvalidPlanError, NotFoundError, RefusedRowsError, SchemaError
 from tongqu.kit.ledger import PREFIX
 
 HISTORY = ("_valid_from", "_valid_to", "_current")
@@ -159,3 +159,20 @@ def corrected(counts: Counts, written: Written) -> Counts:
         merged=written.merged,
         generated=counts.generated + written.deleted,
     )
+
+
+def check_columns(landing: Landing) -> None:
+    """Refuse arriving columns that a system without letter case would take for another one: of the target, or
+    arriving beside it. Raises SchemaError."""
+    write = landing.write
+    there = {name.lower(): name for name in (landing.target.columns if landing.target else ())}
+    for name in write.dataset.columns:
+        other = there.setdefault(name.lower(), name)
+        if other != name:
+            raise SchemaError(
+                f"{write.dataset.name!r}: the columns {other!r} and {name!r} differ in letter case only, which this "
+                "system does not tell apart",
+                path=write.stream,
+                field=name,
+                hint="rename one of them in a step, or the target's column",
+            )

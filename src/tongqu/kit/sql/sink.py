@@ -19,6 +19,7 @@ from tongqu.kit.sql.landing import (
     HISTORY,
     Landing,
     Target,
+    check_columns,
     corrected,
     goes_on,
     refused_at_the_end,
@@ -42,6 +43,8 @@ class SqlSink(Sink):
     Hooks run inside the transaction that the caller opened, unless their docstring says otherwise.
     """
 
+    columns_fold: ClassVar[bool] = True
+    """Column names that differ in letter case only mean one column."""
     ddl_commits: ClassVar[bool] = False
     """DDL ends the open transaction (MySQL): a missing stage whose splits are all done has been published."""
 
@@ -249,6 +252,8 @@ class SqlSink(Sink):
             self._prepare_target(db, landing)
         else:
             ledger.forget_splits(write.sync, write.stream)
+            if same:  # the run begins this stream anew, and will meet the same bad rows again
+                ledger.forget_quarantine(write.sync, write.stream, write.run)
             self._prepare_target(db, landing)
             if landing.staged:
                 self.create_stage(db, landing)
@@ -258,6 +263,8 @@ class SqlSink(Sink):
     def _prepare_target(self, db: Db, landing: Landing) -> None:
         """Create what direct writes need; a replace leaves the visible table alone until it publishes."""
         write = landing.write
+        if self.columns_fold:
+            check_columns(landing)
         if landing.target is None:
             if write.mode is not WriteMode.REPLACE:
                 self.create_target(db, landing)
