@@ -22,6 +22,9 @@ from tongqu.testing.command_line import tongqu
         ("sync a --json b", "sync a --json b"),
         ("quarantine show --json x", "quarantine show --json x"),
         ("--lang zh --help", "--help"),
+        ("--help --lang zh", "--help"),
+        ("runs --json", "runs"),
+        ("quarantine --lang zh --help", "quarantine --help"),
         ("--debug nope", "nope"),
         ("", ""),
     ],
@@ -105,3 +108,15 @@ def test_help_takes_the_common_options(tmp_path: Path, arguments: tuple[str, ...
     done = tongqu(tmp_path, *arguments)
     assert (done.code, done.err) == (0, "")
     assert ("两个系统之间" in done.out) == ("zh" in arguments) or "sync" in done.out
+
+
+@pytest.mark.parametrize("arguments", ["--json", "runs --json", "quarantine --json"])
+def test_without_a_command_there_is_still_a_document(tmp_path: Path, arguments: str) -> None:
+    done = tongqu(tmp_path, *arguments.split())
+    assert (done.code, done.document["problems"][0]["message"]) == (2, "a command is missing")
+
+
+def test_a_demo_that_cannot_be_built(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = tongqu(tmp_path, "demo", "--dir", "file/factory", "--json")
+    assert (done.code, done.document["problems"][0]["path"]) == (2, "--dir")

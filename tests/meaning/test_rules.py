@@ -29,7 +29,6 @@ def test_rules_come_in_a_fixed_order() -> None:
     ("rule", "kind"),
     [
         ({"pattern": "a"}, pa.int64()),
-        ({"pattern": "("}, pa.string()),
         ({"min": 0}, pa.string()),
         ({"enum": ["a"]}, pa.int64()),
         ({"max": "soon"}, pa.date32()),
@@ -38,6 +37,11 @@ def test_rules_come_in_a_fixed_order() -> None:
 def test_rule_that_does_not_fit_is_refused_when_planning(rule: dict[str, Any], kind: pa.DataType) -> None:
     with pytest.raises(InvalidPlanError, match="does not fit field 'v'"):
         codes(rule, kind)
+
+
+def test_a_pattern_that_is_none_is_refused() -> None:
+    with pytest.raises(InvalidSettingsError, match="no regular expression"):
+        codes({"pattern": "("}, pa.string())
 
 
 def test_unknown_type_is_refused() -> None:

@@ -29,6 +29,10 @@ Flow = Iterator[pa.Table]
 """Tables of some rows each, in order, all of one schema."""
 
 
+_OWN_SHARE = 0.7
+"""DuckDB's part of the memory it may have: beyond its limit it holds about 40 % more, and batches wait around it."""
+
+
 class Engine:
     """The database and files of one execution. One memory limit holds for all its queries; each query has its own
     connection, and they pull rows from one another."""
@@ -36,7 +40,7 @@ class Engine:
     def __init__(self, threads: int, memory_mb: int, temp_directory: Path | str | None, batch_rows: int):
         self.batch_rows = batch_rows
         self.folder = Path(tempfile.mkdtemp(prefix="tongqu-", dir=temp_directory))
-        self._database = open_sandbox(threads, memory_mb, self.folder / "spill")
+        self._database = open_sandbox(threads, round(memory_mb * _OWN_SHARE), self.folder / "spill")
         self._cleanup = contextlib.ExitStack()
         self._cleanup.callback(shutil.rmtree, self.folder, ignore_errors=True)
         self._cleanup.callback(self._database.close)

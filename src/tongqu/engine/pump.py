@@ -309,7 +309,7 @@ def _generator(pieces: Iterator[Bytes]) -> Any:
     return (piece for piece in pieces)
 
 
-def ahead(batches: Iterator[Batch], stop: Event | None = None, depth: int = 3) -> Generator[Batch, None, None]:
+def ahead(batches: Iterator[Batch], stop: Event | None = None, depth: int = 2) -> Generator[Batch, None, None]:
     """The same batches, read in a thread of their own up to `depth` ahead. Ends early when stopping was asked for and
     the source has been silent for 5 s since: it may hang."""
     queue: Queue[Any] = Queue(maxsize=depth)

@@ -114,12 +114,23 @@ class Ledger:
         self._db.run(
             f"DELETE FROM {self._checkpoint} WHERE sync = ? AND stream = ? AND split = ?", (sync, stream, split)
         )
+        self.add(sync, stream, split, head, at)
+
+    def add(self, sync: str, stream: str, split: str, head: Head, at: str) -> None:
+        """Store a row that is not there yet."""
         self._db.run(
             f"INSERT INTO {self._checkpoint} (sync, stream, split, {', '.join(_COLUMNS)}) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (sync, stream, split, head.run, head.attempt, head.fence, head.state, _dump(head.spec),
-             _dump(head.position), _dump(head.counts.to_json()), at, VERSION),
-        )  # fmt: skip
+            (sync, stream, split, *_values(head, at)),
+        )
+
+    def change(self, sync: str, stream: str, split: str, head: Head, at: str) -> None:
+        """Store a row in place of the one that is there."""
+        sets = ", ".join(f"{name} = ?" for name in _COLUMNS)
+        self._db.run(
+            f"UPDATE {self._checkpoint} SET {sets} WHERE sync = ? AND stream = ? AND split = ?",
+            (*_values(head, at), sync, stream, split),
+        )
 
     def forget_splits(self, sync: str, stream: str) -> None:
         """Drop the checkpoints of a stream's splits."""
@@ -226,6 +237,13 @@ def fenced(stream: str) -> FencedError:
         hint="let the other process finish, or stop it and run this sync again",
         params={"stream": stream},
     )
+
+
+def _values(head: Head, at: str) -> tuple[Any, ...]:
+    """A row's values in the order of the columns."""
+    counts = _dump(head.counts.to_json())
+    spec, position = _dump(head.spec), _dump(head.position)
+    return (head.run, head.attempt, head.fence, head.state, spec, position, counts, at, VERSION)
 
 
 def _head(row: tuple[Any, ...]) -> Head:

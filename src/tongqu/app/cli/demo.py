@@ -11,6 +11,7 @@ import typer
 
 from tongqu.app.cli.call import Call, command, group, say, tell
 from tongqu.app.messages import t
+from tongqu.core.errors import InvalidSettingsError
 
 app = group()
 
@@ -28,9 +29,13 @@ def demo(
     from tongqu.app.wire import new_id
 
     folder = dir or Path(tempfile.mkdtemp(prefix="tongqu-demo-"))
-    folder.mkdir(parents=True, exist_ok=True)
     tell(t("demo.building", folder=str(folder)))
-    build(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        build(folder)
+    except OSError as error:
+        what = f"the factory cannot be built in {folder}: {error.strerror or error}"
+        raise InvalidSettingsError(what, path="--dir", hint="name a folder that can be written") from error
     call = replace(call, project=folder, env="")
     wire = call.wire()
     request = RunRequest(PIPELINES, restart=True, command=command_line())

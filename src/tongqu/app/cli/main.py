@@ -54,8 +54,9 @@ def reordered(argv: Sequence[str]) -> list[str]:
             continue
         early += rest[:take]
         del rest[:take]
-    if not words and rest[:1] in (["--help"], ["--version"]):  # the whole command line's own: common options are spent
-        return rest[:1]
+    bare = words[-1:] == words and (not words or words[0] in GROUPS)
+    if bare and rest[:1] in ([], ["--help"], ["--version"]):  # no command that takes the common options
+        return [*words, *rest[:1]]
     return [*words, *(early if words and words[0] in COMMANDS else ()), *rest]
 
 
@@ -100,10 +101,13 @@ def _run(arguments: list[str], *, as_json: bool, debug: bool) -> int:
 
 def _usage(refused: Any, as_json: bool) -> int:
     """A usage error in the shape of every other problem."""
+    context = getattr(refused, "ctx", None)
     if type(refused).__name__ == "NoArgsIsHelpError":
         tell(refused.format_message())
+        if as_json:
+            problem = {"path": "", "code": "usage", "message": t("usage.missing"), "hint": ""}
+            print_document({"ok": False, "problems": [translated(problem)]})
         return 2
-    context = getattr(refused, "ctx", None)
     hint = t("usage.help", command=context.command_path) if context else ""
     path = str(getattr(refused, "option_name", "") or "")
     problem = {"path": path, "code": "usage", "message": refused.format_message(), "hint": hint}

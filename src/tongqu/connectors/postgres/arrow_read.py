@@ -18,7 +18,7 @@ from tongqu.kit.drivers import driver
 
 BAD = "_tongqu_bad"
 WHICH, ROW = "_tongqu_which", "_tongqu_row"
-_BATCH_BYTES = 8 << 20
+_BATCH_BYTES = 4 << 20
 _INTEGER_DIGITS = 18
 """Decimals of so many digits travel as the 64-bit integer of their digits; ADBC makes text of numeric."""
 

@@ -118,9 +118,8 @@ def native_type(field: pa.Field, types: Mapping[str, bool]) -> str:  # type: ign
 def _from_arrow(kind: pa.DataType, logical: str | None) -> str:
     import pyarrow as pa
 
-    listed = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    if listed and not pa.types.is_nested(kind.value_type):  # an array of arrays could not keep lists of other lengths
-        return _from_arrow(kind.value_type, logical) + "[]"
+    if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and not pa.types.is_nested(kind.value_type):
+        return _from_arrow(kind.value_type, logical) + "[]"  # of lists it could not keep those of different lengths
     if pa.types.is_nested(kind):
         return "jsonb"
     if pa.types.is_dictionary(kind):

@@ -240,7 +240,8 @@ class SqlSink(Sink):
             published = self.ddl_commits and all(checkpoint.done for checkpoint in checkpoints.values())
             checkpoints = checkpoints if published else {}
         previous = head.position if head is not None and head.state != "discarded" else None
-        ledger.put(
+        store = ledger.add if head is None else ledger.change
+        store(
             write.sync, write.stream, "",
             Head(write.run, 1, fence, "running",
                  {"shape": shape, "recipe": write.recipe, "write": write.mode.value, "target": write.dataset.name},
@@ -298,7 +299,7 @@ class SqlSink(Sink):
                 ledger.forget_splits(write.sync, write.stream)
                 for split in splits:
                     head = Head(write.run, 1, landing.fence, "running", split.spec)
-                    ledger.put(write.sync, write.stream, split.id, head, self.now())
+                    ledger.add(write.sync, write.stream, split.id, head, self.now())
             except BaseException:
                 db.rollback()
                 raise
@@ -340,7 +341,7 @@ class SqlSink(Sink):
                     counts = corrected(counts, written)
                 crash_point("after_swap")
                 done = replace(head, state="finished", position=position, counts=counts)
-                ledger.put(write.sync, write.stream, "", done, self.now())
+                ledger.change(write.sync, write.stream, "", done, self.now())
                 ledger.forget_splits(write.sync, write.stream)
             except RefusedRowsError as error:
                 db.rollback()
