@@ -85,11 +85,11 @@ def test_a_transaction_that_commits_late_is_found_by_the_next_run(
 
 
 def test_append_by_a_time_leaves_the_current_second_for_later(source_url: str, sink_url: str, tmp_path: Path) -> None:
-    execute(source_url, "INSERT INTO events VALUES (2000, clock_timestamp(), 'just now')")
+    execute(source_url, "INSERT INTO events VALUES (2000, clock_timestamp() + interval '5 s', 'just now')")
     sync = command(tmp_path, source_url, sink_url, write="append", cursor="at", lane="pass")
     assert sync.run().code == 0
     execute(source_url, "INSERT INTO events SELECT 2001, at, 'the same microsecond' FROM events WHERE id = 2000")
-    execute(source_url, "SELECT pg_sleep(1.2)")
+    execute(source_url, "SELECT pg_sleep(extract(epoch FROM max(at) - clock_timestamp()) + 1.2) FROM events")
     assert sync.run().code == 0
     assert sync.run().code == 0
     assert rows(sink_url, EVENTS) == rows(source_url, EVENTS)
