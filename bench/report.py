@@ -72,6 +72,8 @@ def _head(measured: Sequence[Measured], world: World, command: str) -> list[str]
         "- Ratio = limit's time / our time, round by round; CPU ratio = the same for CPU seconds of commands and "
         "servers together, which other work on the machine disturbs less. Peak memory is of our process tree with its "
         "shell.",
+        "- The defect line of the first two rows is a requirement; the others are our own alarm, be"
+        "low which `make bench` fails.",
         "",
     ]
 

@@ -133,7 +133,7 @@ class Source(ABC):
         raise NotImplementedError(f"{type(self).__name__} gives no bytes ({format})")
 
     def acknowledge(self, split: Split, position: Position) -> None:
-        """Everything up to `position` is durable in every sink."""
+        """Everything up to `position` is committed in every sink; durable too, unless the rows are staged."""
 
     def close(self) -> None:
         """Release connections; may be called twice."""

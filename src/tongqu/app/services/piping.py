@@ -181,11 +181,10 @@ class Part:
         check_cursor(dataset, mode, reads.cursor)
         chain = Chain(dataset, self.plan.steps) if self.plan.steps else None
         target = self.writes.dataset or (reads.as_ if single and reads.as_ else dataset.name)
-        stream = self._stream(chain.output if chain else dataset, sink, target, mode)
+        stream = self._stream(chain.output if chain else dataset, source, sink, target=target, mode=mode)
         return replace(
             stream,
             name=self.stream if single else f"{self.stream}.{dataset.name}",
-            source=source,
             source_dataset=dataset,
             cursor=reads.cursor if mode is Mode.INCREMENTAL else None,
             chain=chain,
@@ -195,16 +194,17 @@ class Part:
         memory = limits(self.entry).memory_mb
         graph = Graph(self.plan, datasets, threads=min(4, os.cpu_count() or 1), memory_mb=memory)
         source = GraphSource(graph, sources, self.sink_name)
-        stream = self._stream(source.dataset, sink, self.writes.dataset or self.stream, Mode.FULL)
-        return replace(stream, source=source, recipe=graph.recipe)
+        target = self.writes.dataset or self.stream
+        stream = self._stream(source.dataset, source, sink, target=target, mode=Mode.FULL)
+        return replace(stream, recipe=graph.recipe)
 
-    def _stream(self, given: Dataset, sink: Sink, target: str, mode: Mode) -> Stream:
+    def _stream(self, given: Dataset, source: Source, sink: Sink, *, target: str, mode: Mode) -> Stream:
         key = self._key(given)
         write = self.writes.write_mode or default_write(mode, key)
         check_deletes(write, self.writes.delete_mode, f"pipelines.{self.name}.sink.deletes")
         return Stream(
             name=self.stream,
-            source=None,  # type: ignore[arg-type]  # put in by the caller, who knows it
+            source=source,
             source_dataset=given,
             sink=sink,
             target=target,

@@ -142,7 +142,7 @@ class FileSource(Source):
         for number in range(first, len(parts)):
             parts[number].reader(schema)  # raises if the file has changed
             reader = readers[number]
-            assert reader is not None  # noqa: S101
+            assert reader is not None  # noqa: S101  # a read with such a part was refused above
             for chunk in chunks(reader, schema, after if number == first and after else None, read.chunk_rows):
                 if read.stop.is_set():
                     return

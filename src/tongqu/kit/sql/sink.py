@@ -333,7 +333,7 @@ class SqlSink(Sink):
             db = self.control()
             ledger = self.ledger(db)
             db.begin()
-            db.relax()  # `end` makes it durable before anything is reported
+            db.relax()  # `end` makes it durable before the run is reported as succeeded
             try:
                 head = ledger.hold(write.sync, write.stream, landing.fence)
                 written = Written() if head.finished else self._publish(db, landing)
