@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tongqu.core.errors import BalanceError
@@ -21,6 +21,14 @@ class StepCounts:
     deduplicated: int = 0
     generated: int = 0
     quarantined: int = 0
+    repaired: int = 0
+    """Cells changed by rule whose originals are kept; their rows go on, so the law does not count them."""
+    cleaned: int = 0
+    """Cells whose spelling changed and nothing else (spaces, width, case)."""
+    marks: dict[str, int] = field(default_factory=dict)
+    """Rows that came out by the mark the step gave them (`compare`: new, changed, deleted, same)."""
+    newest: str | None = None
+    """Greatest value of the field whose age is watched, as ISO text in UTC."""
 
     def add(self, other: StepCounts) -> None:
         """Add the numbers of another chunk of the same step."""
@@ -30,6 +38,16 @@ class StepCounts:
         self.deduplicated += other.deduplicated
         self.generated += other.generated
         self.quarantined += other.quarantined
+        self.repaired += other.repaired
+        self.cleaned += other.cleaned
+        self.marks = {
+            mark: self.marks.get(mark, 0) + other.marks.get(mark, 0) for mark in {**self.marks, **other.marks}
+        }
+        self.see(other.newest)
+
+    def see(self, newest: str | None) -> None:
+        """Note a greatest value of the field that is watched."""
+        self.newest = max(filter(None, (self.newest, newest)), default=None)
 
     def check(self) -> None:
         """Raise BalanceError unless in + generated = out + filtered + deduplicated + quarantined."""
@@ -43,8 +61,9 @@ class StepCounts:
                 hint="rows were lost or invented; nothing of this chunk was committed",
             )
 
-    def to_json(self) -> dict[str, str | int]:
-        """The step as the run document shows it."""
+    def to_json(self) -> dict[str, Any]:
+        """The step as the run document shows it; repairs only where there are some."""
+        changed = {"repaired": self.repaired, "cleaned": self.cleaned}
         return {
             "id": self.step,
             "verb": self.verb,
@@ -54,6 +73,9 @@ class StepCounts:
             "deduplicated": self.deduplicated,
             "generated": self.generated,
             "quarantined": self.quarantined,
+            **{name: number for name, number in changed.items() if number},
+            **({"newest": self.newest} if self.newest else {}),
+            **({"marks": dict(self.marks)} if self.marks else {}),
         }
 
     @classmethod
@@ -68,6 +90,10 @@ class StepCounts:
             deduplicated=int(values["deduplicated"]),
             generated=int(values["generated"]),
             quarantined=int(values["quarantined"]),
+            repaired=int(values.get("repaired", 0)),
+            cleaned=int(values.get("cleaned", 0)),
+            newest=values.get("newest"),
+            marks={str(mark): int(number) for mark, number in values.get("marks", {}).items()},
         )
 
 

@@ -23,11 +23,17 @@ from tongqu.core.data import (
     WriteMode,
     Written,
 )
+from tongqu.core.dirty import Dirty, Fix
 from tongqu.core.errors import InvalidPlanError
 from tongqu.core.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from contextlib import AbstractContextManager
+
+    from tongqu.core.compare import Comparable, Comparison
+    from tongqu.core.scan import Scan
 
 
 class Can(Flag):
@@ -132,6 +138,19 @@ class Source(ABC):
         """The same rows as `read`, as chunks of raw bytes; each chunk must be consumed before the next is asked for."""
         raise NotImplementedError(f"{type(self).__name__} gives no bytes ({format})")
 
+    def comparing(self, dataset: Dataset, comparison: Comparison, condition: str = "") -> Comparable | None:
+        """This side of a comparison, computed inside the system; None if it must be read to be compared.
+
+        `condition` is the comparison's `where` in the system's own SQL. Keeps working after `close` of the source.
+        """
+        del dataset, comparison, condition
+        return None
+
+    def scan(self, dataset: Dataset) -> AbstractContextManager[Scan] | None:
+        """The dataset where DuckDB can read it by itself; None if it must be read batch by batch."""
+        del dataset
+        return None
+
     def acknowledge(self, split: Split, position: Position) -> None:
         """Everything up to `position` is committed in every sink; durable too, unless the rows are staged."""
 
@@ -150,6 +169,12 @@ class Session(ABC):
     def copy_in(self, data: Bytes) -> Written:
         """Write a chunk of raw bytes into the open transaction; raises RefusedRowsError if the target refuses any."""
         raise NotImplementedError(f"{type(self).__name__} takes no bytes ({data.format})")
+
+    def remove(self, rows: pa.Table) -> int:
+        """Delete the target's rows that have the keys of these rows (an upsert's, as `write` takes them) in the open
+        transaction; returns how many. Raises InvalidPlanError where single rows cannot be deleted."""
+        del rows
+        raise InvalidPlanError(f"{type(self).__name__} cannot delete single rows", hint="use sync --write replace")
 
     @abstractmethod
     def commit(self, checkpoint: Checkpoint) -> None:
@@ -176,6 +201,10 @@ class Sink(ABC):
     @abstractmethod
     def check(self) -> Iterator[str]:
         """As `Source.check`, with the right to create and write tables as last stage."""
+
+    def prepare(self) -> None:
+        """Begin what takes a while, such as connecting, in the background: `start` will follow. Raises nothing; what
+        goes wrong is raised by the call that needs it."""
 
     @abstractmethod
     def start(self, sync: str, run: str, restart: bool) -> Started:
@@ -236,12 +265,34 @@ class Sink(ABC):
     def quarantined(
         self, limit: int = 1000, *, run: str | None = None, stream: str | None = None
     ) -> list[dict[str, Any]]:
-        """Dirty rows kept in this sink, newest first: `id run stream step code field value original message state at`.
+        """Dirty rows kept in this sink, newest first, as `dirty` gives them."""
+        return self.dirty(Dirty(run=run or "", stream=stream or "", limit=limit))
+
+    def dirty(self, which: Dirty) -> list[dict[str, Any]]:
+        """The quarantined rows that are meant: `id run stream step code field value original message state at sync`,
+        `shape` (the schema of the original), `fixed` and `history` (the mended version, who made it), `cause` (the first
+        cause of a row that was refused again).
 
         Creates nothing; a sink that has never quarantined a row has none.
         """
-        del limit, run, stream
+        del which
         return []
+
+    def fix(self, fixes: Sequence[Fix]) -> int:
+        """Store mended versions beside the originals, all or none; returns how many rows were open and have theirs."""
+        raise InvalidPlanError(f"{type(self).__name__} keeps no quarantine in which {len(fixes)} rows could be fixed")
+
+    def replaying(self, sync: str, stream: str) -> dict[str, Any]:
+        """How a stream was last written, for rows that go in again: `target mode key cursor incremental recipe run
+        finished`; empty if nothing is known of it."""
+        del sync, stream
+        return {}
+
+    def preview(self, write: Write) -> Sequence[str]:
+        """The statements that opening and finishing this stream would run on the visible table, without running any;
+        none where the sink has no tables. Raises what `open` would raise for the shape of the target."""
+        del write
+        return ()
 
     def identity(self, name: str) -> str:
         """The name of a target as this system tells targets apart: two names with one identity mean the same one."""
@@ -253,6 +304,18 @@ class Sink(ABC):
 
     def close(self) -> None:
         """Release connections; may be called twice."""
+
+
+@dataclass(frozen=True)
+class Types:
+    """How a system's column types become Arrow's, and what an Arrow field becomes in a new table of the system."""
+
+    natives: tuple[str, ...]
+    """One of each type that can be read."""
+    field: Callable[[str], pa.Field[Any]]
+    """The field `v` that a column of a type is read as."""
+    becomes: Callable[[pa.Field[Any]], tuple[str, pa.Field[Any]]]
+    """The type of a new column for a field, and the field that this column would be read as."""
 
 
 @dataclass(frozen=True)
@@ -273,6 +336,8 @@ class Connector:
     """What writing it guarantees, in zh and en."""
     extra: str = ""
     """The extra to install, if any."""
+    types: Callable[[], Types] | None = None
+    """Its types, for the table of types."""
     systems: Iterable[str] = ()
     """Systems it speaks to, each with its honest label: `MariaDB 10.11 (real)`."""
 

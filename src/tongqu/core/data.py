@@ -14,6 +14,9 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from tongqu.core.balance import StepCounts, added
+from tongqu.core.dirty import Settled
+from tongqu.core.lazy import Lazy, SchemaField
+from tongqu.core.schema_changes import SchemaChange, SchemaChanges
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,36 +94,6 @@ class ForeignKey:
 
 
 @dataclass(frozen=True)
-class Lazy:
-    """A schema that is made when it is first asked for, with what the pass lane needs to know without it.
-
-    Importing Arrow takes longer than copying a small table; a stream that never decodes a row never needs it.
-    """
-
-    names: tuple[str, ...]
-    natives: tuple[str, ...]
-    required: tuple[bool, ...]
-    make: Callable[[], pa.Schema]
-
-
-class _SchemaField:
-    """A field of Dataset that takes a schema or a Lazy one and gives a schema."""
-
-    def __get__(self, instance: Dataset | None, owner: type) -> pa.Schema:
-        if instance is None:
-            raise AttributeError("schema")  # a field without default
-        value: pa.Schema | Lazy = instance.__dict__["_schema"]
-        if isinstance(value, Lazy):
-            made: pa.Schema = instance.__dict__.get("_made") or value.make()
-            instance.__dict__["_made"] = made
-            return made
-        return value
-
-    def __set__(self, instance: Dataset, value: pa.Schema | Lazy) -> None:
-        instance.__dict__["_schema"] = value
-
-
-@dataclass(frozen=True)
 class Dataset:
     """A table, topic, endpoint or file set with a schema.
 
@@ -129,7 +102,7 @@ class Dataset:
     """
 
     name: str
-    schema: _SchemaField = _SchemaField()  # a descriptor: reads as pa.Schema, takes it or Lazy
+    schema: SchemaField = SchemaField()  # noqa: RUF009  # a descriptor: reads as pa.Schema, takes it or Lazy
     key: tuple[str, ...] = ()
     cursor: str | None = None
     title: str = ""
@@ -151,9 +124,21 @@ class Dataset:
         return value if isinstance(value, Lazy) else None
 
     def types(self) -> tuple[str, ...]:
-        """A text per column that changes when its type does."""
+        """A text per column that changes when its type does: the source's own word for it where that is known."""
         lazy = self._lazy
-        return lazy.natives if lazy else tuple(str(f.type) for f in self.schema)
+        if lazy:
+            return lazy.natives
+        own = [(f.metadata or {}).get(Meta.NATIVE.value.encode(), b"").decode().partition(":")[2] for f in self.schema]
+        return tuple(native or str(f.type) for native, f in zip(own, self.schema, strict=True))
+
+    def natives(self, system: str) -> list[tuple[str, str, bool, str]] | None:
+        """Name, type, whether it is required and title of each column in a system's own words; None if the schema is
+        not known in them."""
+        lazy = self._lazy
+        if lazy is None or lazy.system != system:
+            return None
+        titles = lazy.titles or ("",) * len(lazy.names)
+        return list(zip(lazy.names, lazy.natives, lazy.required, titles, strict=True))
 
     def nullable(self, column: str) -> bool:
         """Whether a column may hold nulls."""
@@ -255,6 +240,10 @@ class Counts:
     deduplicated: int = 0
     generated: int = 0
     quarantined: int = 0
+    repaired: int = 0
+    """Cells that were changed by rule and whose originals are kept; no part of any balance."""
+    discarded: int = 0
+    """Values given up because the target's column is missing or does not hold them; no part of any balance."""
     bytes: int = 0
     steps: Mapping[str, StepCounts] = field(default_factory=dict)
     """The numbers of each step by its id, in order; never changed in place."""
@@ -286,7 +275,7 @@ class Counts:
 _NUMBERS = tuple(name for name in Counts.__dataclass_fields__ if name != "steps")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BadRow:
     """A quarantined row: typed cause, where, and the original."""
 
@@ -297,6 +286,16 @@ class BadRow:
     original: str
     """The whole row as JSON, in the shape it had before the step that refused it."""
     message: str
+    state: str = "new"
+    """`new`: the row was refused and is missing in the target; `repaired`: one of its cells was changed by rule and the
+    row went on, this record keeps what it was."""
+    shape: str = ""
+    """The schema of `original` as text (`kit.originals`), so that the row can go in again with every value exact."""
+
+    @property
+    def refused(self) -> bool:
+        """Whether the row itself was taken out."""
+        return self.state != "repaired"
 
 
 @dataclass
@@ -308,6 +307,8 @@ class Written:
     deleted: int = 0
     unchanged: int = 0
     merged: int = 0
+    discarded: int = 0
+    """As `Counts.discarded`."""
     bytes: int = 0
     refused: list[BadRow] = field(default_factory=list)
 
@@ -322,6 +323,8 @@ class Checkpoint:
     done: bool = False
     quarantine: Sequence[BadRow] = ()
     """Rows that steps before the sink refused in this chunk; stored in the same transaction."""
+    settled: Sequence[Settled] = ()
+    """What became of quarantined rows that went in again with this chunk; noted in the same transaction."""
 
 
 @dataclass(frozen=True)
@@ -348,8 +351,16 @@ class Write:
     recipe: str = ""
     """A text that changes when the steps before the sink do; a staged run under another recipe begins anew."""
     indexes: bool = True
+    schema_changes: SchemaChanges = SchemaChanges.EVOLVE
+    """What happens when other columns, types or another key arrive than the last time."""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """Fields that the dictionary says were renamed: new name → old name."""
     started_at: str = ""
     """RFC 3339 instant used for SCD2 validity and for the ledger."""
+    cursor: str | None = None
+    """The column that grows with every change, if the stream is incremental."""
+    replay: bool = False
+    """Quarantined rows go in again: never over a row that is newer by the cursor, nor while a run writes the target."""
 
 
 @dataclass(frozen=True)
@@ -365,6 +376,8 @@ class Opened:
     previous: Position | None = None
     finished: bool = False
     counts: Counts = field(default_factory=Counts)
+    changes: tuple[SchemaChange, ...] = ()
+    """How the arriving schema differs from the last one, and what is done about it."""
 
 
 @dataclass(frozen=True)

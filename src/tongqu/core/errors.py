@@ -5,9 +5,11 @@ TongquError
 │                                  ExpressionError UnknownNameError
 ├ ConnectorError    the outside    ConnectError* AuthError PrivilegeError NotFoundError ReadError WriteError
 │                                  BusyError LostPositionError                                   (* = retryable)
-├ DataError         the data       SchemaError CastError QualityError RefusedRowsError
+├ DataError         the data       SchemaError CastError QualityError RefusedRowsError DuplicateError
+│                                  SupersededError DecryptError
 ├ AccessError       the caller
 └ RunError          the operator   CheckpointError FencedError CancelledError TimedOutError BalanceError
+                                   StaleVersionError
 """
 
 from __future__ import annotations
@@ -181,6 +183,15 @@ class SchemaError(DataError):
     code = "data.schema"
 
 
+def altered(dataset: str, difference: str) -> SchemaError:
+    """The error for a source that was altered after it was discovered; nothing was written under a wrong name."""
+    return SchemaError(
+        f"{dataset!r} was altered while it was being read: {difference}",
+        hint="nothing of the open chunk was committed; run the same command again, it begins with the new schema",
+        path=dataset,
+    )
+
+
 class CastError(DataError):
     """A value cannot be represented in the wanted type."""
 
@@ -197,6 +208,24 @@ class RefusedRowsError(DataError):
     """The target database refused rows (constraint, length, type); the caller bisects to find them."""
 
     code = "data.refused"
+
+
+class SupersededError(RefusedRowsError):
+    """The target has a newer row of the key than the quarantined one that went in again."""
+
+    code = "data.superseded"
+
+
+class DuplicateError(DataError):
+    """Several rows were met where the step needs exactly one (a key that comes twice)."""
+
+    code = "data.duplicate"
+
+
+class DecryptError(DataError):
+    """An encrypted value does not open: another key, another context, or it was changed. Never shows a value."""
+
+    code = "data.decrypt"
 
 
 class AccessError(TongquError):
@@ -239,3 +268,9 @@ class BalanceError(RunError):
     """The counts of a step or sink do not balance: rows were lost or invented."""
 
     code = "run.balance"
+
+
+class StaleVersionError(RunError):
+    """Somebody else made a version meanwhile: the change was made to another state than the one it would replace."""
+
+    code = "run.stale_version"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tongqu.core.data import Counts
+from tongqu.core.schema_changes import SchemaChange
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,13 @@ class LaneChanged(Event):
 
     split: str
     reason: str
+
+
+@dataclass(frozen=True)
+class SchemaChanged(Event):
+    """The arriving schema differs from the last one; `change` says how, and what is done about it."""
+
+    change: SchemaChange
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pyarrow as pa
 
-from tongqu.core.data import Dataset, ForeignKey, Index
-from tongqu.core.errors import InvalidPlanError, InvalidSettingsError, UnknownNameError
+from tongqu.core.columns import nearest
+from tongqu.core.data import Dataset
+from tongqu.core.errors import InvalidSettingsError, UnknownNameError
 from tongqu.core.settings import Settings
+from tongqu.core.treatment import Repair, Treated
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -47,6 +48,23 @@ class Fault:
 
 
 @dataclass(frozen=True)
+class Expansion:
+    """A step that makes any number of rows of each row of its first input, chunk by chunk, as one DuckDB SELECT.
+
+    `sql` reads the first input, a chunk that also has the column `_tongqu_row`, and the other inputs whole, as
+    `Operator.side` keeps them. It gives the output columns in order, then `_tongqu_row` of the row each row was made
+    of, then `_tongqu_fault`: 0, or the number in `faults` for which that row is refused (its other columns do not
+    matter). Rows made of one row stand in the order of the SQL terms `order`.
+    """
+
+    sql: str
+    faults: Mapping[int, Fault] = field(default_factory=dict)
+    order: str = ""
+    prepare: Callable[[pa.Table], pa.Table] | None = None
+    """Arrow in, Arrow out, before the SQL: the chunk with further columns, its own unchanged."""
+
+
+@dataclass(frozen=True)
 class Place:
     """Where a step stands: what its references mean there. `dictionary` maps dataset names to their entries."""
 
@@ -59,9 +77,9 @@ class Place:
 class Operator(Settings):
     """A verb with its settings. Pure: knows schemas, gives SQL or a function, holds no rows and no connections.
 
-    A subclass gives `output`, `lineage`, `reads` and exactly one way to run: `projection` (row-wise SQL), `sql`
-    (whole-input SQL) or `apply` (Python). `row_wise` promises that the result for a chunk does not depend on other
-    chunks; an instance may know better in `chunk_safe`.
+    A subclass gives `output`, `lineage`, `reads` and exactly one way to run: `projection` (row-wise SQL), `expansion`
+    (row-wise SQL, several rows a row), `sql` (whole-input SQL) or `apply` (Python). `row_wise` promises that the result
+    for a chunk does not depend on other chunks; an instance may know better in `chunk_safe`.
     """
 
     verb: ClassVar[str] = ""
@@ -69,6 +87,9 @@ class Operator(Settings):
     row_wise: ClassVar[bool] = True
     arity: ClassVar[tuple[int, int]] = (1, 1)
     """Least and most number of inputs."""
+    missing_rows: ClassVar[str] = "generated"
+    """How rows count that go in and do not come out of a whole-input step: as `generated` (negative), `filtered` or
+    `deduplicated`."""
     wraps: ClassVar[str | None] = None
     """The one setting that the YAML value is, if the value is not the mapping of all settings."""
 
@@ -101,10 +122,72 @@ class Operator(Settings):
         """The inputs that the settings themselves name (`join: {left, right}`)."""
         return ()
 
+    @property
+    def side_names(self) -> tuple[str, ...]:
+        """Inputs beside the one it follows, which it reads whole (`lookup: {in: materials}`)."""
+        return ()
+
+    @property
+    def told(self) -> str:
+        """An output column of a whole-input step whose values the run counts one by one (the marks of `compare`)."""
+        return ""
+
+    def needs_all(self, number: int) -> bool:
+        """Whether the result is wrong unless this input gives all its rows, not only changes."""
+        return number > 0 and bool(self.side_names) if self.chunk_safe else True
+
+    @property
+    def leaves_rows(self) -> bool:
+        """Whether a changed row may make fewer or other rows than it did before, so that old ones would stay in a
+        target that is written by key."""
+        return False
+
     def bound(self, surroundings: Place) -> Operator:
         """The operator with its references (dictionary entries, files, names of inputs) resolved."""
         del surroundings
         return self
+
+    def unlocked(self, resolve: Callable[[str], str]) -> Operator:
+        """The operator with its references to secrets resolved; called just before a run, never when planning.
+
+        Values are held where neither the settings' JSON nor `repr` shows them.
+        """
+        del resolve
+        return self
+
+    @property
+    def references(self) -> Mapping[str, Any]:
+        """Fields whose values must stand in another dataset, each with where: `connection`, `dataset`, `field`."""
+        return {}
+
+    def knowing(self, values: Mapping[str, pa.Array[Any]]) -> Operator:
+        """The operator with the values that its references allow, by field; called just before a run."""
+        del values
+        return self
+
+    def relations(self) -> Mapping[str, pa.Table]:
+        """Tables that the conditions of `faults` look into, by the name they have there."""
+        return {}
+
+    @property
+    def newest(self) -> str:
+        """The date or timestamp field whose greatest value the step's counts tell; empty for none."""
+        return ""
+
+    def replayed(self) -> Operator:
+        """The operator for a few rows that go in again after the others: without what only all rows can tell."""
+        return self
+
+    @property
+    def branches(self) -> Mapping[str, Operator]:
+        """For a step that is several steps side by side (`route`): each branch's name with its operator. Others take
+        `id.branch`."""
+        return {}
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """Branches whose rows nobody need take."""
+        return ()
 
     def output(self, inputs: Sequence[Dataset]) -> Dataset:
         """The dataset that comes out. Raises UnknownNameError, ExpressionError or InvalidPlanError."""
@@ -113,6 +196,22 @@ class Operator(Settings):
     def lineage(self, inputs: Sequence[Dataset]) -> Lineage:
         """Which input columns each output column is made of."""
         raise NotImplementedError(type(self).__name__)
+
+    def copies(self, inputs: Sequence[Dataset]) -> dict[str, tuple[int, str]]:
+        """Output columns that are unchanged copies of an input column, for steps without `projection`; it may miss
+        some."""
+        found = {}
+        for name, origins in self.lineage(inputs).items():
+            if len(origins) == 1:
+                ((number, column),) = origins
+                if column == name:
+                    found[name] = (number, column)
+        return found
+
+    def matches(self, inputs: Sequence[Dataset]) -> Sequence[tuple[tuple[int, str], tuple[int, str]]]:
+        """Pairs of input columns that are equal in the rows it brings together."""
+        del inputs
+        return ()
 
     def reads(self, inputs: Sequence[Dataset]) -> set[tuple[int, str]]:
         """The input columns it looks at to decide or compute anything (columns merely passed on do not count)."""
@@ -128,10 +227,42 @@ class Operator(Settings):
         del dataset
         return ()
 
+    def repairs(self, dataset: Dataset) -> Sequence[Repair]:
+        """Cells that `projection` changes by rule, each with its reason; conditions see the input's columns."""
+        del dataset
+        return ()
+
+    def cleaned(self, dataset: Dataset) -> Sequence[exp.Expr]:
+        """Conditions (never null), one for each cell of which `projection` changes only the spelling."""
+        del dataset
+        return ()
+
+    def surveys(self, dataset: Dataset) -> Sequence[Mapping[str, str]]:
+        """What must be known about all rows before one can be treated: columns as DuckDB SQL (windows) over the rows,
+        level by level; a level sees the input's columns (see `relation_names`) and those of levels before it. The trees
+        of `projection`, `faults`, `repairs` and `cleaned` may name them. Not empty means not `chunk_safe`."""
+        del dataset
+        return ()
+
+    def stages(self, dataset: Dataset) -> Sequence[Mapping[str, str]]:
+        """As `surveys`, but each column is computed from its own row: names for parts of long trees."""
+        del dataset
+        return ()
+
     def may_fail(self, dataset: Dataset) -> bool:
         """Whether `projection` can raise for some rows (overflow, a failing cast inside an expression)."""
         del dataset
         return True
+
+    def expansion(self, relations: Sequence[str], inputs: Sequence[Dataset]) -> Expansion | None:
+        """The step as a row-wise SELECT that may give several rows a row, or None if it is not one."""
+        del relations, inputs
+        return None
+
+    def side(self, relation: str, dataset: Dataset) -> str:
+        """The SELECT by which an input that is read whole is kept for `expansion`; it may drop what is not needed."""
+        del dataset
+        return f"SELECT * FROM {relation}"
 
     def sql(self, relations: Sequence[str], inputs: Sequence[Dataset]) -> str:
         """One DuckDB SELECT over the relations (quoted names), with output columns as in `output`."""
@@ -143,10 +274,14 @@ class Operator(Settings):
         del tables, inputs
         raise NotImplementedError(f"{self.verb} is SQL")
 
+    def treat(self, table: pa.Table, dataset: Dataset) -> Treated:
+        """As `apply`, for one chunk of one input, for operators that refuse single rows."""
+        return Treated(self.apply([table], [dataset]))
+
 
 @dataclass(frozen=True)
 class Step:
-    """An operator placed in a pipeline; `inputs` are names of sources or steps, empty = the step above."""
+    """An operator placed in a pipeline; `inputs` are names of sources or steps, none or "" = the step above."""
 
     id: str
     verb: str
@@ -166,7 +301,7 @@ def verbs() -> tuple[str, ...]:
 def operator(verb: str) -> type[Operator]:
     """The operator class of a verb; imported on first use. Raises UnknownNameError listing the verbs."""
     if verb not in verbs():
-        raise UnknownNameError(f"unknown step {verb!r}", hint=_nearest(verb, verbs(), "verbs"), params={"verb": verb})
+        raise UnknownNameError(f"unknown step {verb!r}", hint=nearest(verb, verbs(), "verbs"), params={"verb": verb})
     found = importlib.import_module(f"{_PACKAGE}.{verb}").operator
     assert isinstance(found, type) and issubclass(found, Operator), verb  # noqa: S101
     return found
@@ -209,6 +344,10 @@ def _inputs(raw: Any, made: Operator, path: str) -> tuple[str, ...]:
         if raw is not None:
             raise InvalidSettingsError(f"{made.verb} names its inputs itself", path=f"{path}.from", hint="drop `from`")
         return made.input_names
+    if made.side_names and (raw is None or isinstance(raw, str)):
+        return (raw or "", *made.side_names)
+    if made.side_names:
+        raise InvalidSettingsError(f"{made.verb} follows one input (got {raw!r})", path=f"{path}.from")
     if raw is None:
         return ()
     if isinstance(raw, str):
@@ -220,64 +359,3 @@ def _inputs(raw: Any, made: Operator, path: str) -> tuple[str, ...]:
 
 def _verb_hint() -> str:
     return f"verbs: {', '.join(verbs())}"
-
-
-def _nearest(name: str, valid: Sequence[str], what: str) -> str:
-    close = get_close_matches(name, valid, n=1) or get_close_matches(name.lower(), [v.lower() for v in valid], n=1)
-    guess = next((v for v in valid if close and v.lower() == close[0].lower()), "")
-    listing = f"valid {what}: {', '.join(valid) or 'none'}"
-    return f"did you mean {guess!r}? {listing}" if guess else listing
-
-
-def unknown_column(name: str, dataset: Dataset, path: str = "") -> UnknownNameError:
-    """The error for a column that is not there, with the valid ones and the nearest."""
-    return UnknownNameError(
-        f"dataset {dataset.name!r} has no column {name!r}",
-        hint=_nearest(name, dataset.columns, "columns"),
-        path=path,
-        params={"column": name, "dataset": dataset.name, "valid": ", ".join(dataset.columns)},
-    )
-
-
-def need_columns(dataset: Dataset, names: Sequence[str]) -> None:
-    """Raise UnknownNameError for the first name that is not a column (exact spelling)."""
-    present = set(dataset.columns)
-    for name in names:
-        if name not in present:
-            raise unknown_column(name, dataset)
-
-
-def no_duplicates(names: Sequence[str], verb: str) -> None:
-    """Raise InvalidPlanError if a name comes twice among output columns."""
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise InvalidPlanError(f"{verb} would give two columns named {name!r}", hint="rename one of them")
-        seen.add(name)
-
-
-def reshaped(dataset: Dataset, fields: Sequence[pa.Field[Any]], origin: Mapping[str, str]) -> Dataset:
-    """The dataset with new fields; `origin` maps output columns to the input columns they are exact copies of.
-
-    Key, cursor, indexes and foreign keys follow their columns and are dropped when one of theirs is gone.
-    """
-    moved: dict[str, str] = {}
-    for new, old in origin.items():
-        if old not in moved or new == old:
-            moved[old] = new
-
-    def follow(names: Sequence[str]) -> tuple[str, ...]:
-        return tuple(moved[n] for n in names) if all(n in moved for n in names) else ()
-
-    indexes = tuple(Index(follow(i.columns), i.unique, i.name) for i in dataset.indexes if follow(i.columns))
-    foreign = tuple(
-        ForeignKey(follow(f.columns), f.target, f.target_columns) for f in dataset.foreign_keys if follow(f.columns)
-    )
-    return replace(
-        dataset,
-        schema=pa.schema(list(fields)),
-        key=follow(dataset.key),
-        cursor=moved.get(dataset.cursor) if dataset.cursor else None,
-        indexes=indexes,
-        foreign_keys=foreign,
-    )

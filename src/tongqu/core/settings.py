@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from functools import cache
+from inspect import get_annotations
+from itertools import pairwise
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    SecretStr,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic.fields import FieldInfo
 
 from tongqu.core.errors import InvalidSettingsError
@@ -13,15 +25,42 @@ from tongqu.core.errors import InvalidSettingsError
 Secret = SecretStr
 
 
+def _listed(raw: Any) -> Any:
+    return [raw] if isinstance(raw, str) else raw
+
+
+def _mapped(raw: Any) -> Any:
+    names = _listed(raw)
+    return {str(name): str(name) for name in names} if isinstance(names, list | tuple) else raw
+
+
+_SEVERAL: list[Any] = [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]
+_PAIRS = {"type": "object", "additionalProperties": {"type": "string"}}
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed), WithJsonSchema({"anyOf": _SEVERAL})]
+"""Several names; one may be written without a list."""
+Pairs = Annotated[dict[str, str], BeforeValidator(_mapped), WithJsonSchema({"anyOf": [_PAIRS, *_SEVERAL]})]
+"""Names with names; a name or a list stands for each with itself."""
+
+
 class Settings(BaseModel):
     """Frozen settings; unknown keys are refused and validation is pure (no files, network or secrets).
 
-    The docstring under each field becomes the schema's `description`.
+    The docstring under each field becomes the schema's `description`; it is read from the source when asked for, so
+    that a start which needs no schema does not parse it.
     """
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True, protected_namespaces=()
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, protected_namespaces=())
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for name, field in cls.model_fields.items():
+            said = description(cls, name)
+            for key in {name, field.alias or name} & set(properties) if said else ():
+                properties[key].setdefault("description", said)
+        return schema
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], path: str = "") -> Self:
@@ -30,6 +69,35 @@ class Settings(BaseModel):
             return cls.model_validate(dict(values))
         except ValidationError as error:
             raise invalid_settings(cls, error, path) from None
+
+
+def description(model: type[BaseModel], name: str) -> str:
+    """What is said about a field: its `description`, or the docstring under it in the class that declares it."""
+    field = model.model_fields.get(name)
+    if field is None or field.description:
+        return (field and field.description) or ""
+    declared = (one for one in model.__mro__ if name in get_annotations(one))
+    return _docstrings(next(declared, model)).get(name, "")
+
+
+@cache
+def _docstrings(model: type) -> dict[str, str]:
+    """The docstrings under the fields of a class; none where its source is not there."""
+    import ast
+    from inspect import cleandoc, getsource
+    from textwrap import dedent
+
+    try:
+        statements = ast.parse(dedent(getsource(model))).body[0]
+    except (OSError, TypeError):
+        return {}
+    found: dict[str, str] = {}
+    for one, other in pairwise(getattr(statements, "body", ())):
+        if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name) and isinstance(other, ast.Expr):
+            text = other.value.value if isinstance(other.value, ast.Constant) else None
+            if isinstance(text, str):
+                found[one.target.id] = cleandoc(text)
+    return found
 
 
 def titled(zh: str, en: str, default: Any = ..., **extra: Any) -> Any:
@@ -56,8 +124,7 @@ def invalid_settings(model: type[BaseModel], error: ValidationError, path: str) 
 
 
 def _describe(model: type[BaseModel], where: str) -> str:
-    field = model.model_fields.get(where.split(".", maxsplit=1)[0])
-    return (field.description or "").strip().split("\n")[0] if field else ""
+    return description(model, where.split(".", maxsplit=1)[0]).strip().split("\n")[0]
 
 
 def _is_secret(field: FieldInfo | None) -> bool:

@@ -116,6 +116,16 @@ def cast(tree: exp.Expr, duckdb_type: str, *, trying: bool = False) -> exp.Expr:
     return exp.TryCast(this=tree.copy(), to=kind) if trying else exp.Cast(this=tree.copy(), to=kind)
 
 
+def rounded(number: str, duckdb_type: str) -> str:
+    """SQL that brings SQL text of a double to a type of numbers: half away from zero, null where it does not fit."""
+    kind = parse_type(duckdb_type)
+    name = kind.this.name if kind.this is not None else ""
+    if name in ("FLOAT", "DOUBLE"):
+        return f"TRY_CAST({number} AS {duckdb_type})"
+    scale = int(kind.expressions[1].name) if name == "DECIMAL" and len(kind.expressions) > 1 else 0
+    return f"TRY_CAST(round({number}, {scale}) AS {duckdb_type})"
+
+
 def parse_type(text: str) -> exp.DataType:
     """A type name in DuckDB's spelling (`decimal(12,2)`, `string`, `timestamptz`); raises ExpressionError."""
     import sqlglot
@@ -333,8 +343,16 @@ class _Checker:
         return [(kind, arrow) for _, kind, arrow in self.columns(query, relations)]
 
     def columns(self, query: str, relations: Mapping[str, pa.Schema]) -> list[tuple[str, str, pa.DataType]]:
+        shapes = tuple((name, tuple((f.name, f.type) for f in schema)) for name, schema in relations.items())
+        return list(self._columns(query, shapes))
+
+    @lru_cache(maxsize=4096)  # noqa: B019  the checker lives as long as the process
+    def _columns(
+        self, query: str, shapes: tuple[tuple[str, tuple[tuple[str, pa.DataType], ...]], ...]
+    ) -> tuple[tuple[str, str, pa.DataType], ...]:
         import duckdb
 
+        relations = {name: pa.schema([pa.field(*field) for field in fields]) for name, fields in shapes}
         with self._lock:
             connection = self._connection()
             try:
@@ -345,7 +363,7 @@ class _Checker:
                 relation = connection.sql(query)
                 kinds = [str(kind).strip('"') for kind in relation.types]
                 arrow = relation.to_arrow_table().schema
-                return [(f.name, kind, f.type) for kind, f in zip(kinds, arrow, strict=True)]
+                return tuple((f.name, kind, f.type) for kind, f in zip(kinds, arrow, strict=True))
             except duckdb.Error as error:
                 raise ExpressionError(_words(error)) from None
             finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -15,6 +16,7 @@ from tongqu.core.data import Dataset
 from tongqu.core.errors import ExpressionError, InvalidPlanError
 from tongqu.core.operator import Fault
 from tongqu.core.settings import Settings, titled
+from tongqu.meaning.dataset_rules import KNOWN, Reference, reference_fault
 from tongqu.meaning.expressions import cast, column, parse_type, type_of
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ class Rule(Settings):
     unique: bool = titled("唯一", "Unique", False)
     """No value comes twice in the whole input; the first row of a value is good, null is no value."""
 
+    reference: Reference | None = titled("引用", "Reference", None)
+    """Every value stands in this field of another dataset: `{connection: mes, dataset: lines, field: line_id}`."""
+
     @field_validator("type")
     @classmethod
     def _known_type(cls, value: str | None) -> str | None:
@@ -69,7 +74,7 @@ class Rule(Settings):
     def empty(self) -> bool:
         """Whether it rules nothing."""
         return not (self.required or self.unique) and all(
-            value is None for value in (self.type, self.pattern, self.min, self.max, self.enum)
+            value is None for value in (self.type, self.pattern, self.min, self.max, self.enum, self.reference)
         )
 
 
@@ -82,7 +87,8 @@ def not_castable(tree: exp.Expr, kind: str) -> exp.Expr:
 
 
 def faults(rules: Mapping[str, Rule], dataset: Dataset, path: str = "") -> list[Fault]:
-    """The conditions of all rules but `unique`, field by field in the order required, type, pattern, range, enum.
+    """The conditions of all rules but `unique`, field by field in the order required, type, pattern, range, enum,
+    reference (over the relation `known_values` of the reference).
 
     Raises InvalidPlanError for a rule that makes no sense for the field's type. Fields that the dataset does not have
     are the caller's business.
@@ -147,8 +153,19 @@ def _enum(name: str, rule: Rule, schema: pa.Schema, path: str) -> Sequence[Fault
     return [Fault("check.enum", name, _false(test), f"is none of {shown}")]
 
 
+def _reference(name: str, rule: Rule, schema: pa.Schema, path: str) -> Sequence[Fault]:
+    if rule.reference is None:
+        return ()
+    return [reference_fault(name, rule.reference, known_values(rule.reference))]
+
+
+def known_values(reference: Reference) -> str:
+    """The name of the relation that holds the values a reference allows."""
+    return f"{KNOWN}_{hashlib.sha256(str(reference).encode()).hexdigest()[:12]}"
+
+
 _MAKERS: tuple[Callable[[str, Rule, pa.Schema, str], Sequence[Fault]], ...] = (
-    _required, _type, _pattern, _range, _enum,
+    _required, _type, _pattern, _range, _enum, _reference,
 )  # fmt: skip
 
 

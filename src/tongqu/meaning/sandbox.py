@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 FAULT_COLUMN = "_tongqu_fault"
 ROW_COLUMN = "_tongqu_row"
 """Names of the columns that queries over a chunk add; not usable as a column's name."""
+DUPLICATE = "tongqu duplicate: "
+"""How the error of a query begins that met several rows where there must be one (see `only_one`)."""
 
 
 def open_sandbox(
@@ -58,6 +60,14 @@ def relation_names(columns: Sequence[str]) -> dict[str, str]:
         column: column if counts[column.casefold()] == 1 and column else f"{column}#{number}"
         for number, column in enumerate(columns)
     }
+
+
+def only_one(several: str, what: str, value: str) -> str:
+    """SQL that is 0 as an integer, and that raises an error if `several` is true: "`what` `value` comes more than
+    once". `several` and `value` are SQL, `what` is text."""
+    text = (DUPLICATE + what + " ").replace("'", "''")
+    shown = f"left(coalesce(CAST({value} AS VARCHAR), 'null'), 80)"
+    return f"CASE WHEN {several} THEN CAST(error('{text}' || {shown} || ' comes more than once') AS INTEGER) ELSE 0 END"
 
 
 def check_carried(schema: pa.Schema, dataset: str = "") -> None:

@@ -32,6 +32,16 @@ class Home:
         return self.path / "runs.db"
 
     @property
+    def versions(self) -> Path:
+        """The database of the project's versions."""
+        return self.path / "versions.db"
+
+    @property
+    def lineage(self) -> Path:
+        """The database of lineage."""
+        return self.path / "lineage.db"
+
+    @property
     def secrets(self) -> Path:
         """The folder of secret files."""
         return self.path / "secrets"

@@ -1,4 +1,4 @@
-"""The run store's schema as numbered steps; `PRAGMA user_version` says how many were taken."""
+"""The schemas of the home's databases as numbered steps; `PRAGMA user_version` says how many were taken."""
 
 from __future__ import annotations
 
@@ -46,6 +46,63 @@ RUNS: tuple[str, ...] = (
 )
 """What each version adds; never edit a step that was released, add one."""
 
+VERSIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE versions (
+        env TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        parent INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        hash TEXT NOT NULL,
+        shared TEXT NOT NULL,
+        overlay TEXT NOT NULL,
+        actor TEXT NOT NULL,
+        account TEXT NOT NULL,
+        at TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        changes TEXT NOT NULL,
+        origin TEXT NOT NULL,
+        approver TEXT NOT NULL,
+        approved_at TEXT NOT NULL,
+        PRIMARY KEY (env, version)
+    );
+    CREATE TABLE heads (env TEXT PRIMARY KEY, version INTEGER NOT NULL);
+    """,
+)
+"""The same for the versions of a project."""
+
+LINEAGE: tuple[str, ...] = (
+    """
+    CREATE TABLE flows (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        mode TEXT NOT NULL,
+        write TEXT NOT NULL,
+        sources TEXT NOT NULL,
+        sink TEXT NOT NULL,
+        target TEXT NOT NULL,
+        columns TEXT NOT NULL,
+        steps TEXT NOT NULL,
+        run TEXT NOT NULL,
+        project TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        hash TEXT NOT NULL,
+        first_at TEXT NOT NULL,
+        last_at TEXT NOT NULL
+    );
+    CREATE INDEX flows_by_target ON flows (sink, target);
+    CREATE TABLE flow_runs (
+        id TEXT NOT NULL REFERENCES flows ON DELETE CASCADE,
+        run TEXT NOT NULL,
+        at TEXT NOT NULL,
+        PRIMARY KEY (id, run)
+    ) WITHOUT ROWID;
+    """,
+)
+"""The same for lineage recorded from executed plans."""
+
 
 def migrate(connection: sqlite3.Connection, steps: tuple[str, ...]) -> None:
     """Bring the database to the newest version, each step in its own transaction.
@@ -55,7 +112,7 @@ def migrate(connection: sqlite3.Connection, steps: tuple[str, ...]) -> None:
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version > len(steps):
         raise CheckpointError(
-            f"the run store has version {version}, this Tongqu knows {len(steps)}", hint="use the newer Tongqu"
+            f"this store has version {version}, this Tongqu knows {len(steps)}", hint="use the newer Tongqu"
         )
     for number, step in enumerate(steps[version:], start=version + 1):
         connection.executescript(f"BEGIN IMMEDIATE; {step} PRAGMA user_version = {number}; COMMIT;")

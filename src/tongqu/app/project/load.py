@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tongqu.app.project.connections import check_connections
-from tongqu.app.project.model import NOT_RUN, SECTIONS, DatasetEntry, PipelineEntry
+from tongqu.app.project.model import NOT_RUN, SECTIONS, DatasetEntry, EnvironmentEntry, PipelineEntry
 from tongqu.app.project.pipelines import check_pipelines
 from tongqu.app.project.places import Key, Places, ProblemsError, dotted_path, nearest
 from tongqu.app.project.problems import parse
@@ -34,6 +34,11 @@ class Project:
     places: Places = field(default_factory=Places)
     notes: tuple[Mapping[str, str], ...] = ()
     """What a person should know and that is no error, as problems with `level`."""
+    environments: Mapping[str, EnvironmentEntry] = field(default_factory=dict)
+    shared: Mapping[str, Any] = field(default_factory=dict)
+    """The sections of the files as plain values, without the environment's overlay."""
+    overlay: Mapping[str, Any] = field(default_factory=dict)
+    """What the environment's overlay says."""
 
     def pipeline(self, name: str) -> PipelineEntry:
         """The pipeline of that name; raises UnknownNameError with the nearest."""
@@ -59,11 +64,10 @@ def load(folder: Path, env: str = "") -> Project:
     files = find_files(folder, env)
     problems: list[TongquError] = []
     tree, places = merge(files, problems)
-    if env:
-        _overlay(folder / f"tongqu.{env}.yaml", tree, places, problems)
+    over = _overlay(folder / f"tongqu.{env}.yaml", places, problems) if env else {}
     if problems:
         raise ProblemsError(problems)
-    return _checked(folder, files, tree, places)
+    return checked(folder, files, tree, over, places)
 
 
 def find_files(folder: Path, env: str = "") -> tuple[Path, ...]:
@@ -126,28 +130,31 @@ def _duplicate(places: Places, marks: Mapping[Key, Any], key: Key) -> InvalidSet
     )
 
 
-def _overlay(file: Path, tree: dict[str, Any], places: Places, problems: list[TongquError]) -> None:
+def _overlay(file: Path, places: Places, problems: list[TongquError]) -> dict[str, Any]:
     try:
         values, marks = read_yaml(file)
     except ConfigError as error:
         problems.append(error)
-        return
+        return {}
     places.marks.update({key: mark for key, mark in marks.items() if key})
-    _lay(tree, values)
+    return values
 
 
-def _lay(under: dict[str, Any], over: Mapping[str, Any]) -> None:
+def laid(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree with an overlay on top: mappings merge, any other value replaces; neither argument is changed."""
+    merged = dict(under)
     for key, value in over.items():
-        if isinstance(value, dict) and isinstance(under.get(key), dict):
-            merged = dict(under[key])
-            _lay(merged, value)
-            under[key] = merged
-        else:
-            under[key] = value
+        below = merged.get(key)
+        merged[key] = laid(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
+    return merged
 
 
-def _checked(folder: Path, files: tuple[Path, ...], tree: Mapping[str, Any], places: Places) -> Project:
+def checked(
+    folder: Path, files: tuple[Path, ...], shared: Mapping[str, Any], over: Mapping[str, Any], places: Places
+) -> Project:
+    """The project that shared sections and an overlay make together; raises ProblemsError."""
     problems: list[TongquError] = []
+    tree = laid(shared, over)
     sections: dict[str, dict[str, Any]] = {}
     for section in SECTIONS[1:]:
         content = tree.get(section)
@@ -169,6 +176,7 @@ def _checked(folder: Path, files: tuple[Path, ...], tree: Mapping[str, Any], pla
             dictionary[entry_name] = entry
             _check_entry(entry_name, entry, places, problems)
             _check_rules(entry_name, sections["datasets"], places, problems)
+    environments = _environments(sections["environments"], places, problems)
     pipelines = check_pipelines(sections["pipelines"], sections["connections"], sections["datasets"], places, problems)
     if problems:
         raise ProblemsError(list({(found.path, found.message): found for found in problems}.values()))
@@ -182,7 +190,30 @@ def _checked(folder: Path, files: tuple[Path, ...], tree: Mapping[str, Any], pla
         pipelines=pipelines,
         places=places,
         notes=tuple(notes),
+        environments=environments,
+        shared=shared,
+        overlay=over,
     )
+
+
+def _environments(
+    section: Mapping[str, Any], places: Places, problems: list[TongquError]
+) -> dict[str, EnvironmentEntry]:
+    found: dict[str, EnvironmentEntry] = {}
+    for name, values in section.items():
+        entry = parse(EnvironmentEntry, values or {}, ("environments", name), places, problems)
+        if entry:
+            found[name] = entry
+    for name, entry in found.items():
+        if entry.after is not None and (entry.after not in found or entry.after == name):
+            problems.append(
+                UnknownNameError(
+                    f"there is no other environment {entry.after!r}",
+                    path=places.path(("environments", name, "after")),
+                    hint=nearest(entry.after, [other for other in found if other != name]),
+                )
+            )
+    return found
 
 
 def _check_entry(name: str, entry: DatasetEntry, places: Places, problems: list[TongquError]) -> None:

@@ -46,10 +46,10 @@ def run(request: RunRequest, project: Project, ends: Ends, runner: Runner, new_i
     All names and references are looked up before the first connection. A sink that fails does not keep the other sinks
     of its pipeline from their rows; a pipeline that failed ends the command.
     """
-    parts = [part for name in request.pipelines for part in _parts(name, request, project, ends)]
+    wanted = [part for name in request.pipelines for part in parts(name, request, project, ends)]
     outcomes: list[Outcome] = []
     failed = ""
-    for part in parts:
+    for part in wanted:
         if failed not in ("", part.name):
             break
         kept = (part.sink.kept,) if part.sink.kept else ()
@@ -130,8 +130,19 @@ class Part:
 
     def job(self, runner: Runner, run: str) -> Job:
         """Connect and plan."""
-        sources = {name: runner.keep(end.source()) for name, end in self.ends.items()}
-        sink = runner.keep(self.sink.sink())
+        streams = self.streams(runner.keep)
+        identity = self._identity(streams)
+        return Job(
+            [replace(stream, sync=identity) for stream in streams],
+            restart=self.restart,
+            limits=limits(self.entry),
+            run=run,
+        )
+
+    def streams(self, keep: Callable[[Any], Any]) -> list[Stream]:
+        """Connect and plan; `keep` is given every end that is opened."""
+        sources: dict[str, Source] = {name: keep(end.source()) for name, end in self.ends.items()}
+        sink: Sink = keep(self.sink.sink())
         first = next(iter(sources))
         with learnt():
             found = {name: self._datasets(name, source) for name, source in sources.items()}
@@ -141,13 +152,7 @@ class Part:
                 single = len(found[first]) == 1
                 streams = [self._chain(first, dataset, sources[first], sink, single=single) for dataset in found[first]]
         check_targets(streams)
-        identity = self._identity(streams)
-        return Job(
-            [replace(stream, sync=identity) for stream in streams],
-            restart=self.restart,
-            limits=limits(self.entry),
-            run=run,
-        )
+        return streams
 
     def _datasets(self, name: str, source: Source) -> list[Dataset]:
         reads = self.entry.all_sources[name]
@@ -256,7 +261,8 @@ def limits(entry: PipelineEntry) -> Limits:
     )
 
 
-def _parts(name: str, request: RunRequest, project: Project, ends: Ends) -> list[Part]:
+def parts(name: str, request: RunRequest, project: Project, ends: Ends) -> list[Part]:
+    """A pipeline's sinks, each with what it takes; all names and references are looked up, nothing is connected to."""
     entry = project.pipeline(name)
     steps = steps_of(entry, name, project.entries, project.places)
     whole = shape(entry, name, steps)
@@ -264,7 +270,7 @@ def _parts(name: str, request: RunRequest, project: Project, ends: Ends) -> list
     meanings = {
         source: project.dictionary.get(reads.as_ or reads.dataset or "") for source, reads in entry.all_sources.items()
     }
-    parts = [
+    found = [
         Part(
             name=name,
             sink_name=sink,
@@ -279,6 +285,6 @@ def _parts(name: str, request: RunRequest, project: Project, ends: Ends) -> list
         )
         for sink, writes in entry.all_sinks.items()
     ]
-    for part in parts:
+    for part in found:
         part.check_modes()
-    return parts
+    return found

@@ -1,0 +1,85 @@
+"""What the commands about versions share: the versions of the project at hand, and how changes are shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tongqu.app.cli.call import say
+from tongqu.app.messages import t
+from tongqu.store.versions import shown
+
+if TYPE_CHECKING:
+    from tongqu.app.services.versioning import Versioning
+    from tongqu.app.wire import Wire
+
+_SIGNS = {"create": "+", "update": "~", "delete": "-"}
+_LONGEST = 100
+
+
+@contextmanager
+def versioning(wire: Wire) -> Iterator[Versioning]:
+    """The versions of the project and environment, closed at the end of the block."""
+    from tongqu.app.services.versioning import opened
+
+    _ = wire.project  # what is wrong with the files is told before anything is made
+    store = wire.versions()
+    try:
+        yield opened(wire.folder, wire.env, lambda: wire.project, store=store, scrubber=wire.scrubber)
+    finally:
+        store.close()
+
+
+def show_plan(document: Mapping[str, Any]) -> None:
+    """Changes with their details and everything downstream, then the tables."""
+    if not document["changes"]:
+        say(t("plan.nothing", version=document["version"], env=shown(document["env"])))
+    for change in document["changes"]:
+        _show_change(change)
+    for target in document.get("targets", []):
+        rows = "" if target.get("rows") is None else t("plan.rows", rows=f"{target['rows']:,}")
+        say(
+            f"  {target['pipeline']} → {target['connection']}.{target['dataset']}: {t('plan.' + target['action'])}{rows}"
+        )
+        for statement in target.get("statements", []):
+            say(f"      {statement}")
+        for note in target.get("notes", []):
+            say(f"      ! {note}")
+    for note in document.get("notes", []):
+        say(f"! {note['message']}")
+
+
+def show_version(document: Mapping[str, Any]) -> None:
+    """What a version is and what it changed."""
+    if not document["changes"] and "kind" not in document:
+        say(t("plan.nothing", version=document["version"], env=shown(document["env"])))
+        return
+    for change in document["changes"]:
+        _show_change(change)
+    state = t(f"version.{document['state']}")
+    say(
+        t("version.line", version=document["version"], env=shown(document["env"]), state=state, actor=document["actor"])
+    )
+    if document["state"] == "proposed":
+        say(t("version.waits", version=document["version"]))
+
+
+def _show_change(change: Mapping[str, Any]) -> None:
+    breaking = f"  [{t('plan.breaking')}]" if change["breaking"] else ""
+    say(f"{_SIGNS[change['action']]} {change['resource']}{breaking}")
+    for detail in change["details"]:
+        if not detail["path"]:
+            continue
+        why = f"  ← {detail['breaking']}" if detail["breaking"] else ""
+        say(f"    {detail['path']}: {_short(detail['before'])} → {_short(detail['after'])}{why}")
+    if change["affects"]:
+        say(f"    {t('plan.affects')}: {', '.join(change['affects'])}")
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "∅"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

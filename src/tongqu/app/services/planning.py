@@ -1,0 +1,182 @@
+"""`plan`: what the project's files would change, and what that does to the tables that pipelines write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+from tongqu.app.services.ends import End, Ends
+from tongqu.app.services.execution import Kept
+from tongqu.app.services.piping import Part, RunRequest, parts
+from tongqu.app.services.versioning import Versioning
+from tongqu.core.connector import Sink, Source
+from tongqu.core.data import Dataset, Write, WriteMode
+from tongqu.core.errors import TongquError
+from tongqu.engine.job import Stream
+
+_MOST = 2000
+"""Statements and notes shown of one table."""
+
+
+def plan(mine: Versioning, ends: Ends, *, offline: bool = False, every: bool = False) -> dict[str, Any]:
+    """The changes with everything downstream, and per table that a changed pipeline writes what a run would do to it.
+
+    Nothing is changed and no file or table is made. A system that cannot be reached becomes a note of the document.
+    `every` looks at the tables of all pipelines, `offline` at none.
+    """
+    head, found = mine.pending()
+    project = mine.project()
+    touched = {name for change in found for name in (change.resource, *change.affects)}
+    names = [name for name in project.pipelines if every or f"pipelines.{name}" in touched]
+    document: dict[str, Any] = {
+        "version": head.version if head else 0,
+        "env": mine.env,
+        "changes": [change.to_json() for change in found],
+        "targets": [],
+        "notes": [mine.scrubber.problem(note) for note in project.notes],
+    }
+    if offline:
+        return document
+    with ExitStack() as stack:
+        looking = Looking(ends, stack)
+        for name in names:
+            request = RunRequest((name,))
+            try:
+                for part in parts(name, request, project, looking):
+                    document["targets"] += _targets(part, looking)
+            except TongquError as error:
+                problem = mine.scrubber.problem(error.problem())
+                document["notes"].append(
+                    {**problem, "path": problem["path"] or f"pipelines.{name}", "level": "warning"}
+                )
+    return document
+
+
+def _targets(part: Part, looking: Looking) -> list[dict[str, Any]]:
+    return [_target(part, stream, looking) for stream in part.streams(looking.keep)]
+
+
+def _target(part: Part, stream: Stream, looking: Looking) -> dict[str, Any]:
+    arriving = stream.chain.output if stream.chain is not None else stream.source_dataset
+    key = tuple(stream.key or arriving.key)
+    write = Write(
+        stream=stream.name, dataset=arriving.bound(stream.target, key), mode=stream.write, sync="", run="", key=key,
+        deletes=stream.deletes,
+    )  # fmt: skip
+    existing = looking.existing(part.sink, stream.target)
+    statements: Sequence[str] = ()
+    notes: list[str] = []
+    try:
+        if existing is not None or not looking.missing(part.sink):
+            statements = stream.sink.preview(write)
+    except TongquError as error:
+        notes.append(looking.told(error))
+    action = "create" if existing is None else "alter" if statements else "none"
+    if existing is not None and stream.write is WriteMode.REPLACE and not statements:
+        action = "replace"
+    gone = [name for name in existing.columns if name not in arriving.columns] if existing else []
+    return {
+        "pipeline": part.stream,
+        "stream": stream.name,
+        "connection": part.sink.name,
+        "dataset": stream.target,
+        "write": stream.write.value,
+        "action": action,
+        "statements": list(statements[:_MOST]),
+        "rows": stream.source_dataset.rows,
+        "replaces": existing.rows if existing is not None and stream.write is WriteMode.REPLACE else None,
+        "not_filled": [name for name in gone if not name.startswith("_")],
+        "notes": notes,
+    }
+
+
+class Looking(Ends):
+    """Ends that are opened once and only looked at: each system's catalogue is read once for all pipelines."""
+
+    def __init__(self, ends: Ends, stack: ExitStack):
+        self.__dict__.update(ends.__dict__)
+        self._stack = stack
+        self._ends: dict[str, End] = {}
+        self._sources: dict[str, Source] = {}
+        self._sinks: dict[str, Sink] = {}
+        self._tables: dict[str, dict[str, Dataset] | None] = {}
+
+    def end(self, place: str) -> End:
+        """See Ends.end; the end gives the same source and sink each time."""
+        if place not in self._ends:
+            found = super().end(place)
+            connector = replace(
+                found.connector,
+                source=(lambda _: self._source(place, found)) if found.connector.source else None,
+                sink=(lambda _: self._sink(place, found)) if found.connector.sink else None,
+            )
+            self._ends[place] = replace(found, connector=connector)
+        return self._ends[place]
+
+    def keep(self, end: Kept) -> Kept:
+        """Ends are closed when all pipelines were looked at."""
+        return end
+
+    def existing(self, end: End, target: str) -> Dataset | None:
+        """The table as it is now; None if it is not there or cannot be looked at."""
+        tables = self._catalogue(end)
+        if tables is not None:
+            return tables.get(target)
+        try:
+            return next(iter(end.source().datasets([target])), None)
+        except TongquError:
+            return None
+
+    def missing(self, end: End) -> bool:
+        """Whether the system itself is not there yet: a file that the first run makes."""
+        try:
+            self._catalogue(end)
+            end.source().datasets(["_"])
+        except TongquError:
+            return True
+        return False
+
+    def told(self, error: TongquError) -> str:
+        """An error in one line, without secrets."""
+        return self._scrubber.text(error.message)
+
+    def _catalogue(self, end: End) -> dict[str, Dataset] | None:
+        """All tables of a SQL system by name; None for others, whose datasets cost a look into each."""
+        if end.name not in self._tables:
+            try:
+                source = end.source()
+                self._tables[end.name] = {d.name: d for d in source.datasets(None)} if source.dialect else None
+            except TongquError:
+                self._tables[end.name] = None
+        return self._tables[end.name]
+
+    def _source(self, place: str, found: End) -> Source:
+        if place not in self._sources:
+            self._sources[place] = _remembering(found.source())
+            self._stack.callback(self._sources[place].close)
+        return self._sources[place]
+
+    def _sink(self, place: str, found: End) -> Sink:
+        if place not in self._sinks:
+            self._sinks[place] = found.sink()
+            self._stack.callback(self._sinks[place].close)
+        return self._sinks[place]
+
+
+def _remembering(source: Source) -> Source:
+    """The source, reading the catalogue of a SQL system once for all questions."""
+    ask = source.datasets
+    tables: dict[str, Dataset] = {}
+
+    def datasets(patterns: Sequence[str] | None = None) -> list[Dataset]:
+        if not tables:
+            tables.update({dataset.name: dataset for dataset in ask(None)})
+        if patterns is None:
+            return list(tables.values())
+        return [tables[name] for name in patterns] if set(patterns) <= tables.keys() else ask(patterns)
+
+    if source.dialect:
+        source.datasets = datasets  # type: ignore[method-assign]  # only the looking is shared, reading stays as it is
+    return source

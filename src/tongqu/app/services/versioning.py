@@ -1,0 +1,192 @@
+"""Versions of a project: what the files would change, making it count, taking it back, and carrying it further."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tongqu.app.project.load import Project, checked, laid, load
+from tongqu.app.project.places import Places
+from tongqu.catalog.changes import Change, changes
+from tongqu.core.errors import InvalidPlanError, NotFoundError, StaleVersionError
+from tongqu.store.scrub import Scrubber
+from tongqu.store.versions import Person, Proposal, Tree, Version, Versions, digest, shown
+
+HIDDEN = "***"
+"""What a stored version has in place of a secret that stands in a file."""
+
+
+def person(environ: Mapping[str, str] = os.environ) -> Person:
+    """Who acts: the account of the operating system, or the name in `TONGQU_ACTOR` where people share an account.
+
+    On the command line a name is as trustworthy as the account it is given under; both are kept.
+    """
+    try:
+        account = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        account = str(os.geteuid())
+    return Person(environ.get("TONGQU_ACTOR", "").strip() or account, account)
+
+
+@dataclass
+class Versioning:
+    """The versions of one project in one environment. Nothing is connected to."""
+
+    folder: Path
+    env: str
+    project: Callable[[], Project]
+    store: Versions
+    scrubber: Scrubber
+    person: Person
+
+    def contents(self) -> tuple[Tree, Tree]:
+        """Shared sections and overlay of the files, with secrets hidden."""
+        project = self.project()
+        return self._hidden(project.shared), self._hidden(project.overlay)
+
+    def pending(self) -> tuple[Version | None, list[Change]]:
+        """The version that counts and what the files would change in it."""
+        head = self.store.head(self.env)
+        shared, overlay = self.contents()
+        return head, changes(_tree(head), laid(shared, overlay))
+
+    def apply(self, reason: str = "", parent: int | None = None) -> dict[str, Any]:
+        """Make the files the next version; without a change nothing is made.
+
+        Raises StaleVersionError if `parent` is not the version that counts, InvalidPlanError where versions of this
+        environment come by promotion.
+        """
+        head, found = self.pending()
+        number = head.version if head else 0
+        if parent is not None and parent != number:
+            raise StaleVersionError(
+                f"the version that counts in {shown(self.env)} is {number}, not {parent}",
+                hint="look at `tongqu plan` again; `tongqu pull` brings the newer version into the files",
+                params={"parent": parent, "head": number},
+            )
+        entry = self.project().environments.get(self.env)
+        if entry is not None and entry.after:
+            raise InvalidPlanError(
+                f"versions of {self.env} are promoted from {entry.after}, not applied from files",
+                path=f"environments.{self.env}.after",
+                hint=f"tongqu promote {entry.after} {self.env}",
+            )
+        if not found:
+            return {"version": number, "state": "applied", "env": self.env, "changes": []}
+        shared, overlay = self.contents()
+        return self._add(Proposal(self.env, number, shared, overlay, "apply", reason), found)
+
+    def undo(self, to: int | None = None, reason: str = "") -> dict[str, Any]:
+        """Make a new version with the contents of an earlier one (the one before, unless said); the files stay."""
+        head = self.store.head(self.env)
+        if head is None:
+            raise NotFoundError(f"nothing was applied to {shown(self.env)} yet", hint="tongqu apply makes a version")
+        number = to if to is not None else head.parent
+        if number == 0:
+            raise NotFoundError(
+                f"version {head.version} of {shown(self.env)} is the first, there is nothing before it",
+                hint="tongqu versions list shows them",
+            )
+        old = self.store.get(self.env, number)
+        if old.state != "applied":
+            raise InvalidPlanError(f"version {number} is {old.state} and never counted", hint="choose an applied one")
+        found = changes(_tree(head), _tree(old))
+        if not found:
+            return {"version": head.version, "state": "applied", "env": self.env, "changes": []}
+        made = Proposal(self.env, head.version, old.shared, old.overlay, "undo", reason, origin=str(number))
+        return self._add(made, found)
+
+    def promotion(self, source: str) -> tuple[Proposal, list[Change]]:
+        """What carrying the version that counts in `source` over to this environment would change here.
+
+        The shared sections are that version's, the overlay is this environment's own. Raises NotFoundError if nothing
+        was applied there, ProblemsError if the two do not make a valid project.
+        """
+        entry = self.project().environments.get(self.env)
+        if entry is not None and entry.after not in (None, source):
+            raise InvalidPlanError(
+                f"versions of {self.env} come from {entry.after}, not from {source}",
+                path=f"environments.{self.env}.after",
+                hint=f"tongqu promote {entry.after} {self.env}",
+            )
+        there = self.store.head(source)
+        if there is None:
+            raise NotFoundError(
+                f"nothing was applied to {shown(source)} yet", hint=f"tongqu apply --env {source}", path=source
+            )
+        overlay = self._hidden(self.project().overlay)
+        checked(self.folder, self.project().files, there.shared, overlay, Places(folder=self.folder.absolute()))
+        head = self.store.head(self.env)
+        made = Proposal(
+            self.env, head.version if head else 0, there.shared, overlay, "promote",
+            origin=f"{shown(source)}:{there.version}",
+        )  # fmt: skip
+        return made, changes(_tree(head), laid(there.shared, overlay))
+
+    def promote(self, source: str, reason: str = "") -> dict[str, Any]:
+        """Carry a version over; without a difference nothing is made."""
+        made, found = self.promotion(source)
+        if not found:
+            return {"version": made.parent, "state": "applied", "env": self.env, "changes": []}
+        return self._add(Proposal(**{**vars(made), "reason": reason}), found)
+
+    def approve(self, version: int) -> dict[str, Any]:
+        """Let a version count that waits for a second person."""
+        return self.store.approve(self.env, version, self.person).summary()
+
+    def reject(self, version: int) -> dict[str, Any]:
+        """Refuse a version that waits."""
+        return self.store.reject(self.env, version, self.person).summary()
+
+    def difference(self, before: int, after: int) -> list[Change]:
+        """What changed from one version to another (0: from nothing)."""
+        first = self.store.get(self.env, before) if before else None
+        return changes(_tree(first), _tree(self.store.get(self.env, after)))
+
+    def applied(self) -> tuple[int, str]:
+        """The version that the files are (0: they are none that was applied), and the digest of their contents."""
+        told = digest(*self.contents())
+        head = self.store.head(self.env)
+        return (head.version if head is not None and head.hash == told else 0), told
+
+    def _add(self, made: Proposal, found: Sequence[Change]) -> dict[str, Any]:
+        waits = any(
+            bool((tree.get("environments") or {}).get(self.env, {}).get("approval"))
+            for tree in (_tree(self.store.head(self.env)), laid(made.shared, made.overlay))
+        )
+        told = [change.to_json() for change in found]
+        version = self.store.add(Proposal(**{**vars(made), "waits": waits, "changes": told}), self.person)
+        return version.summary()
+
+    def _hidden(self, tree: Tree) -> Tree:
+        if not tree.get("connections"):
+            return tree
+        return {**tree, "connections": _scrubbed(tree["connections"], self.scrubber)}
+
+
+def opened(
+    folder: Path, env: str, project: Callable[[], Project], *, store: Versions, scrubber: Scrubber
+) -> Versioning:
+    """The versions as the person at this command line sees them."""
+    return Versioning(folder, env, project, store, scrubber, person())
+
+
+def other(mine: Versioning, env: str) -> Versioning:
+    """The same project in another environment."""
+    return Versioning(mine.folder, env, lambda: load(mine.folder, env), mine.store, mine.scrubber, mine.person)
+
+
+def _tree(version: Version | None) -> dict[str, Any]:
+    return laid(version.shared, version.overlay) if version else {}
+
+
+def _scrubbed(value: Any, scrubber: Scrubber) -> Any:
+    if isinstance(value, str):
+        return scrubber.text(value)
+    if isinstance(value, Mapping):
+        return {key: _scrubbed(inner, scrubber) for key, inner in value.items()}
+    return [_scrubbed(inner, scrubber) for inner in value] if isinstance(value, list) else value
