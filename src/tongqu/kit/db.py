@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 Row = tuple[Any, ...]
+_AT_ONCE = 200
 
 
 class Db(ABC):
@@ -47,6 +48,16 @@ class Db(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close without committing; never raises."""
+
+    def insert_texts(self, table: str, columns: Mapping[str, Sequence[str | None]]) -> None:
+        """Insert rows given as columns of text; `table` is quoted, the columns' names are not."""
+        names = ", ".join(self.quote(name) for name in columns)
+        rows = list(zip(*columns.values(), strict=True))
+        holes = f"({', '.join('?' * len(columns))})"
+        for start in range(0, len(rows), _AT_ONCE):
+            some = rows[start : start + _AT_ONCE]
+            values = [value for row in some for value in row]
+            self.run(f"INSERT INTO {table} ({names}) VALUES {', '.join([holes] * len(some))}", values)
 
     def quote(self, name: str) -> str:
         """An identifier, quoted; a dot in it is part of the name."""

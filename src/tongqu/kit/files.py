@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import hashlib
 import os
@@ -16,6 +17,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from tongqu.core.errors import BusyError, ConnectorError, NotFoundError, PrivilegeError, WriteError
+from tongqu.kit.local_path import FULL_DISK
 
 COMPRESSIONS = {".gz": "gz", ".zst": "zst"}
 FORMATS = {
@@ -24,13 +26,22 @@ FORMATS = {
     ".txt": "csv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
-    ".json": "jsonl",
+    ".json": "json",
+    ".xml": "xml",
+    ".xlsx": "xlsx",
+    ".xlsm": "xlsx",
+    ".xls": "xlsx",
+    ".xlsb": "xlsx",
+    ".ods": "xlsx",
+    ".dat": "fixed",
     ".parquet": "parquet",
     ".arrow": "arrow",
     ".ipc": "arrow",
     ".feather": "arrow",
 }
 """File extension to format; `.arrow` files may be IPC files or streams, which their first bytes tell."""
+_HIDDEN = (".", "_", "~$")
+"""How names begin that are never data; `~$` are what office programs leave beside an open file."""
 _GLOB = re.compile(r"[*?\[]")
 _HIVE = re.compile(r"^([^=/]+)=(.*)$")
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -47,6 +58,8 @@ class Found:
     format: str | None
     compression: str | None
     partitions: Mapping[str, str | None] = field(default_factory=dict)
+    inside: tuple[str, ...] = ()
+    """The sheet of a workbook, or the names that lead to nested records of a document."""
 
 
 def kind(path: Path) -> tuple[str | None, str | None]:
@@ -79,7 +92,7 @@ def find(path: str) -> dict[str, list[Found]]:
     A file is one dataset named by its stem. A glob is one dataset named after the last folder without wildcards.
     A folder with `key=value` folders, or whose files are all `part-…`, is one dataset named after the folder; any
     other folder holds one dataset a file and one a sub-folder. Two files with the same stem keep their extensions.
-    Names that begin with `.` or `_` are never data. Raises NotFoundError if nothing is there.
+    Names that begin with `.`, `_` or `~$` are never data. Raises NotFoundError if nothing is there.
     """
     if is_glob(path):
         root = _fixed_part(path)
@@ -114,9 +127,9 @@ def _fixed_part(path: str) -> Path:
 
 
 def _folder(root: Path) -> dict[str, list[Found]]:
-    entries = sorted(p for p in root.iterdir() if not p.name.startswith((".", "_")))
+    entries = sorted(p for p in root.iterdir() if not p.name.startswith(_HIDDEN))
     folders = [p for p in entries if p.is_dir()]
-    files = [p for p in entries if p.is_file() and kind(p)[0]]
+    files = [p for p in entries if p.is_file() and _named(p)]
     if any(_HIVE.match(p.name) for p in folders) or (files and all(p.name.startswith("part-") for p in files)):
         return {root.absolute().name: _below(root)}
     stems = [stem(p) for p in files]
@@ -127,11 +140,16 @@ def _folder(root: Path) -> dict[str, list[Found]]:
 
 
 def _below(root: Path) -> list[Found]:
-    return [_found(p, root) for p in sorted(root.rglob("*")) if p.is_file() and kind(p)[0] and _is_data(p, root)]
+    return [_found(p, root) for p in sorted(root.rglob("*")) if p.is_file() and _named(p) and _is_data(p, root)]
+
+
+def _named(path: Path) -> bool:
+    """Whether the extension alone says that it is data; `.dat` may be anything."""
+    return kind(path)[0] not in (None, "fixed")
 
 
 def _is_data(path: Path, root: Path) -> bool:
-    return not any(part.startswith((".", "_")) for part in path.relative_to(root).parts)
+    return not any(part.startswith(_HIDDEN) for part in path.relative_to(root).parts)
 
 
 def _found(path: Path, root: Path) -> Found:
@@ -162,7 +180,8 @@ def translated(path: Path) -> Iterator[None]:
     except PermissionError as error:
         raise PrivilegeError(f"no right to use {path}: {error.strerror}", path=f"file:{path}") from error
     except OSError as error:
-        raise WriteError(f"{path}: {error.strerror or error}", path=f"file:{path}") from error
+        hint = FULL_DISK if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        raise WriteError(f"{path}: {error.strerror or error}", path=f"file:{path}", hint=hint) from error
 
 
 def sync_file(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The tables Tongqu keeps inside a sink: checkpoints and quarantine, defined once for every SQL system.
+"""The tables Tongqu keeps inside a sink, defined once for every SQL system: checkpoints here, `kit.quarantine` beside.
 
 `_tongqu_checkpoint` has one row per split, one per stream (split '') and one per run (stream '' and split ''). The
 fence is an epoch in each of them: whoever opens a stream raises it, and a commit that finds another epoch is refused,
@@ -8,16 +8,16 @@ so a process that was paused and taken over can write nothing more.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tongqu.core.data import BadRow, Checkpoint, Counts, Position, Split, Started
+from tongqu.core.data import Checkpoint, Counts, Position, Split, Started
 from tongqu.core.errors import BusyError, CheckpointError, ConnectorError, FencedError
 from tongqu.kit.db import Db
+from tongqu.kit.quarantine import Quarantine
 
 CHECKPOINT = "_tongqu_checkpoint"
-QUARANTINE = "_tongqu_quarantine"
 PREFIX = "_tongqu_"
 VERSION = 1
 
@@ -51,7 +51,8 @@ class Ledger:
     def __init__(self, db: Db, schema: str = ""):
         self._db = db
         self._checkpoint = schema + db.quote(CHECKPOINT)
-        self._quarantine = schema + db.quote(QUARANTINE)
+        self.quarantine = Quarantine(db, schema)
+        """The dirty rows."""
 
     def create(self) -> None:
         """Create the tables if they are missing, in a transaction of their own; safe when two processes do it."""
@@ -62,10 +63,7 @@ class Ledger:
             f"split {key} NOT NULL, run {key} NOT NULL, attempt {long} NOT NULL, fence {long} NOT NULL, "
             f"state {key} NOT NULL, spec {text}, position {text}, counts {text}, updated_at {key}, "
             f"version {long} NOT NULL, PRIMARY KEY (sync, stream, split))",
-            f"CREATE TABLE IF NOT EXISTS {self._quarantine} (id {key} NOT NULL PRIMARY KEY, sync {key} NOT NULL, "
-            f"run {key} NOT NULL, stream {key} NOT NULL, step {key} NOT NULL, code {key} NOT NULL, field {text}, "
-            f"value {text}, original {text}, message {text}, state {key} NOT NULL, "
-            f"{self._db.quote('at')} {key} NOT NULL)",
+            self.quarantine.statement(),
         )
         for attempt in (1, 2):
             try:
@@ -80,7 +78,8 @@ class Ledger:
                 ):  # two processes raced: the second look finds the other's tables
                     raise
             else:
-                return
+                break
+        self.quarantine.widen()
 
     # ---- rows of runs, streams and splits
 
@@ -92,6 +91,16 @@ class Ledger:
             (sync, stream, split),
         )
         return _head(found[0]) if found else None
+
+    def last(self, stream: str, target: str) -> Head | None:
+        """The row that any sync last stored for a stream of this name into this table."""
+        found = self._db.rows(
+            f"SELECT {', '.join(_COLUMNS)} FROM {self._checkpoint} WHERE stream = ? AND split = '' "
+            "ORDER BY updated_at DESC",
+            (stream,),
+        )
+        heads = (_head(row) for row in found)
+        return next((head for head in heads if head.spec.get("target") == target), None)
 
     def splits(self, sync: str, stream: str) -> dict[str, Checkpoint]:
         """The checkpoints of a stream's splits, locked: a commit whose reply was lost and that still runs in the
@@ -161,12 +170,12 @@ class Ledger:
             raise fenced(stream)
         return head
 
-    def writer(self, target: str) -> str | None:
-        """The run that writes this table and has not ended, or None. The rows of its streams are locked, so none of
+    def writer(self, target: str, but: str = "") -> str | None:
+        """The run that writes this table and has not ended, or None; the sync `but` does not count. The rows of its streams are locked, so none of
         them begins before we commit; streams of older versions, which note no target, are not seen."""
         found = self._db.rows(f"SELECT sync, stream, spec FROM {self._checkpoint} WHERE stream <> '' AND split = ''")
         for sync, stream, spec in found:
-            if (_load(spec) or {}).get("target") != target:
+            if sync == but or (_load(spec) or {}).get("target") != target:
                 continue
             run, head = self.head(sync, lock=True), self.head(sync, stream, lock=True)
             open_run = head is not None and run is not None and (run.state, run.run) == ("running", head.run)
@@ -198,37 +207,6 @@ class Ledger:
         if head is not None and head.run == run:
             self.put(sync, "", "", Head(run, head.attempt, 0, "finished"), at)
 
-    # ---- quarantine
-
-    def quarantine(self, *, sync: str, run: str, stream: str, first: str, rows: Sequence[BadRow], at: str) -> None:
-        """Store bad rows; `first` prefixes their ids and must be unique to the chunk."""
-        for number, row in enumerate(rows):
-            self._db.run(
-                f"INSERT INTO {self._quarantine} (id, sync, run, stream, step, code, field, value, original, message, "
-                f"state, {self._db.quote('at')}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'new', ?)",
-                (f"{first}-{number}", sync, run, stream, row.step, row.code, _storable(row.field), _storable(row.value),
-                 _storable(row.original), _storable(row.message), at),
-            )  # fmt: skip
-
-    def forget_quarantine(self, sync: str, stream: str, run: str) -> None:
-        """Drop the bad rows that a run stored for a stream which it begins anew."""
-        self._db.run(f"DELETE FROM {self._quarantine} WHERE sync = ? AND stream = ? AND run = ?", (sync, stream, run))
-
-    def quarantined(
-        self, limit: int = 1000, *, run: str | None = None, stream: str | None = None
-    ) -> list[dict[str, Any]]:
-        """Stored bad rows, newest first, in the shape of the CLI's `quarantine list`."""
-        names = ("id", "run", "stream", "step", "code", "field", "value", "original", "message", "state", "at")
-        wanted = [(f"{name} = ?", value) for name, value in (("run", run), ("stream", stream)) if value]
-        where = " WHERE " + " AND ".join(sql for sql, _ in wanted) if wanted else ""
-        columns = ", ".join(map(self._db.quote, names))
-        found = self._db.rows(
-            f"SELECT {columns} FROM {self._quarantine}{where} "
-            f"ORDER BY {self._db.quote('at')} DESC, id LIMIT {int(limit)}",
-            [value for _, value in wanted],
-        )
-        return [dict(zip(names, row, strict=True)) for row in found]
-
 
 def fenced(stream: str) -> FencedError:
     """The error for a commit that came after another process took the stream over."""
@@ -255,11 +233,6 @@ def _head(row: tuple[Any, ...]) -> Head:
         )
     done = Counts.from_json(_load(counts))
     return Head(run, int(attempt), int(fence), state, _load(spec) or {}, _load(position), done)
-
-
-def _storable(text: str | None) -> str | None:
-    """NUL written as JSON would: several systems have no NUL in texts."""
-    return None if text is None else text.replace("\0", "\\u0000")
 
 
 def _dump(value: Any) -> str | None:

@@ -8,6 +8,9 @@ from urllib.parse import parse_qsl, unquote
 
 from tongqu.core.errors import InvalidSettingsError, NotFoundError, PrivilegeError
 
+FULL_DISK = "the disk is full: free space and run the same command again"
+"""The next step when a file cannot grow."""
+
 
 def local_path(url: str) -> tuple[str, dict[str, str]]:
     """Path and query parameters of `scheme:rel`, `scheme:///abs` or `scheme:////abs`.

@@ -69,16 +69,17 @@ class ParquetFile:
 
     def schema(self) -> pa.Schema:
         """Its columns; raises ReadError if it is no Parquet."""
-        with self._open() as file:
+        with self.open() as file:
             return plain_schema(file.schema_arrow)
 
     def sizes(self) -> list[tuple[int, int]]:
         """(rows, bytes) of each row group."""
-        with self._open() as file:
+        with self.open() as file:
             groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
             return [(group.num_rows, group.total_byte_size) for group in groups]
 
-    def _open(self) -> pq.ParquetFile:
+    def open(self) -> pq.ParquetFile:
+        """The file, mapped into memory; raises ReadError if it is no Parquet."""
         try:
             return pq.ParquetFile(self.path, memory_map=True)
         except pa.ArrowInvalid as error:
@@ -88,7 +89,7 @@ class ParquetFile:
         """Rows of the schema's columns; the position is (row group, rows of it, rows so far)."""
         start = after or {"group": self.groups[0] if self.groups else 0, "row": 0, "rows": 0}
         group, skip, total = start["group"], start["row"], start["rows"]
-        with self._open() as file:
+        with self.open() as file:
             names = [name for name in file.schema_arrow.names if name in schema.names]
             last = self.groups[1] if self.groups else file.metadata.num_row_groups
             while group < last:

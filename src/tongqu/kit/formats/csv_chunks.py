@@ -95,4 +95,6 @@ def _chunks(file: CsvFile, rounded: dict[str, pa.DataType], after: Position | No
 
 def _agreed(data: bytes) -> bool:
     """No end-of-data mark of COPY on a line of its own."""
-    return _END_MARK not in data or not (data.startswith(_END_MARK) or b"\n" + _END_MARK in data)
+    if b"\\" not in data:  # a search for one byte is much faster than for two
+        return True
+    return not (data.startswith(_END_MARK) or b"\n" + _END_MARK in data)

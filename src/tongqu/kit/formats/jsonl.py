@@ -21,7 +21,7 @@ from tongqu.kit.formats.encoding import repaired
 from tongqu.kit.formats.inference import DECIMAL, DOUBLE, INT, TEMPORAL, Column, widest
 from tongqu.kit.formats.piece import STEP, Piece, unreadable
 from tongqu.kit.formats.records import Cut, Records, line_ends
-from tongqu.kit.formats.text_stream import TextStream, between
+from tongqu.kit.formats.text_stream import Blocks, TextStream, between
 from tongqu.kit.formats.types import convert
 
 pc: Any = pyarrow.compute  # the stubs know too little of the kernels
@@ -91,7 +91,7 @@ class JsonFile:
     """A file of JSON objects. `schema` is what its values are; `loose` names columns that come as numbers here and as
     text there, or whose type the author gave: they are read as text and converted."""
 
-    stream: TextStream | ObjectStream
+    stream: Blocks
     schema: pa.Schema
     loose: tuple[str, ...] = ()
 
@@ -243,7 +243,7 @@ class Inference:
     order: dict[str, None]
 
     @classmethod
-    def of(cls, stream: TextStream | ObjectStream, limit: int | None, given: Mapping[str, pa.Field[Any]]) -> JsonFile:
+    def of(cls, stream: Blocks, limit: int | None, given: Mapping[str, pa.Field[Any]]) -> JsonFile:
         """Look at all of it, or the first `limit` bytes of text and places spread over the rest.
 
         Numbers beyond a double's 15 digits become decimals, keys that hold numbers here and text there become text;

@@ -10,6 +10,7 @@ from typing import Any
 from tongqu.core.data import Counts, Deletes, Write, WriteMode, Written
 from tongqu.core.errors import DataError, InvalidPlanError, NotFoundError, RefusedRowsError, SchemaError
 from tongqu.kit.ledger import PREFIX
+from tongqu.meaning.settling import Alterations, Settled, Sieving
 
 HISTORY = ("_valid_from", "_valid_to", "_current")
 """Columns of a history (SCD2) target: validity instants, null end = current, and a flag."""
@@ -49,6 +50,29 @@ class Landing:
     run: str = ""
     deferred: bool = False
     """Rows that the staged generation lacks are deleted at the end of the run, children of foreign keys first."""
+    settled: Settled | None = None
+    """What is done about a schema that has changed; None before that is known."""
+
+    @property
+    def alterations(self) -> Alterations:
+        """How the target, or its next generation, is brought to what arrives."""
+        return self.settled.alterations if self.settled else Alterations()
+
+    @property
+    def sieving(self) -> Sieving:
+        """What is taken out of the arriving rows because the target stays as it is."""
+        return self.settled.sieving if self.settled else Sieving()
+
+    @property
+    def rekeyed(self) -> bool:
+        """Whether the next generation takes the arriving key instead of the target's."""
+        return self.settled is not None and self.settled.rekeyed
+
+    @property
+    def missing(self) -> list[str]:
+        """Arriving columns that an existing target will lack once it is altered."""
+        there = (set(self.target.columns) if self.target else set()) | set(self.alterations.renames.values())
+        return [name for name in self.write.dataset.columns if name not in there]
 
     @property
     def staged(self) -> bool:
@@ -110,19 +134,22 @@ def goes_on(landing: Landing, shape: str, spec: Mapping[str, Any]) -> bool:
     """Whether what an unfinished run has written, as its `spec` tells, is of use to this attempt.
 
     A staged generation must have the same shape. Rows that a full read put straight into the target must come from the
-    same steps: an upsert begins anew, and an append, which would double its rows, raises InvalidPlanError. Changes go
-    on with the new steps, as they would in the next run.
+    same steps and columns: an upsert begins anew, and an append, which would double its rows, raises InvalidPlanError.
+    Changes go on with the new steps and columns, as they would in the next run.
     """
     write = landing.write
     if landing.staged:
         return spec.get("shape") == shape
-    if write.incremental or spec.get("recipe", write.recipe) == write.recipe:
+    steps = spec.get("recipe", write.recipe) == write.recipe
+    if write.incremental or (steps and spec.get("shape", shape) == shape):
         return True
     if write.mode is WriteMode.APPEND:
+        what = "source's schema" if steps else "steps"
+        back = "take its rows out of the target and run with --restart"
         raise InvalidPlanError(
-            "the steps were changed while a run was unfinished, and a part of its rows is in the target already",
+            f"the {what} changed while a run was unfinished, and a part of its rows is in the target already",
             path=write.stream,
-            hint="put the old steps back to finish it, or take its rows out of the target and run with --restart",
+            hint=back if steps else f"put the old steps back to finish it, or {back}",
         )
     return False
 

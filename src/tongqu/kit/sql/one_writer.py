@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
@@ -91,6 +91,11 @@ class Turn(Db, Generic[D]):
         """See Db.run."""
         with self._turn() as db:
             return db.run(sql, params)
+
+    def insert_texts(self, table: str, columns: Mapping[str, Sequence[str | None]]) -> None:
+        """See Db.insert_texts."""
+        with self._turn() as db:
+            db.insert_texts(table, columns)
 
     def begin(self) -> None:
         """See Db.begin."""

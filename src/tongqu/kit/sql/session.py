@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import reduce
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tongqu.core.connector import Session
 from tongqu.core.data import BadRow, Bytes, Checkpoint, Split, Written
-from tongqu.core.errors import CastError, DataError, NotFoundError, RefusedRowsError, WriteError
+from tongqu.core.errors import CastError, DataError, NotFoundError, RefusedRowsError, SupersededError, WriteError
 from tongqu.kit.db import Db
 from tongqu.kit.faults import crash_point
 from tongqu.kit.sql.landing import Landing
@@ -50,6 +49,10 @@ class SqlSession(Session):
         """See Session.write."""
         db = self._db()
         written = Written(bytes=rows.nbytes)
+        if self._landing.sieving:
+            from tongqu.kit.sieve import sieved
+
+            rows = sieved(self._landing.sieving, rows, written)
         rows, nameless = self._without_null_keys(rows)
         written.refused.extend(nameless)
         rows, sifted = self._sink.sift(db, self._landing, rows)
@@ -75,8 +78,18 @@ class SqlSession(Session):
         with self._still_ours():
             loaded = self._sink.copy_bytes(db, self._landing, data)
             written = self._merged(db) if self._landing.merges else Written(inserted=loaded)
-        written.bytes = size
+        written.bytes = int(data.options.get("size", size))
         return written
+
+    def remove(self, rows: pa.Table) -> int:
+        """See Session.remove."""
+        db = self._db()
+        with self._still_ours():
+            self._sink.load(db, self._landing, rows)
+            target, chunk, _ = self._sink.places(db, self._landing)
+            done = self._sink.remove(db, target, chunk, self._landing.write.key)
+            self._sink.create_chunk(db, self._landing)
+        return done
 
     @contextmanager
     def _still_ours(self) -> Iterator[None]:
@@ -115,6 +128,8 @@ class SqlSession(Session):
         db.savepoint(_POINT)
         try:
             loaded = self._sink.load(db, self._landing, rows)
+            if self._landing.write.replay and self._landing.merges and self._sink.outdated(db, self._landing):
+                raise SupersededError(f"the target has a newer row of this {', '.join(self._landing.write.key)}")
             crash_point("mid_write")
             done = self._merged(db) if self._landing.merges else Written(inserted=loaded)
         except (RefusedRowsError, CastError) as error:
@@ -149,10 +164,12 @@ class SqlSession(Session):
         ledger = self._sink.ledger(db)
         at = self._sink.now()
         if checkpoint.quarantine:
-            number = checkpoint.counts.quarantined
-            first = f"{write.run}-{write.stream}-{checkpoint.split.id}-{number}"
+            number = checkpoint.counts.quarantined + checkpoint.counts.repaired
+            first = f"{write.run}-{write.stream}-{checkpoint.split.id}-{number:09d}"
             rows = checkpoint.quarantine
-            ledger.quarantine(sync=write.sync, run=write.run, stream=write.stream, first=first, rows=rows, at=at)
+            ledger.quarantine.add(sync=write.sync, run=write.run, stream=write.stream, first=first, rows=rows, at=at)
+        if checkpoint.settled:
+            ledger.quarantine.settle(checkpoint.settled)
         ledger.advance(write.sync, write.stream, self._landing.fence, checkpoint, at)
         if self._landing.staged and not checkpoint.done:
             db.relax()  # nobody sees the rows yet, and whoever loses them goes on from the checkpoint lost with them
@@ -178,6 +195,8 @@ class SqlSession(Session):
 
 
 def _code(error: DataError) -> str:
+    if isinstance(error, SupersededError):
+        return error.code
     return "cast.invalid" if isinstance(error, CastError) else "target.refused"
 
 
@@ -187,23 +206,15 @@ def _singles(rows: pa.Table) -> list[pa.Table]:
 
 def bad_row(row: pa.Table, code: str, message: str, *, field: str = "", step: str = "sink") -> BadRow:
     """A one-row table as a quarantine record."""
-    values = {name: _python(row.column(name)) for name in row.column_names}
-    value = values.get(field)
+    from tongqu.kit.originals import originals, shape_of, shown
+
+    value = shown(row.column(field))[0] if field in row.column_names else None
     return BadRow(
         step=step,
         code=code,
         field=field,
-        value=None if value is None else str(value),
-        original=json.dumps(values, ensure_ascii=False, default=str),
+        value=value,
+        original=originals(row)[0],
         message=message,
+        shape=shape_of(row.schema),
     )
-
-
-def _python(column: pa.ChunkedArray[Any]) -> Any:
-    """The one value of a column; its text where Python has no such date or resolution."""
-    try:
-        return column[0].as_py()
-    except (ValueError, OverflowError):
-        import pyarrow as pa
-
-        return str(column.cast(pa.string())[0].as_py())

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import threading
-from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar
 
-from tongqu.core.connector import Sink
-from tongqu.core.data import BadRow, Bytes, Counts, Opened, Position, Split, Started, Write, WriteMode, Written
-from tongqu.core.errors import InvalidPlanError, RefusedRowsError, SchemaError
+from tongqu.core.data import Counts, Opened, Position, Split, Started, Write, WriteMode, Written
+from tongqu.core.errors import ConnectError, DataError, InvalidPlanError, RefusedRowsError, SchemaError, TongquError
 from tongqu.kit.db import Db
 from tongqu.kit.faults import crash_point
-from tongqu.kit.ledger import QUARANTINE, Head, Ledger, fenced
+from tongqu.kit.ledger import CHECKPOINT, Head, Ledger, fenced
+from tongqu.kit.quarantine import refuse_replay, written_how
+from tongqu.kit.sql.changing import follow, settle_landing
+from tongqu.kit.sql.connections import Connections
 from tongqu.kit.sql.landing import (
     HISTORY,
     Landing,
-    Target,
     check_columns,
     corrected,
     goes_on,
@@ -26,147 +26,84 @@ from tongqu.kit.sql.landing import (
     shape_of,
     vanished,
 )
+from tongqu.kit.sql.quarantining import Quarantining
+from tongqu.kit.sql.rehearsal import rehearsed
 from tongqu.kit.sql.session import SqlSession
 from tongqu.kit.sql.undoing import undo
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from tongqu.kit.sql.violating import set_aside, with_refused, without
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-class SqlSink(Sink):
-    """A sink over one SQL database. Subclasses say how to connect, create, load, merge and publish.
-
-    Hooks run inside the transaction that the caller opened, unless their docstring says otherwise.
-    """
-
-    columns_fold: ClassVar[bool] = True
-    """Column names that differ in letter case only mean one column."""
-    ddl_commits: ClassVar[bool] = False
-    """DDL ends the open transaction (MySQL): a missing stage whose splits are all done has been published."""
+class SqlSink(Quarantining):
+    """A sink over one SQL database. Subclasses say how to connect, create, load, merge and publish."""
 
     def __init__(self, now: Callable[[], str] = _now):
         self.now = now
-        self._control: Db | None = None
+        self._connections = Connections(self.connect)
         self._created = False
-        self._idle: list[Db] = []
         self._landings: dict[str, Landing] = {}
         self._started: dict[str, Started] = {}
         self._lock = threading.RLock()
 
-    # ---- what a system fills in
-
-    @abstractmethod
-    def connect(self) -> Db:
-        """A new connection, ready for transactions."""
-
-    @abstractmethod
-    def target(self, db: Db, name: str) -> Target | None:
-        """The table as it is now, or None."""
-
-    @abstractmethod
-    def create_target(self, db: Db, landing: Landing) -> None:
-        """Create the target from the arriving schema with key, titles and (for history) validity columns."""
-
-    @abstractmethod
-    def add_columns(self, db: Db, landing: Landing, fields: Sequence[pa.Field[Any]]) -> None:
-        """Add nullable columns that the target lacks."""
-
-    @abstractmethod
-    def create_stage(self, db: Db, landing: Landing) -> None:
-        """Create the staged generation anew (dropping a leftover): shaped like the target if there is one."""
-
-    @abstractmethod
-    def drop(self, db: Db, name: str) -> None:
-        """Drop a table if it exists."""
-
-    @abstractmethod
-    def create_chunk(self, db: Db, landing: Landing) -> None:
-        """Create or empty this session's temporary table for a chunk, with the arriving columns in load order."""
-
-    def sift(self, db: Db, landing: Landing, rows: pa.Table) -> tuple[pa.Table, list[BadRow]]:
-        """Take out rows the target is known to refuse, before any is loaded; needed where there are no savepoints."""
-        del db, landing
-        return rows, []
-
-    @abstractmethod
-    def load(self, db: Db, landing: Landing, rows: pa.Table) -> int:
-        """Bulk load rows into `landing.into`; returns their number. Raises RefusedRowsError or CastError for bad
-        data, after which the caller rolls back to its savepoint."""
-
-    def copy_bytes(self, db: Db, landing: Landing, data: Bytes) -> int:
-        """Bulk load raw bytes into `landing.into`; returns the system's own count. Raises RefusedRowsError."""
-        raise NotImplementedError(f"{type(self).__name__} takes no {data.format} for {landing.into} over {db}")
-
-    @abstractmethod
-    def merge(self, db: Db, landing: Landing, source: str) -> Written:
-        """Merge the rows of a staged or chunk table into the target by key: upsert, or history (SCD2). Applies
-        delete detection if the source is a whole generation (`landing.staged`)."""
-
-    @abstractmethod
-    def publish(self, db: Db, landing: Landing) -> Written | None:
-        """Build the key and indexes of the staged generation and make it the target; keep the old one for undo.
-
-        Idempotent where DDL commits implicitly. Returns None if every staged row became a row of a new target, or
-        what was done to a target that had to keep its identity. Raises DataError when the key is not unique.
-        """
-
-    def put_back(self, db: Db, name: str) -> int:
-        """Exchange a target (if it is there) with its kept generation, which is; returns the number of rows then."""
-        raise InvalidPlanError(f"{type(self).__name__} cannot put back the kept generation of {name!r} over {db}")
-
-    @abstractmethod
-    def append_stage(self, db: Db, landing: Landing) -> int:
-        """Insert the staged rows into the target; returns their number."""
-
-    @abstractmethod
-    def has_table(self, db: Db, name: str) -> bool:
-        """Whether a table of that name exists."""
-
-    def column_types(self, db: Db, name: str) -> dict[str, str]:
-        """The columns of a table with their types; empty if there is none."""
-        found = self.target(db, name)
-        return dict(found.columns) if found else {}
-
-    def ledger_schema(self, db: Db) -> str:
-        """Quoted prefix of the schema the ledger lives in."""
-        del db
-        return ""
-
     # ---- the machine
+
+    def prepare(self) -> None:
+        """See Sink.prepare."""
+        if self.parallel:
+            self._connections.prepare()
 
     def lease(self) -> Db:
         """A connection for a session: one that another session gave back, or a new one."""
-        with self._lock:
-            if self._idle:
-                return self._idle.pop()
-        return self.connect()
+        return self._connections.lease()
 
     def give_back(self, db: Db) -> None:
         """Keep a connection without open transaction for the next session."""
-        with self._lock:
-            self._idle.append(db)
+        self._connections.give_back(db)
 
     def control(self) -> Db:
         """The sink's own connection, for everything that is not a split's."""
-        if self._control is None:
-            self._control = self.connect()
-        return self._control
+        return self._connections.control()
+
+    @contextmanager
+    def _transaction(self, *, relaxed: bool = False) -> Iterator[tuple[Db, Ledger]]:
+        """One transaction over the sink's own connection, which is made anew after it was lost."""
+        with self._lock:
+            db = self.control()
+            try:
+                db.begin()
+                if relaxed:
+                    db.relax()
+                yield db, self.ledger(db)
+                db.commit()
+            except BaseException as error:
+                db.rollback()
+                if isinstance(error, TongquError) and error.retryable:
+                    self._connections.forget_control()
+                raise
 
     def ledger(self, db: Db) -> Ledger:
         """The ledger over a connection."""
         return Ledger(db, self.ledger_schema(db))
 
-    def quarantined(
-        self, limit: int = 1000, *, run: str | None = None, stream: str | None = None
-    ) -> list[dict[str, Any]]:
-        """See Sink.quarantined."""
-        with self._lock:
+    def preview(self, write: Write) -> Sequence[str]:
+        """See Sink.preview."""
+        with self._lock, rehearsed(self.control()) as noted:
             db = self.control()
-            return self.ledger(db).quarantined(limit, run=run, stream=stream) if self.has_table(db, QUARANTINE) else []
+            landing = Landing(write, 0, self.target(db, write.dataset.name), run=write.run)
+            if landing.target is not None and self.has_table(db, CHECKPOINT):
+                ledger = self.ledger(db)
+                settle_landing(self, db, ledger, landing, ledger.head(write.sync, write.stream))
+            self._prepare_target(db, landing)
+            if write.mode is WriteMode.REPLACE:
+                if landing.target is None:
+                    self.create_target(db, landing)
+                else:
+                    self.alter(db, write.dataset.name, landing.alterations)
+                    self.add_columns(db, landing, [write.dataset.schema.field(name) for name in landing.missing])
+            return noted
 
     def undo(self, dataset: str) -> int:
         """See Sink.undo."""
@@ -176,26 +113,23 @@ class SqlSink(Sink):
     def start(self, sync: str, run: str, restart: bool) -> Started:
         """See Sink.start."""
         with self._lock:
-            db = self.control()
-            ledger = self.ledger(db)
             if not self._created:
-                ledger.create()
+                try:
+                    self.ledger(self.control()).create()
+                except ConnectError:
+                    self._connections.forget_control()
+                    raise
                 self._created = True
-            db.begin()
-            db.relax()  # whatever is committed later makes it durable
-            started = ledger.start(sync, run, restart, self.now())
-            db.commit()
+            with self._transaction(relaxed=True) as (_, ledger):  # whatever is committed later makes it durable
+                started = ledger.start(sync, run, restart, self.now())
             self._started[sync] = started
             return started
 
     def end(self, sync: str, run: str, streams: Sequence[Write]) -> None:
         """See Sink.end."""
-        with self._lock:
-            db = self.control()
-            db.begin()
+        with self._transaction() as (db, ledger):
             self.relate(db, streams)
-            self.ledger(db).end(sync, run, self.now())
-            db.commit()
+            ledger.end(sync, run, self.now())
 
     def relate(self, db: Db, streams: Sequence[Write]) -> None:
         """Create the foreign keys between the streams of a finished run, where the system has them."""
@@ -208,18 +142,8 @@ class SqlSink(Sink):
                 path=write.stream,
                 hint="name the key columns with --key (or key: in the pipeline's sink)",
             )
-        with self._lock:
-            db = self.control()
-            ledger = self.ledger(db)
-            db.begin()
-            db.relax()  # nothing of value is in it, and the first chunk's commit makes it durable
-            try:
-                opened = self._open(db, ledger, write)
-            except BaseException:
-                db.rollback()
-                raise
-            db.commit()
-            return opened
+        with self._transaction(relaxed=True) as (db, ledger):  # the first chunk's commit makes it durable
+            return self._open(db, ledger, write)
 
     def _open(self, db: Db, ledger: Ledger, write: Write) -> Opened:
         run, ours = ledger.head(write.sync, lock=True), self._started.get(write.sync)
@@ -227,12 +151,15 @@ class SqlSink(Sink):
             raise fenced(write.stream)  # a later process runs this sync: its streams are not taken back
         head = ledger.head(write.sync, write.stream, lock=True)
         fence = head.fence + 1 if head else 1
+        if write.replay:
+            refuse_replay(write, ledger.writer(write.dataset.name, but=write.sync))
         same = head is not None and head.run == write.run
         landing = Landing(write, fence, self.target(db, write.dataset.name), run=write.run)
         self._landings[write.stream] = landing
         if head is not None and same and head.finished:
             return Opened(fence=head.fence, checkpoints={}, finished=True, counts=head.counts, previous=head.position)
         shape = shape_of(write)
+        schema = settle_landing(self, db, ledger, landing, head)
         fits = head is not None and same and goes_on(landing, shape, head.spec)
         resumes = head is not None and same and head.state == "running" and fits
         checkpoints = ledger.splits(write.sync, write.stream) if resumes else {}
@@ -244,7 +171,7 @@ class SqlSink(Sink):
         store(
             write.sync, write.stream, "",
             Head(write.run, 1, fence, "running",
-                 {"shape": shape, "recipe": write.recipe, "write": write.mode.value, "target": write.dataset.name},
+                 {"shape": shape} | written_how(write) | schema,
                  previous),
             self.now(),
         )  # fmt: skip
@@ -254,12 +181,13 @@ class SqlSink(Sink):
         else:
             ledger.forget_splits(write.sync, write.stream)
             if same:  # the run begins this stream anew, and will meet the same bad rows again
-                ledger.forget_quarantine(write.sync, write.stream, write.run)
+                ledger.quarantine.forget(write.sync, write.stream, write.run)
             self._prepare_target(db, landing)
             if landing.staged:
                 self.create_stage(db, landing)
         landing.types = self._load_types(db, landing)
-        return Opened(fence=fence, checkpoints=checkpoints, previous=previous)
+        changes = landing.settled.changes if landing.settled else ()
+        return Opened(fence=fence, checkpoints=checkpoints, previous=previous, changes=changes)
 
     def _prepare_target(self, db: Db, landing: Landing) -> None:
         """Create what direct writes need; a replace leaves the visible table alone until it publishes."""
@@ -270,9 +198,11 @@ class SqlSink(Sink):
             if write.mode is not WriteMode.REPLACE:
                 self.create_target(db, landing)
             return
-        missing = [name for name in write.dataset.columns if name not in landing.target.columns]
+        follow(self, db, landing)
+        missing = landing.missing
         own = HISTORY if write.mode is WriteMode.HISTORY else ()
-        needed = [n for n in landing.target.required if n not in write.dataset.columns and n not in own]
+        mended = (*own, *landing.alterations.optional, *landing.alterations.renames)
+        needed = [n for n in landing.target.required if n not in write.dataset.columns and n not in mended]
         if needed:
             raise SchemaError(
                 f"the target {write.dataset.name!r} needs values for {', '.join(needed)}, which do not arrive",
@@ -289,21 +219,14 @@ class SqlSink(Sink):
     def begin(self, write: Write, splits: Sequence[Split]) -> None:
         """See Sink.begin."""
         landing = self._landings[write.stream]
-        with self._lock:
-            db = self.control()
-            ledger = self.ledger(db)
-            db.begin()
-            db.relax()
-            try:
-                ledger.hold(write.sync, write.stream, landing.fence)
-                ledger.forget_splits(write.sync, write.stream)
-                for split in splits:
-                    head = Head(write.run, 1, landing.fence, "running", split.spec)
-                    ledger.add(write.sync, write.stream, split.id, head, self.now())
-            except BaseException:
-                db.rollback()
-                raise
-            db.commit()
+        if self.parallel:
+            self._connections.ahead(len(splits))
+        with self._transaction(relaxed=True) as (_, ledger):
+            ledger.hold(write.sync, write.stream, landing.fence)
+            ledger.forget_splits(write.sync, write.stream)
+            for split in splits:
+                head = Head(write.run, 1, landing.fence, "running", split.spec)
+                ledger.add(write.sync, write.stream, split.id, head, self.now())
 
     def session(self, write: Write, split: Split) -> SqlSession:
         """See Sink.session."""
@@ -313,9 +236,7 @@ class SqlSink(Sink):
         """See Sink.reopen."""
         landing = self._landings[write.stream]
         with self._lock:
-            if self._control is not None:
-                self._control.close()
-                self._control = None
+            self._connections.forget_control()
             db = self.control()
             ledger = self.ledger(db)
             db.begin()
@@ -327,7 +248,20 @@ class SqlSink(Sink):
             return Opened(landing.fence, checkpoints, head.position, head.finished, head.counts)
 
     def finish(self, write: Write, counts: Counts, position: Position | None) -> Written:
-        """See Sink.finish."""
+        """See Sink.finish. Staged rows that repeat a value which must be unique are set aside, and the rest goes on."""
+        landing = self._landings[write.stream]
+        with self._lock:
+            try:
+                return self._finish(write, counts, position)
+            except DataError:
+                db = self.control()
+                bad = set_aside(self, db, self.ledger(db), landing, self.now())
+                if not bad:
+                    raise
+                counts = without(counts, bad)
+                return with_refused(self._finish(write, counts, position), counts, bad)
+
+    def _finish(self, write: Write, counts: Counts, position: Position | None) -> Written:
         landing = self._landings[write.stream]
         with self._lock:
             db = self.control()
@@ -375,8 +309,4 @@ class SqlSink(Sink):
 
     def close(self) -> None:
         """See Sink.close."""
-        while self._idle:
-            self._idle.pop().close()
-        if self._control is not None:
-            self._control.close()
-            self._control = None
+        self._connections.close()

@@ -1,0 +1,122 @@
+"""What a SQL system fills in, so that the sink's state machine can write it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tongqu.core.connector import Sink
+from tongqu.core.data import BadRow, Bytes, Written
+from tongqu.core.errors import InvalidPlanError
+from tongqu.kit.db import Db
+from tongqu.kit.sql.landing import Landing, Target
+from tongqu.meaning.settling import Alterations
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class SqlSystem(Sink):
+    """The verbs of one SQL system. They run inside the transaction that the caller opened, unless their docstring says
+    otherwise."""
+
+    columns_fold: ClassVar[bool] = True
+    """Column names that differ in letter case only mean one column."""
+    ddl_commits: ClassVar[bool] = False
+    """DDL ends the open transaction (MySQL): a missing stage whose splits are all done has been published."""
+
+    @abstractmethod
+    def connect(self) -> Db:
+        """A new connection, ready for transactions."""
+
+    @abstractmethod
+    def target(self, db: Db, name: str) -> Target | None:
+        """The table as it is now, or None."""
+
+    @abstractmethod
+    def create_target(self, db: Db, landing: Landing) -> None:
+        """Create the target from the arriving schema with key, titles and (for history) validity columns."""
+
+    @abstractmethod
+    def add_columns(self, db: Db, landing: Landing, fields: Sequence[pa.Field[Any]]) -> None:
+        """Add nullable columns that the target lacks."""
+
+    @abstractmethod
+    def field(self, name: str, native: str) -> pa.Field[Any]:
+        """A column of this type as the source of this system would read it."""
+
+    @abstractmethod
+    def same_type(self, db: Db, native: str, field: pa.Field[Any]) -> bool:
+        """Whether a column of this type is what a new column for the field would be."""
+
+    @abstractmethod
+    def alter(self, db: Db, name: str, alterations: Alterations) -> None:
+        """Rename, widen and make optional columns of a table, in this order; values stay. Raises SchemaError where
+        something hangs on a column and keeps it."""
+
+    @abstractmethod
+    def create_stage(self, db: Db, landing: Landing) -> None:
+        """Create the staged generation anew (dropping a leftover): shaped like the target if there is one."""
+
+    @abstractmethod
+    def drop(self, db: Db, name: str) -> None:
+        """Drop a table if it exists."""
+
+    @abstractmethod
+    def create_chunk(self, db: Db, landing: Landing) -> None:
+        """Create or empty this session's temporary table for a chunk, with the arriving columns in load order."""
+
+    def sift(self, db: Db, landing: Landing, rows: pa.Table) -> tuple[pa.Table, list[BadRow]]:
+        """Take out rows the target is known to refuse, before any is loaded; needed where there are no savepoints."""
+        del db, landing
+        return rows, []
+
+    @abstractmethod
+    def load(self, db: Db, landing: Landing, rows: pa.Table) -> int:
+        """Bulk load rows into `landing.into`; returns their number. Raises RefusedRowsError or CastError for bad
+        data, after which the caller rolls back to its savepoint."""
+
+    def copy_bytes(self, db: Db, landing: Landing, data: Bytes) -> int:
+        """Bulk load raw bytes into `landing.into`; returns the system's own count. Raises RefusedRowsError."""
+        raise NotImplementedError(f"{type(self).__name__} takes no {data.format} for {landing.into} over {db}")
+
+    @abstractmethod
+    def merge(self, db: Db, landing: Landing, source: str) -> Written:
+        """Merge the rows of a staged or chunk table into the target by key: upsert, or history (SCD2). Applies
+        delete detection if the source is a whole generation (`landing.staged`)."""
+
+    def remove(self, db: Db, target: str, chunk: str, key: Sequence[str]) -> int:
+        """Delete the target's rows whose keys are in the chunk's table (both quoted); returns how many."""
+        names = ", ".join(db.quote(name) for name in key)
+        return db.run(f"DELETE FROM {target} WHERE ({names}) IN (SELECT {names} FROM {chunk})")
+
+    @abstractmethod
+    def publish(self, db: Db, landing: Landing) -> Written | None:
+        """Build the key and indexes of the staged generation and make it the target; keep the old one for undo.
+
+        Idempotent where DDL commits implicitly. Returns None if every staged row became a row of a new target, or
+        what was done to a target that had to keep its identity. Raises DataError when the key is not unique.
+        """
+
+    def put_back(self, db: Db, name: str) -> int:
+        """Exchange a target (if it is there) with its kept generation, which is; returns the number of rows then."""
+        raise InvalidPlanError(f"{type(self).__name__} cannot put back the kept generation of {name!r} over {db}")
+
+    @abstractmethod
+    def append_stage(self, db: Db, landing: Landing) -> int:
+        """Insert the staged rows into the target; returns their number."""
+
+    @abstractmethod
+    def has_table(self, db: Db, name: str) -> bool:
+        """Whether a table of that name exists."""
+
+    def column_types(self, db: Db, name: str) -> dict[str, str]:
+        """The columns of a table with their types; empty if there is none."""
+        found = self.target(db, name)
+        return dict(found.columns) if found else {}
+
+    def ledger_schema(self, db: Db) -> str:
+        """Quoted prefix of the schema the ledger lives in."""
+        del db
+        return ""
