@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tongqu.connectors.duckdb.settings import DuckdbSettings, from_url
-from tongqu.core.connector import Can, Connector, Sink, Source
+from tongqu.core.connector import Can, Connector, Sink, Source, Types
 
 
 def _source(settings: DuckdbSettings) -> Source:
@@ -18,6 +18,12 @@ def _sink(settings: DuckdbSettings) -> Sink:
     return DuckdbSink(settings)
 
 
+def _types() -> Types:
+    from tongqu.connectors.duckdb.table import types
+
+    return types
+
+
 connector = Connector(
     name="duckdb",
     title={"zh": "DuckDB 文件", "en": "DuckDB file"},
@@ -28,6 +34,7 @@ connector = Connector(
     | Can.SNAPSHOT
     | Can.INCREMENTAL
     | Can.HORIZON
+    | Can.COPY_IN
     | Can.APPEND
     | Can.UPSERT
     | Can.REPLACE
@@ -39,6 +46,7 @@ connector = Connector(
     from_url=from_url,
     source=_source,
     sink=_sink,
+    types=_types,
     label="real",
     guarantee={
         "zh": "恰好一次: 数据、隔离行、计数与位点在同一事务中提交",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +25,14 @@ from tongqu.core.errors import (
 from tongqu.kit.db import Db, Row
 from tongqu.kit.drivers import driver
 from tongqu.kit.file_holder import described
-from tongqu.kit.local_path import absolute, sink_folder
+from tongqu.kit.local_path import FULL_DISK, absolute, sink_folder
 from tongqu.kit.patterns import nearest
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
+
+
+_TEXTS = "_tongqu_texts"
 
 
 def quoted(name: str) -> str:
@@ -89,6 +92,35 @@ class DuckDb(Db):
         """A lazy query, to be read as Arrow."""
         with self.translated():
             return self._connection.sql(sql)
+
+    def insert_texts(self, table: str, columns: Mapping[str, Sequence[str | None]]) -> None:
+        """See Db.insert_texts."""
+        import pyarrow as pa
+
+        names = ", ".join(quoted(name) for name in columns)
+        texts = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+        with self.translated():
+            self._connection.register(_TEXTS, texts)
+        try:
+            self.run(f"INSERT INTO {table} ({names}) SELECT {names} FROM {_TEXTS}")
+        finally:
+            self._connection.unregister(_TEXTS)
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other connection of this process uses the database."""
+        return self._shared is not None and self._shared.users == 1
+
+    @contextmanager
+    def one_thread(self) -> Iterator[None]:
+        """A context in which the whole database works with one thread."""
+        with self.translated(), self._connection.cursor() as aside:  # a failed transaction would not let us set it back
+            (before,) = aside.execute("SELECT current_setting('threads')").fetchall()[0]
+            aside.execute("SET GLOBAL threads = 1")
+            try:
+                yield
+            finally:
+                aside.execute(f"SET GLOBAL threads = {int(before)}")
 
     def begin(self) -> None:
         """See Db.begin."""
@@ -166,7 +198,7 @@ def _error(settings: DuckdbSettings, failure: type[ConnectorError], error: Excep
         return PrivilegeError(f"{where}: {said}", hint="check the rights on the file and on its folder")
     if "not a valid DuckDB database" in said:
         return failure(f"{where} is not a DuckDB database", hint="check the path")
-    return failure(f"{where}: {said}")
+    return failure(f"{where}: {said}", hint=FULL_DISK if "No space left on device" in said else "")
 
 
 def busy(settings: DuckdbSettings, said: str = "") -> BusyError:
@@ -223,14 +255,17 @@ def open_source(settings: DuckdbSettings) -> DuckDb:
     return _connection(settings, str(path), writes=False)
 
 
-def open_sink(settings: DuckdbSettings) -> DuckDb:
-    """A connection for writing; creates the file if it is missing. BusyError if it is open elsewhere."""
+def open_sink(settings: DuckdbSettings, files: Sequence[str] = ()) -> DuckDb:
+    """A connection for writing; creates the file if it is missing. BusyError if it is open elsewhere.
+
+    If it opens the database, the database may read these files and no others.
+    """
     path = Path(absolute(settings.path))
     sink_folder(settings.path)
-    return _connection(settings, str(path), writes=True)
+    return _connection(settings, str(path), writes=True, files=files)
 
 
-def _connection(settings: DuckdbSettings, path: str, *, writes: bool) -> DuckDb:
+def _connection(settings: DuckdbSettings, path: str, *, writes: bool, files: Sequence[str] = ()) -> DuckDb:
     with _lock:
         shared = _open.get(path)
         if shared is not None and writes and not shared.writes:
@@ -239,7 +274,7 @@ def _connection(settings: DuckdbSettings, path: str, *, writes: bool) -> DuckDb:
                 hint="let the read end first",
             )
         if shared is None:
-            shared = Shared(settings, _database(settings, path, writes), path, writes)
+            shared = Shared(settings, _database(settings, path, writes, files), path, writes)
             _open[path] = shared
         shared.users += 1
         connection = shared.database.cursor()
@@ -247,11 +282,13 @@ def _connection(settings: DuckdbSettings, path: str, *, writes: bool) -> DuckDb:
         return DuckDb(connection, shared, writes=writes)
 
 
-def _database(settings: DuckdbSettings, path: str, writes: bool) -> Any:
-    """Open the file hardened: no extension is fetched or loaded by itself, no other file or host can be reached."""
+def _database(settings: DuckdbSettings, path: str, writes: bool, files: Sequence[str]) -> Any:
+    """Open the file hardened: no extension is fetched or loaded by itself, no other host can be reached and no other
+    file but those named, from which rows are loaded."""
     config: dict[str, Any] = {
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
+        "enable_external_file_cache": False,
         "memory_limit": settings.memory,
         "temp_directory": f"{path}.tmp",
     }
@@ -264,6 +301,9 @@ def _database(settings: DuckdbSettings, path: str, writes: bool) -> Any:
         except _duckdb().Error:
             database.close()
             raise
+        if files:
+            database.execute(f"SET GLOBAL allowed_paths = [{', '.join(map(literal, files))}]")
+            database.execute("SET GLOBAL allowed_configs = ['threads']")
         database.execute("SET GLOBAL enable_external_access = false")
         database.execute("SET GLOBAL TimeZone = 'UTC'")
         database.execute("SET GLOBAL lock_configuration = true")

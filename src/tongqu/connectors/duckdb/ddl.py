@@ -9,7 +9,9 @@ from tongqu.connectors.duckdb.catalog import Relation
 from tongqu.connectors.duckdb.db import FILE, literal, parts, place, quoted
 from tongqu.connectors.duckdb.types import declaration
 from tongqu.core.data import Deletes, Meta, Write, WriteMode
+from tongqu.kit.sql.landing import Landing
 from tongqu.kit.sql.merging import CURRENT, DELETED_AT, VALID_FROM, VALID_TO
+from tongqu.meaning.settling import Alterations
 
 
 def key_of(write: Write) -> tuple[str, ...]:
@@ -81,10 +83,21 @@ def add_column(name: str, field: Any) -> str:
     return f"ALTER TABLE {place(name)} ADD COLUMN {quoted(field.name)} {declaration(field)}"
 
 
-def keys_like(table: Relation, name: str) -> list[str]:
-    """The primary key and unique constraints (as unique indexes) of a table, for another one that holds rows."""
-    statements = [f"ALTER TABLE {place(name)} ADD PRIMARY KEY ({_names(table.primary)})"] if table.primary else []
-    for number, names in enumerate(table.unique):
+def alter(name: str, alterations: Alterations) -> list[str]:
+    """Renames columns, widens their types, drops NOT NULL. The table has no indexes then."""
+    table = f"ALTER TABLE {place(name)}"
+    statements = [f"{table} RENAME COLUMN {quoted(a)} TO {quoted(b)}" for a, b in alterations.renames.items()]
+    statements += [f"{table} ALTER {quoted(n)} SET DATA TYPE {declaration(f)}" for n, f in alterations.types.items()]
+    return statements + [f"{table} ALTER {quoted(n)} DROP NOT NULL" for n in alterations.optional]
+
+
+def keys_like(table: Relation, name: str, landing: Landing) -> list[str]:
+    """The primary key (the arriving one if it has changed) and unique constraints (as unique indexes) of a table, for
+    another one that holds rows."""
+    new = landing.alterations.renames
+    primary = landing.write.key if landing.rekeyed else tuple(new.get(n, n) for n in table.primary)
+    statements = [f"ALTER TABLE {place(name)} ADD PRIMARY KEY ({_names(primary)})"] if primary else []
+    for number, names in enumerate(tuple(new.get(n, n) for n in names) for names in table.unique):
         index = quoted(f"{name.rpartition('.')[2]}_unique_{number}")
         statements.append(f"CREATE UNIQUE INDEX {index} ON {place(name)} ({_names(names)})")
     return statements

@@ -48,6 +48,12 @@ class Loading:
     tests: list[Test] = field(default_factory=list)
 
     @property
+    def plain(self) -> list[str]:
+        """The columns whose values are stored as they arrive."""
+        pairs = zip(self.names, self.values, strict=True)
+        return [name for name, value in pairs if value == quoted(name)]
+
+    @property
     def insert(self) -> str:
         """`("a", "b") SELECT …` from the registered rows."""
         names = ", ".join(quoted(name) for name in self.names)

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from tongqu.connectors.duckdb import catalog, ddl, generations, loading
-from tongqu.connectors.duckdb.db import FILE, DuckDb, literal, open_sink, parts, place, quoted
+from tongqu.connectors.duckdb import catalog, ddl, generations, loading, parquet
+from tongqu.connectors.duckdb.db import DuckDb, literal, open_sink, parts, place, quoted
 from tongqu.connectors.duckdb.settings import DuckdbSettings
-from tongqu.connectors.duckdb.types import declaration
-from tongqu.core.data import BadRow, Deletes, WriteMode, Written
-from tongqu.core.errors import DataError, RefusedRowsError, SchemaError
+from tongqu.connectors.duckdb.types import declaration, field_of, same_type
+from tongqu.core.data import BadRow, Bytes, Deletes, Split, Write, WriteMode, Written
+from tongqu.core.errors import ConnectorError, DataError, RefusedRowsError, SchemaError
 from tongqu.kit.db import Db
 from tongqu.kit.local_path import absolute, sink_folder
+from tongqu.kit.originals import originals
 from tongqu.kit.sql.landing import Landing, Target
 from tongqu.kit.sql.merging import CURRENT, DELETED_AT, OURS, VALID_FROM, VALID_TO, Merging
 from tongqu.kit.sql.one_writer import OneWriter, Turn
+from tongqu.kit.sql.renaming import renamed_in
+from tongqu.kit.sql.session import SqlSession
 from tongqu.kit.sql.sink import SqlSink
 from tongqu.kit.undoing import nothing_kept
+from tongqu.meaning.settling import Alterations
 
 
 def _differs(left: str, right: str) -> str:
@@ -33,12 +37,15 @@ class DuckdbSink(SqlSink):
     """Writes one DuckDB file. All sessions share one connection and take turns; no other process can open the file."""
 
     parallel = False
+    row_id: ClassVar[str] = "rowid"
+    formats = (parquet.FORMAT,)
 
     def __init__(self, settings: DuckdbSettings):
         super().__init__()
         self._settings = settings
         self._loadings: dict[str, tuple[int, pa.Schema, loading.Loading]] = {}
-        self._writer = OneWriter(lambda: open_sink(settings))
+        self._files = readable = set[str]()
+        self._writer = OneWriter(lambda: open_sink(settings, sorted(readable)))
 
     def connect(self) -> Db:
         """See SqlSink.connect."""
@@ -48,7 +55,7 @@ class DuckdbSink(SqlSink):
         """See Sink.check. A missing file is not created: only its folder is looked at."""
         sink_folder(self._settings.path)
         yield "folder"
-        if self._exists():
+        if self.exists():
             db = self.connect()
             db.begin()
             yield "file"
@@ -58,13 +65,8 @@ class DuckdbSink(SqlSink):
                 db.rollback()
         yield "privilege"
 
-    def quarantined(
-        self, limit: int = 1000, *, run: str | None = None, stream: str | None = None
-    ) -> list[dict[str, Any]]:
-        """See Sink.quarantined."""
-        return super().quarantined(limit, run=run, stream=stream) if self._exists() else []
-
-    def _exists(self) -> bool:
+    def exists(self) -> bool:
+        """See Quarantining.exists."""
         return Path(absolute(self._settings.path)).exists()
 
     def identity(self, name: str) -> str:
@@ -116,14 +118,37 @@ class DuckdbSink(SqlSink):
         """See SqlSink.add_columns. DuckDB cannot alter a table that has indexes: they are built anew."""
         self._alter(db, landing.write.dataset.name, [ddl.add_column(landing.write.dataset.name, f) for f in fields])
 
-    def _alter(self, db: Db, name: str, statements: Sequence[str]) -> None:
+    def field(self, name: str, native: str) -> pa.Field[Any]:
+        """See SqlSystem.field."""
+        return field_of(name, native)
+
+    def same_type(self, db: Db, native: str, field: pa.Field[Any]) -> bool:
+        """See SqlSystem.same_type."""
+        del db
+        return same_type(native, declaration(field))
+
+    def alter(self, db: Db, name: str, alterations: Alterations) -> None:
+        """See SqlSystem.alter. DuckDB changes no column of a key, and no table that foreign keys refer to."""
+        if not alterations:
+            return
+        statements = ddl.alter(name, alterations)
+        try:
+            self._alter(db, name, statements, alterations.renames)
+        except ConnectorError as error:
+            raise SchemaError(
+                f"{name!r} cannot follow its source: {error.message}",
+                path=name,
+                hint="load it anew with write mode replace, or drop what holds the column; then: "
+                + "; ".join(statements),
+            ) from error
+
+    def _alter(self, db: Db, name: str, statements: Sequence[str], renames: Mapping[str, str] | None = None) -> None:
         table = catalog.need(_duck(db), name)
-        for index in table.indexes:
-            db.run(f"DROP INDEX {FILE}.{quoted(table.schema)}.{quoted(index.name)}")
+        generations.drop_indexes(db, table)
         for statement in statements:
             db.run(statement)
         for index in table.indexes:
-            db.run(index.definition)
+            db.run(renamed_in(index.definition, renames or {}))
 
     def create_stage(self, db: Db, landing: Landing) -> None:
         """See SqlSink.create_stage. Keys and indexes are built when it is published: that is faster."""
@@ -137,9 +162,8 @@ class DuckdbSink(SqlSink):
         if table is None:
             statements = ddl.create(write, landing.stage, keyed=False)
         else:
-            statements = ddl.create_like(table, landing.stage)
-            known = {column.name for column in table.columns}
-            added = [field for field in write.dataset.schema if field.name not in known]
+            statements = ddl.create_like(table, landing.stage) + ddl.alter(landing.stage, landing.alterations)
+            added = [write.dataset.schema.field(name) for name in landing.missing]
             statements += [ddl.add_column(landing.stage, field) for field in added]
         for statement in statements:
             db.run(statement)
@@ -165,6 +189,17 @@ class DuckdbSink(SqlSink):
                 hint="write into a new table, or use upsert",
             )
 
+    def picked(self, db: Db, query: str, names: Sequence[str]) -> list[tuple[Any, str]]:
+        """See Quarantining.picked: through Arrow, which has every type."""
+        del names
+        table = _duck(db).sql(query).to_arrow_table()
+        return list(zip(table.column(0).to_pylist(), originals(table.remove_column(0)), strict=True))
+
+    def places(self, db: Db, landing: Landing) -> tuple[str, str, str]:
+        """See Quarantining.places."""
+        del db
+        return place(landing.write.dataset.name), _temporary(landing.chunk), place(landing.stage)
+
     # ---- rows
 
     def sift(self, db: Db, landing: Landing, rows: pa.Table) -> tuple[pa.Table, list[BadRow]]:
@@ -175,6 +210,43 @@ class DuckdbSink(SqlSink):
         """See SqlSink.load."""
         into = _temporary(landing.chunk) if landing.merges else place(landing.into)
         return loading.load(_duck(db), into, self._loading(db, landing, rows.schema), rows)
+
+    def accepts(self, write: Write, format: str, types: Sequence[str]) -> Sequence[str | None]:
+        """See Sink.accepts. Rows that need no conversion go into a generation or a table without unique values."""
+        nothing: list[str | None] = [None] * len(types)
+        with self._lock:
+            db, landing = self.control(), self.landing(write)
+            if format != parquet.FORMAT or landing.merges:
+                return nothing
+            if not landing.staged and _unique(catalog.need(_duck(db), landing.into)):
+                return nothing
+            plain = self._loading(db, landing, write.dataset.schema).plain
+        fields = zip(write.dataset.schema, types, strict=True)
+        return [kind if field.name in plain and kind == str(field.type) else None for field, kind in fields]
+
+    def session(self, write: Write, split: Split) -> SqlSession:
+        """See Sink.session."""
+        return parquet.ParquetSession(self, self.landing(write), split)
+
+    def admit(self, files: Sequence[str]) -> None:
+        """Let DuckDB read these files from now on: the database is opened anew unless it may already. Raises
+        RefusedRowsError if somebody else of this process uses it."""
+        if self._files.issuperset(files):
+            return
+        self._writer.take()
+        try:
+            if not self._writer.db().alone:
+                raise RefusedRowsError("the DuckDB file is being read, and cannot be opened anew to load a file")
+            self._files.update(files)
+            self._writer.close()
+            self._writer.db()
+        finally:
+            self._writer.give()
+
+    def copy_bytes(self, db: Db, landing: Landing, data: Bytes) -> int:
+        """See SqlSink.copy_bytes."""
+        key = [name for name in landing.write.key if landing.write.dataset.nullable(name)]
+        return parquet.load(_duck(db), place(landing.into), data, landing.types, key)
 
     def _loading(self, db: Db, landing: Landing, schema: pa.Schema) -> loading.Loading:
         """How rows of this schema are loaded, worked out once per opened stream. The target's own rules hold for
@@ -240,7 +312,9 @@ class DuckdbSink(SqlSink):
                 generations.drop_indexes(db, table)
                 generations.rename(db, name, landing.previous)
                 generations.rename(db, landing.stage, name)
-                after = [*ddl.keys_like(table, name), *(index.definition for index in table.indexes)]
+                renames = landing.alterations.renames
+                after = ddl.keys_like(table, name, landing)
+                after += [renamed_in(index.definition, renames) for index in table.indexes]
             for statement in after:
                 db.run(statement)
         except RefusedRowsError as error:
@@ -256,6 +330,9 @@ class DuckdbSink(SqlSink):
         exact = replace(landing, write=write)
         self.drop(db, landing.previous)
         generations.copy_rows(db, table.name, landing.previous)
+        self.alter(db, table.name, landing.alterations)
+        self.add_columns(db, landing, [write.dataset.schema.field(name) for name in landing.missing])
+        table = catalog.need(_duck(db), table.name)
         written = self._merging(db, exact, table, landing.stage, False).merge(exact)
         self.drop(db, landing.stage)
         return written
@@ -266,7 +343,7 @@ class DuckdbSink(SqlSink):
 
     def undo(self, dataset: str) -> int:
         """See Sink.undo. A missing file is not created."""
-        if not self._exists():
+        if not self.exists():
             raise nothing_kept(dataset)
         return super().undo(dataset)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,9 +15,11 @@ from tongqu.connectors.duckdb import catalog
 from tongqu.connectors.duckdb.db import DuckDb, literal, open_source, place, quoted
 from tongqu.connectors.duckdb.settings import DuckdbSettings
 from tongqu.connectors.duckdb.types import selected
+from tongqu.core.compare import Comparable, Comparison
 from tongqu.core.connector import Source
 from tongqu.core.data import BadRow, Batch, Dataset, Mode, Position, Read, Split
 from tongqu.core.errors import CastError, SchemaError
+from tongqu.core.scan import Scan
 from tongqu.kit.sql.session import bad_row
 
 Bound = list[str]
@@ -154,6 +157,22 @@ class DuckdbSource(Source):
             yield from _batches(db, catalog.need(db, read.dataset.name), read)
         finally:
             db.rollback()
+            db.close()
+
+    def comparing(self, dataset: Dataset, comparison: Comparison, condition: str = "") -> Comparable | None:
+        """See Source.comparing."""
+        from tongqu.connectors.duckdb.compare import comparable
+
+        return comparable(self._settings, dataset, comparison, condition)
+
+    @contextmanager
+    def scan(self, dataset: Dataset) -> Iterator[Scan]:
+        """See Source.scan."""
+        db = open_source(self._settings)
+        try:
+            with db.translated():
+                yield Scan(db.connection, place(catalog.need(db, dataset.name).name))
+        finally:
             db.close()
 
 

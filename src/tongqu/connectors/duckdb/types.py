@@ -70,6 +70,21 @@ def kind_of(native: str) -> Kind:
     return Kind(pa.string(), "text", "VARCHAR")
 
 
+def field_of(name: str, native: str) -> pa.Field[Any]:
+    """A column of this type as it is read."""
+    kind = kind_of(native)
+    metadata = {str(Meta.NATIVE): f"duckdb:{native}"} | ({str(Meta.LOGICAL): kind.logical} if kind.logical else {})
+    return pa.field(name, kind.type, metadata=metadata)
+
+
+def same_type(one: str, other: str) -> bool:
+    """Whether two spellings are one type."""
+    spelt = [
+        re.sub(r",\s+", ",", text.upper()).replace("TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE") for text in (one, other)
+    ]
+    return spelt[0] == spelt[1]
+
+
 def selected(name: str, kind: Kind) -> str:
     """The expression that reads a column in its kind."""
     column = quoted(name)

@@ -1,9 +1,9 @@
-"""Files: CSV, TSV, JSON Lines, Parquet and Arrow, plain or packed, one, many by glob, or partitioned by folder."""
+"""Files: CSV, JSON, XML, workbooks, fixed width, Parquet, Arrow; one, many by glob, or partitioned by folder."""
 
 from __future__ import annotations
 
 from tongqu.connectors.file.settings import FileSettings, from_url
-from tongqu.core.connector import Can, Connector, Sink, Source
+from tongqu.core.connector import Can, Connector, Sink, Source, Types
 
 
 def _source(settings: FileSettings) -> Source:
@@ -16,6 +16,12 @@ def _sink(settings: FileSettings) -> Sink:
     from tongqu.connectors.file.sink import FileSink
 
     return FileSink(settings)
+
+
+def _types() -> Types:
+    from tongqu.connectors.file.table import types
+
+    return types
 
 
 connector = Connector(
@@ -35,6 +41,7 @@ connector = Connector(
     from_url=from_url,
     source=_source,
     sink=_sink,
+    types=_types,
     label="real",
     guarantee={
         "zh": "恰好一次: 行、隔离行、计数与位点一次改名生效, 结束时可见; 读取可续传, 文件变更即停",
@@ -43,7 +50,10 @@ connector = Connector(
     },
     systems=(
         "CSV and TSV in UTF-8, GB18030, UTF-16 and others, gz, zst (real)",
-        "JSON Lines, JSON arrays (real)",
+        "JSON Lines, JSON documents with records anywhere (real)",
+        "XML without document types (real)",
+        "Excel .xlsx (real); .xls .xlsb .ods are read only, error cells in them come as empty (compatible)",
+        "Fixed width by bytes or characters (real)",
         "Parquet (real)",
         "Arrow IPC, Feather 2 (real)",
     ),

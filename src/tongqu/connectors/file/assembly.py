@@ -13,10 +13,11 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.compute
 
+from tongqu.connectors.file.content import as_held, content
 from tongqu.connectors.file.target import Target, has_content
+from tongqu.core.errors import SchemaError
 from tongqu.kit import files
 from tongqu.kit.formats import compression
-from tongqu.kit.formats.columnar import ArrowFile, ParquetFile
 from tongqu.kit.formats.output import TEXT, Form, Output
 from tongqu.kit.formats.text import as_text
 
@@ -47,9 +48,11 @@ def build_file(target: Target, schema: pa.Schema, parts: Sequence[Path], append:
             for part in parts:
                 files.append_file(part, out)
         return
-    output = Output(target.temporary, target.form, schema)
+    goes_on = old is not None and target.form.format in ("json", "xml")
+    after = compression.inflate(old, target.form.compression) if old and goes_on else None
+    output = Output(target.temporary, target.form, schema, after=after)
     try:
-        for batch in _old_rows(old, target.form, schema) if old else ():
+        for batch in _old_rows(old, target.form, schema) if old and not goes_on else ():
             output.write(pa.Table.from_batches([batch]))
         for batch in _rows(parts):
             output.write(pa.Table.from_batches([batch]))
@@ -59,9 +62,27 @@ def build_file(target: Target, schema: pa.Schema, parts: Sequence[Path], append:
 
 
 def _old_rows(old: Path, form: Form, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    reader = ParquetFile(old) if form.format == "parquet" else ArrowFile(old)
-    for piece in reader.read(schema, None, None, _BATCH):
-        yield piece.rows
+    reader = content(old, form, schema)
+    held = reader.schema() if form.format in ("parquet", "arrow") else as_held(form, schema)
+    for piece in reader.read(held, None, None, _BATCH):
+        if piece.bad:
+            raise SchemaError(
+                f"{old}: a row that is already there cannot be read as {form.format}: {piece.bad[0].message}",
+                hint="mend it, or write replace",
+            )
+        yield from _grown(piece.rows, schema)
+
+
+def _grown(rows: pa.RecordBatch, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Rows of the old content in the schema of the new one, which has the same columns in the same places, maybe
+    renamed or wider, and then those that were added."""
+    if rows.schema.equals(schema):
+        yield rows
+        return
+    table = pa.Table.from_batches([rows]).rename_columns(schema.names[: rows.num_columns])
+    for field in list(schema)[rows.num_columns :]:
+        table = table.append_column(field, pa.nulls(rows.num_rows, field.type))
+    yield from table.cast(schema).to_batches()
 
 
 def _rows(parts: Sequence[Path]) -> Iterator[pa.RecordBatch]:

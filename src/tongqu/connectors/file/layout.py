@@ -9,25 +9,31 @@ from typing import Any
 
 import pyarrow as pa
 
+from tongqu.connectors.file.documents import FORMS, Document
+from tongqu.connectors.file.documents import form as form_of
 from tongqu.connectors.file.settings import FileSettings
-from tongqu.core.errors import LostPositionError, ReadError
+from tongqu.core.errors import InvalidSettingsError, LostPositionError, ReadError
 from tongqu.kit import files
 from tongqu.kit.files import Found
-from tongqu.kit.formats import jsonl
 from tongqu.kit.formats.columnar import ArrowFile, ParquetFile
 from tongqu.kit.formats.csv import CsvFile
 from tongqu.kit.formats.dialect import Dialect
+from tongqu.kit.formats.encoding import canonical
+from tongqu.kit.formats.fixed_width import FixedFile
 from tongqu.kit.formats.inference import Column, widest
-from tongqu.kit.formats.jsonl import JsonFile, ObjectStream
+from tongqu.kit.formats.jsonl import JsonFile
+from tongqu.kit.formats.layout import FixedColumn, checked
+from tongqu.kit.formats.sheet_table import SheetFile, Table, find_table, type_of
 from tongqu.kit.formats.text_stream import TextStream
 from tongqu.kit.formats.types import named
+from tongqu.kit.formats.workbook import Workbook
 
 SCAN = 32 << 20
 """Files of a dataset up to this many bytes together (a quarter of it compressed) are read whole to infer their types;
 of larger ones the first 16 MiB of text and, where they can be sought, 16 places of 1 MiB spread over the rest, unless
 `infer=all` is set. A value that contradicts the sample makes its row a bad row."""
 _HEAD = 16 << 20
-Reader = CsvFile | JsonFile | ParquetFile | ArrowFile
+Reader = CsvFile | JsonFile | ParquetFile | ArrowFile | SheetFile | FixedFile
 
 
 @dataclass(frozen=True)
@@ -43,8 +49,8 @@ class Part:
     partitions: Mapping[str, str | None] = field(default_factory=dict)
     encoding: str = "utf-8"
     dialect: Mapping[str, Any] = field(default_factory=dict)
-    objects: bool = False
-    """JSON that is not one object a line."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What else a document, sheet or fixed width file needs to be read the same way again."""
     loose: tuple[str, ...] = ()
     groups: tuple[int, int] | None = None
 
@@ -73,7 +79,12 @@ class Part:
             return CsvFile(stream, Dialect.from_json(dict(self.dialect)), self.columns)
         if self.format == "jsonl":
             own = pa.schema([schema.field(n) if n in schema.names else pa.field(n, pa.string()) for n in self.columns])
-            return JsonFile(ObjectStream(path) if self.objects else stream, own, self.loose)
+            return JsonFile(Document.from_json(self.details).stream(), own, self.loose)
+        if self.format == "xlsx":
+            table = Table(self.columns, tuple(self.details["places"]), self.details["first"])
+            return SheetFile(path, self.details["sheet"], table, tuple(self.details["null"]))
+        if self.format == "fixed":
+            return _fixed(path, self.compression, self.encoding, self.details)
         return ParquetFile(path, self.groups) if self.format == "parquet" else ArrowFile(path)
 
     def describe(self) -> str:
@@ -83,7 +94,13 @@ class Part:
             d = Dialect.from_json(dict(self.dialect))
             words += [self.encoding, f"delimiter {d.delimiter!r}", "header" if d.header else "no header"]
         elif self.format == "jsonl":
-            words.append(self.encoding)
+            document = Document.from_json(self.details)
+            words[0] = {"lines": "jsonl", "xml": "xml"}.get(document.form, "json")
+            words += [self.encoding, *([".".join(document.inside)] if document.inside else [])]
+        elif self.format == "xlsx":
+            words += [f"sheet {self.details['sheet']!r}", f"rows from {self.details['first'] + 1}"]
+        elif self.format == "fixed":
+            words += [self.encoding, f"{len(self.columns)} columns by {self.details['counted']}"]
         return f"{self.label} ({', '.join(words)})"
 
 
@@ -95,13 +112,15 @@ class Layout:
     schema: pa.Schema
     parts: tuple[Part, ...]
     rows: int | None = None
+    key: tuple[str, ...] = ()
 
 
 def look(name: str, found: Sequence[Found], settings: FileSettings) -> Layout:
     """Detect and infer everything about a dataset's files. Columns that only some files have are null in the others;
     a column of the file wins over a folder's of the same name."""
-    limit = None if settings.infer == "all" else _limit(found)
-    given = {} if settings.types == "text" else {n: named(n, t) for n, t in settings.types.items()}
+    limit = look_limit(found, settings)
+    told = {one.name: one.type for one in settings.layout if one.type}
+    given = {} if settings.types == "text" else {n: named(n, t) for n, t in (told | settings.types).items()}
     texts: dict[str, Column] = {}
     schemas: list[pa.Schema] = []
     parts: list[Part] = []
@@ -117,10 +136,13 @@ def look(name: str, found: Sequence[Found], settings: FileSettings) -> Layout:
     schema = pa.schema([*fields.values(), *_folders(found, fields)])
     parts = [replace(p, loose=_loose(p, s, schema)) if s is not None else p for p, s in _aligned(parts, schemas)]
     total = sum(c for c in counts if c is not None) if None not in counts else None
-    return Layout(name, schema, tuple(parts), total)
+    return Layout(name, schema, tuple(parts), total, _key(parts))
 
 
-def _limit(found: Sequence[Found]) -> int | None:
+def look_limit(found: Sequence[Found], settings: FileSettings) -> int | None:
+    """How many bytes of each file are looked at to learn what it holds; None for all."""
+    if settings.infer == "all":
+        return None
     size = sum(one.path.stat().st_size * (4 if kind(one)[1] else 1) for one in found)
     return None if size <= SCAN else max(_HEAD // len(found), 1 << 20)
 
@@ -133,7 +155,7 @@ def kind(found: Found) -> tuple[str | None, str | None]:
 def _look_at(
     one: Found, settings: FileSettings, given: Mapping[str, pa.Field[Any]], texts: dict[str, Column], limit: int | None
 ) -> tuple[Part, pa.Schema | None, int | None]:
-    form = settings.format or one.format or "csv"
+    form = form_of(one, settings)
     packed = one.compression if settings.compression is None else settings.compression
     packed = None if packed == "none" else packed
     path = one.path
@@ -144,15 +166,17 @@ def _look_at(
         rows = csv.show({n: texts.setdefault(n, Column()) for n in wanted}, limit) if wanted else None
         part = replace(base, encoding=csv.stream.encoding, dialect=csv.dialect.to_json(), columns=csv.names)
         return part, None, rows
-    if form == "jsonl":
-        stream = jsonl.open_stream(path, packed, settings.encoding)
-        file = jsonl.Inference.of(stream, limit, given)
-        encoding = stream.encoding if isinstance(stream, TextStream) else "utf-8"
-        objects = isinstance(stream, ObjectStream)
-        names = tuple(file.schema.names)
-        return replace(base, encoding=encoding, objects=objects, columns=names, loose=file.loose), file.schema, None
+    if form in FORMS:
+        document = Document.of(one, settings, limit)
+        file = document.infer(limit, given)
+        changes: dict[str, Any] = {"encoding": document.encoding, "details": document.to_json(), "loose": file.loose}
+        return replace(base, format="jsonl", columns=tuple(file.schema.names), **changes), file.schema, None
+    if form == "fixed":
+        return _look_at_fixed(base, settings, given, texts, limit)
     if packed:
         raise ReadError(f"{path}: {form} is not read inside {packed}", path=f"file:{path}", hint="unpack it first")
+    if form == "xlsx":
+        return _look_at_sheet(base, one.inside[0], settings)
     if form == "parquet":
         parquet = ParquetFile(path)
         schema = parquet.schema()
@@ -161,7 +185,63 @@ def _look_at(
     return replace(base, columns=tuple(schema.names)), schema, None
 
 
+def _look_at_sheet(part: Part, name: str, settings: FileSettings) -> tuple[Part, pa.Schema, None]:
+    sheet = Workbook(Path(part.path)).sheet(name)
+    table, kinds = find_table(sheet, settings.header, settings.skip_rows, settings.null)
+    pairs = zip(table.names, table.places, strict=True)
+    schema = pa.schema([(column, type_of(kinds.get(place, set()))) for column, place in pairs])
+    details = {"sheet": name, "places": list(table.places), "first": table.first, "null": list(settings.null)}
+    return replace(part, columns=table.names, details=details), schema, None
+
+
+def _look_at_fixed(
+    part: Part,
+    settings: FileSettings,
+    given: Mapping[str, pa.Field[Any]],
+    texts: dict[str, Column],
+    limit: int | None,
+) -> tuple[Part, None, int | None]:
+    if not settings.layout:
+        raise InvalidSettingsError(
+            f"{part.path}: a fixed width file needs a layout", path="layout", hint="layout=code:1-8,name:9-28"
+        )
+    columns = checked([one.column() for one in settings.layout])
+    details = {
+        "columns": [asdict(column) for column in columns], "counted": settings.counted,
+        "skip": settings.skip_rows + (settings.header is True), "null": list(settings.null),
+        "decimal": settings.decimal,
+    }  # fmt: skip
+    encoding = canonical(settings.encoding or TextStream.detect(Path(part.path), part.compression, None).encoding)
+    if encoding.startswith(("utf-16", "utf-32")) and settings.counted == "bytes":
+        raise InvalidSettingsError(f"{part.path}: columns of {encoding} are counted in characters", path="counted")
+    file = _fixed(Path(part.path), part.compression, encoding, details)
+    told = {column.name for column in columns if column.type} | set(given)
+    wanted = {c.name: texts.setdefault(c.name, Column()) for c in columns if c.name not in told}
+    rows = file.show(wanted, limit) if settings.types != "text" else None
+    return replace(part, encoding=encoding, columns=tuple(c.name for c in columns), details=details), None, rows
+
+
+def _fixed(path: Path, packed: str | None, encoding: str, details: Mapping[str, Any]) -> FixedFile:
+    columns = tuple(FixedColumn(**values) for values in details["columns"])
+    null = tuple(details["null"])
+    return FixedFile(path, packed, encoding, columns, details["counted"], details["skip"], null, details["decimal"])
+
+
+def _key(parts: Sequence[Part]) -> tuple[str, ...]:
+    """The key of records with children and of children, where one key tells them apart in all files."""
+    if any(part.format != "jsonl" for part in parts):
+        return ()
+    keys = {Document.from_json(part.details).keys() for part in parts}
+    return keys.pop() if len(keys) == 1 else ()
+
+
 def _dialect(one: Found, settings: FileSettings) -> dict[str, Any]:
+    if isinstance(settings.header, str):
+        raise InvalidSettingsError(
+            f"header={settings.header} names rows of a workbook; {one.path} is none",
+            path="header",
+            hint="header=true or header=false, and skip_rows for lines above it",
+        )
     tabs = "\t" if one.path.name.lower().removesuffix(f".{one.compression}").endswith(".tsv") else None
     return {
         "delimiter": settings.delimiter or tabs,
@@ -217,7 +297,7 @@ def _folders(found: Sequence[Found], fields: Mapping[str, Any]) -> list[pa.Field
 
 def _aligned(parts: Sequence[Part], schemas: Sequence[pa.Schema]) -> list[tuple[Part, pa.Schema | None]]:
     left = iter(schemas)
-    return [(part, None if part.format == "csv" else next(left)) for part in parts]
+    return [(part, None if part.format in ("csv", "fixed") else next(left)) for part in parts]
 
 
 def _loose(part: Part, own: pa.Schema, schema: pa.Schema) -> tuple[str, ...]:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tongqu.core.data import BadRow, Checkpoint, Counts, Split, Started
+from tongqu.core.data import Checkpoint, Counts, Split, Started
 from tongqu.core.errors import CheckpointError, FencedError
 from tongqu.kit import files
 
@@ -126,14 +126,25 @@ class StreamLedger:
             )
         return document
 
-    def advance(self, fence: int, checkpoint: Checkpoint, part: tuple[str, int, int] | None, dirty: str | None) -> None:
-        """Commit a chunk: its part (name, rows, bytes), quarantine file, position and counts."""
+    def advance(
+        self,
+        fence: int,
+        checkpoint: Checkpoint,
+        *,
+        part: tuple[str, int, int] | None,
+        dirty: str | None,
+        settling: dict[str, dict[str, Any]],
+    ) -> None:
+        """Commit a chunk: its part (name, rows, bytes), quarantine file, position, counts, and what became of
+        quarantined rows that it holds."""
         document = self.hold(fence)
         split = document["splits"].setdefault(checkpoint.split.id, _split(checkpoint.split))
         if part is not None:
             split["parts"].append(list(part))
         if dirty is not None:
             document["quarantine"].append(dirty)
+        if settling:
+            document["settling"] = document.get("settling", {}) | settling
         split |= {"position": checkpoint.position, "counts": checkpoint.counts.to_json(), "done": checkpoint.done}
         self.store(document)
 
@@ -141,19 +152,6 @@ class StreamLedger:
         """Store the splits of a run that has none committed."""
         document = self.hold(fence)
         self.store(document | {"splits": {split.id: _split(split) for split in splits}})
-
-    def keep_dirty(self, name: str, run: str, rows: Sequence[BadRow]) -> None:
-        """Write a chunk's quarantined rows; they count once `advance` lists the name."""
-        at = now()
-        lines = []
-        for number, row in enumerate(rows):
-            said = {"id": f"{name.removesuffix('.jsonl')}-{number}", "run": run, "stream": self._stream}
-            cause = {"step": row.step, "code": row.code, "field": row.field, "value": row.value}
-            rest = {"original": row.original, "message": row.message, "state": "new", "at": at}
-            lines.append(json.dumps(said | cause | rest, ensure_ascii=False))
-        with files.translated(self.quarantine):
-            self.quarantine.mkdir(exist_ok=True)
-        files.write_atomically(self.quarantine / name, ("\n".join(lines) + "\n").encode())
 
     def clean(self, document: dict[str, Any]) -> None:
         """Remove the parts that are not committed."""
@@ -181,20 +179,24 @@ def checkpoints(document: dict[str, Any]) -> dict[str, Checkpoint]:
     }
 
 
-def writer(state: Path, target: Path) -> str | None:
-    """The run that writes this target and has not ended, or None."""
+def last(state: Path, target: Path, stream: str) -> dict[str, Any] | None:
+    """The document that any sync last stored for a stream of this name into this target."""
+    found = [load(path) for path in sorted(state.glob("*/*.json")) if path.name != "run.json"]
+    ours = [d for d in found if d and d.get("target") == str(target) and d.get("stream") == stream]
+    return max(ours, key=lambda document: str(document.get("updated_at", "")), default=None)
+
+
+def writer(state: Path, target: Path, but: Path | None = None) -> str | None:
+    """The run that writes this target and has not ended, or None; streams below the folder `but` do not count."""
     for path in sorted(state.glob("*/*.json")):
+        if path.parent == but:
+            continue
         document = load(path) if path.name != "run.json" else None
-        if document is not None and Path(document["target"]).name == target.name and document["state"] == "running":
+        if (
+            document is not None
+            and "target" in document
+            and Path(document["target"]).name == target.name
+            and document["state"] == "running"
+        ):
             return str(document["run"])
     return None
-
-
-def dirty_rows(state: Path) -> Iterator[dict[str, Any]]:
-    """All committed quarantined rows below a state folder."""
-    for path in sorted(state.glob("*/*.json")):
-        if path.name == "run.json":
-            continue
-        for name in (load(path) or {}).get("quarantine", []):
-            with (state / QUARANTINE / name).open(encoding="utf-8") as lines:
-                yield from (json.loads(line) for line in lines)

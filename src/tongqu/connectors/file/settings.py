@@ -4,17 +4,43 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import parse_qsl
 
-from pydantic import field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tongqu.core.connector import Endpoint
 from tongqu.core.errors import InvalidSettingsError
-from tongqu.core.settings import titled
+from tongqu.core.settings import Settings, titled
+from tongqu.kit.formats.layout import FixedColumn, checked
 from tongqu.kit.local_path import local_path
 
 _TYPE = re.compile(r"([^:,]+):([^,(]+(?:\([^)]*\))?)(?:,|$)")
+
+
+_PLACE = re.compile(r"([^:,]+):(\d+)-(\d+)(?::([^:,(]+(?:\([^)]*\))?))?(?::(left|right))?(?:,|$)")
+_ROWS = re.compile(r"[1-9]\d*(-[1-9]\d*)?")
+_TRUTH = {"true": True, "false": False, "yes": True, "no": False}
+_WHOLE = {"path", "sheet", "nested", "partition", "datasets"}
+
+
+class LayoutColumn(Settings):
+    """One column of a fixed width file."""
+
+    name: str
+    """Name of the column."""
+    start: int = Field(ge=1)
+    """Its first place, counted from 1."""
+    width: int = Field(ge=1)
+    """How many places it has."""
+    type: str = ""
+    """Its type, such as `int64` or `decimal(12,2)`; left out: inferred."""
+    align: Literal["left", "right", ""] = ""
+    """Where its values stand when written; left out: numbers right, all else left."""
+
+    def column(self) -> FixedColumn:
+        """As the format knows it."""
+        return FixedColumn(self.name, self.start, self.width, self.type, self.align)
 
 
 class FileSettings(Endpoint):
@@ -22,8 +48,10 @@ class FileSettings(Endpoint):
 
     path: str = titled("路径", "Path")
     """A file (`orders.csv.gz`), a glob (`data/**/*.parquet`) or a folder (`data/`, `data/year=2026/…` partitions)."""
-    format: Literal["csv", "jsonl", "parquet", "arrow"] | None = titled("格式", "Format", None)
-    """Left out: by the extension; a target folder gets parquet."""
+    format: Literal["csv", "jsonl", "json", "xml", "xlsx", "fixed", "parquet", "arrow"] | None = titled(
+        "格式", "Format", None
+    )
+    """Left out: by the extension, `fixed` with a `layout`; a target folder gets parquet."""
     compression: Literal["none", "gz", "zst"] | None = titled("压缩", "Compression", None)
     """Of text formats. Left out: by the extension."""
     encoding: str | None = titled("编码", "Encoding", None)
@@ -34,14 +62,15 @@ class FileSettings(Endpoint):
     """One character; empty if fields are never quoted. Left out: detected, normally `\"`."""
     escape: str = titled("转义符", "Escape", "")
     """One character before a literal quote, where quotes are not doubled."""
-    header: bool | None = titled("表头", "Header", None)
-    """Whether the first record names the columns. Left out: detected when reading, written when writing."""
+    header: bool | str | None = titled("表头", "Header", None)
+    """Whether the first record names the columns; in a workbook also its rows: `3` or `2-3`. Left out: detected when
+    reading, written when writing."""
     null: tuple[str, ...] = titled("空值", "Null", ("",))
     """Unquoted texts that mean null; given ones replace the default (the empty text). A quoted `""` is a text."""
     decimal: Literal[".", ","] = titled("小数点", "Decimal point", ".")
     """The character before decimals."""
     skip_rows: int = titled("跳过行数", "Skipped rows", 0, ge=0)
-    """Lines above the header that are no data."""
+    """Lines (rows of a sheet) above the header that are no data."""
     types: Literal["text"] | dict[str, str] = titled("类型", "Types", {})
     """Column types that are not inferred (`{code: string, weight: "decimal(12,3)"}`), or `text` for all."""
     infer: Literal["sample", "all"] = titled("推断", "Inference", "sample")
@@ -49,8 +78,68 @@ class FileSettings(Endpoint):
     or all of every file, which takes longer."""
     partition: tuple[str, ...] = titled("分区", "Partition", ())
     """Columns that become `column=value` folders when writing to a folder."""
+    sheet: tuple[str, ...] = titled("工作表", "Sheet", ())
+    """Sheets of a workbook to read; the one sheet to write. Left out: all that are visible and not empty."""
+    records: str = titled("记录路径", "Records", "")
+    """Where the records stand: in JSON the keys that lead to an array (`data.items`), in XML the element path
+    (`orders/order`, or one name for that element anywhere; when writing, names for root and rows)."""
+    nested: Literal["json", "children"] | None = titled("嵌套", "Nested", None)
+    """Nested values of JSON and XML: `json` columns that hold their text, or arrays as `children`, datasets of their
+    own (`orders.items`). Left out: as nested types."""
+    parent_key: tuple[str, ...] = titled("父键", "Parent key", ())
+    """With `nested: children`: columns of the record that its children keep, as `parent_<name>`. Left out: records are
+    numbered in a column `_record`."""
+    layout: tuple[LayoutColumn, ...] = titled("定宽布局", "Layout", ())
+    """Columns of a fixed width file."""
+    counted: Literal["bytes", "characters"] = titled("宽度单位", "Widths counted in", "bytes")
+    """What the places of a fixed width layout count: bytes of the file's encoding, or characters."""
+    headings: Literal["name", "title"] = titled("标题行", "Headings", "name")
+    """What a written workbook's header shows: field names, or their titles from the dictionary."""
+    choices: str = titled("选择记录", "Choices", "")
+    """A mapping sheet (.xlsx) whose sheet `options` holds further settings of this file: the choices of whoever knows
+    it (sheet, header, columns) stay in the sheet they are agreed in."""
+    datasets: dict[str, dict[str, Any]] = titled("各数据集设置", "Per dataset", {})
+    """Settings of single datasets that differ, by dataset name: `{book.检验: {header: 2-3}}`."""
 
-    @field_validator("null", "partition", mode="before")
+    @field_validator("header", mode="before")
+    @classmethod
+    def _rows(cls, value: Any) -> Any:
+        text = str(value).strip().lower()
+        if value is None or text in _TRUTH:
+            return _TRUTH.get(text)
+        if not _ROWS.fullmatch(text):
+            raise ValueError("must be true, false, a row (3) or rows (2-3)")
+        return text
+
+    @field_validator("layout")
+    @classmethod
+    def _places(cls, value: tuple[LayoutColumn, ...]) -> tuple[LayoutColumn, ...]:
+        try:
+            checked([one.column() for one in value])
+        except InvalidSettingsError as error:
+            raise ValueError(error.message) from None
+        return value
+
+    @model_validator(mode="after")
+    def _each(self) -> Self:
+        for name, values in self.datasets.items():
+            if wrong := sorted(set(values) & _WHOLE):
+                raise ValueError(f"datasets.{name}: {wrong[0]} is one for all datasets")
+            try:
+                self.of(name)
+            except InvalidSettingsError as error:
+                raise ValueError(f"datasets.{name}: {error.message}") from None
+        return self
+
+    def of(self, dataset: str) -> FileSettings:
+        """The settings of one dataset: these, with its own from `datasets`."""
+        own = self.datasets.get(dataset)
+        if not own:
+            return self
+        values = {name: getattr(self, name) for name in self.model_fields_set - {"datasets"}}
+        return FileSettings.parse(values | own)
+
+    @field_validator("null", "partition", "sheet", "parent_key", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
@@ -69,16 +158,19 @@ class FileSettings(Endpoint):
 
 
 def from_url(url: str) -> FileSettings:
-    """`file:relative`, `file:///absolute`, with settings after `?` (`null` and `partition` may repeat or hold commas;
-    `types=code:string,weight:decimal(12,3)`). Raises InvalidSettingsError."""
+    """`file:relative`, `file:///absolute`, with settings after `?` (`null` and `sheet` may repeat, `partition` and
+    `parent_key` also hold commas; `types=code:string,weight:decimal(12,3)`,
+    `layout=code:1-8,qty:9-16:int64:right`). Raises InvalidSettingsError."""
     values: dict[str, Any] = {"path": local_path(url)[0]}
     query = url.partition("?")[2]
     for key, value in parse_qsl(query, keep_blank_values=True, separator="&"):
         if key == "types" and value != "text":
             values["types"] = _types(value, url)
-        elif key == "partition":
+        elif key == "layout":
+            values[key] = _layout(value, url)
+        elif key in ("partition", "parent_key"):
             values[key] = (*values.get(key, ()), *value.split(","))
-        elif key == "null":
+        elif key in ("null", "sheet"):
             values[key] = (*values.get(key, ()), value)
         else:
             values[key] = value
@@ -92,3 +184,18 @@ def _types(text: str, url: str) -> dict[str, str]:
             f"types: cannot read {text!r}", path=url, hint="write types=code:string,weight:decimal(12,3)"
         )
     return found
+
+
+def _layout(text: str, url: str) -> list[dict[str, Any]]:
+    found = list(_PLACE.finditer(text))
+    if "".join(match[0] for match in found).rstrip(",") != text.rstrip(","):
+        raise InvalidSettingsError(
+            f"layout: cannot read {text!r}", path=url, hint="write layout=code:1-8,name:9-28,qty:29-36:int64:right"
+        )
+    return [
+        {
+            "name": match[1].strip(), "start": int(match[2]), "width": int(match[3]) - int(match[2]) + 1,
+            "type": match[4] or "", "align": match[5] or "",
+        }
+        for match in found
+    ]  # fmt: skip

@@ -13,18 +13,23 @@ from typing import Any
 import pyarrow as pa
 
 from tongqu.connectors.file import ledger as ledgers
+from tongqu.connectors.file import quarantine
 from tongqu.connectors.file.assembly import part_form
-from tongqu.connectors.file.ledger import Run, StreamLedger, checkpoints, dirty_rows
+from tongqu.connectors.file.changing import Changed, conformed, settle_file
+from tongqu.connectors.file.ledger import Run, StreamLedger, checkpoints
 from tongqu.connectors.file.publish import publish
 from tongqu.connectors.file.settings import FileSettings
 from tongqu.connectors.file.target import STATE, Target, existing, root, target
 from tongqu.connectors.file.undoing import is_kept, put_back
 from tongqu.core.connector import Session, Sink
 from tongqu.core.data import Checkpoint, Counts, Opened, Position, Split, Started, Write, WriteMode, Written
+from tongqu.core.dirty import Dirty, Fix
 from tongqu.core.errors import InvalidPlanError, PrivilegeError
 from tongqu.kit import files
 from tongqu.kit.faults import crash_point
-from tongqu.kit.formats.output import Output
+from tongqu.kit.formats.output import Output, unfit
+from tongqu.kit.quarantine import matching, refuse_replay, written_how
+from tongqu.kit.sieve import sieved
 from tongqu.kit.undoing import nothing_kept, refuse_while_written
 
 
@@ -38,11 +43,13 @@ class Landing:
     fence: int
     claim: files.Lock
     lock: Lock = field(default_factory=Lock)
+    changed: Changed | None = None
+    """What is done about a schema that has changed."""
 
     @property
     def schema(self) -> pa.Schema:
-        """What arrives."""
-        return self.write.dataset.schema
+        """What is written."""
+        return self.changed.schema if self.changed else self.write.dataset.schema
 
 
 class FileSink(Sink):
@@ -108,6 +115,9 @@ class FileSink(Sink):
         schema = write.dataset.schema
         place = target(self._settings, write.dataset.name, schema)
         self._alone(write, place)
+        if write.replay:
+            own = self._state / ledgers.key(write.sync)
+            refuse_replay(write, ledgers.writer(self._state, place.path, but=own))
         place.form.check(schema)
         with files.translated(self._root):
             self._state.mkdir(parents=True, exist_ok=True)
@@ -142,21 +152,22 @@ class FileSink(Sink):
             ledger.store(head | {"fence": fence})
             return Opened(fence, {}, previous, finished=True, counts=Counts.from_json(head["counts"]))
         shape = _shape(write, place)
+        with files.translated(place.path):
+            changed = settle_file(write, place, self._state, head)
+        self._landings[write.stream].changed = changed
         resumes = head and ours and head["state"] == "running" and head["shape"] == shape
         if head and resumes:
             document = head | {"fence": fence}
         else:
-            if write.mode is WriteMode.APPEND:
-                with files.translated(place.path):
-                    place.check_append(write.dataset.schema)
             document = {
                 "stream": write.stream, "target": str(place.path), "run": write.run, "fence": fence,
                 "state": "running", "shape": shape, "position": previous, "counts": {}, "splits": {}, "swap": None,
                 "quarantine": _kept(head), "dirty": len(_kept(head)),
+                "settled": (head or {}).get("settled", {}), "how": written_how(write), **changed.remember,
             }  # fmt: skip
         ledger.store(document)
         ledger.clean(document)
-        return Opened(fence, checkpoints(document), previous)
+        return Opened(fence, checkpoints(document), previous, changes=changed.settled.changes)
 
     def begin(self, write: Write, splits: Sequence[Split]) -> None:
         """See Sink.begin."""
@@ -189,7 +200,8 @@ class FileSink(Sink):
             landing.ledger.store(
                 document
                 | {"state": "finished", "position": position, "counts": counts.to_json(), "splits": {}, "swap": None}
-                | {"written": numbers, "dirty": len(document["quarantine"])}
+                | {"written": numbers, "dirty": len(document["quarantine"]), "settling": {}}
+                | {"settled": document.get("settled", {}) | document.get("settling", {})}
             )
             shutil.rmtree(landing.ledger.parts, ignore_errors=True)
             return written
@@ -213,16 +225,21 @@ class FileSink(Sink):
         finally:
             claim.release()
 
-    def quarantined(
-        self, limit: int = 1000, *, run: str | None = None, stream: str | None = None
-    ) -> list[dict[str, Any]]:
-        """See Sink.quarantined."""
-        found = [
-            row
-            for row in dirty_rows(self._state)
-            if (run is None or row["run"] == run) and (stream is None or row["stream"] == stream)
-        ]
-        return sorted(found, key=lambda row: str(row["at"]), reverse=True)[:limit]
+    def dirty(self, which: Dirty) -> list[dict[str, Any]]:
+        """See Sink.dirty."""
+        return matching(quarantine.rows(self._state), which)
+
+    def fix(self, fixes: Sequence[Fix]) -> int:
+        """See Sink.fix."""
+        return quarantine.fix(self._state, fixes)
+
+    def replaying(self, sync: str, stream: str) -> dict[str, Any]:
+        """See Sink.replaying."""
+        document = StreamLedger(self._state / ledgers.key(sync), stream).load()
+        if document is None or "how" not in document:
+            return {}
+        how = dict(document["how"])
+        return how | {"mode": how.pop("write"), "run": document["run"], "finished": document["state"] == "finished"}
 
     def close(self) -> None:
         """See Sink.close."""
@@ -258,18 +275,24 @@ class FileSession(Session):
         self._temporary: Path = landing.ledger.parts / f"{ledgers.key(split.id)}.tmp"
 
     def write(self, rows: pa.Table) -> Written:
-        """See Session.write; refused are rows with characters that the encoding lacks."""
+        """See Session.write; refused are rows with characters the encoding lacks, or that the format cannot hold."""
         landing = self._landing
+        form = part_form(landing.target)
+        written = Written()
+        if landing.changed is not None and landing.changed.settled.sieving:
+            rows = sieved(landing.changed.settled.sieving, rows, written)
+        rows = conformed(rows, landing.schema)
         with files.translated(self._temporary):
             if self._output is None:
-                form = part_form(landing.target)
                 self._output = Output(self._temporary, form, landing.schema, head=False)
             before = self._output.size()
-            refused = self._output.write(rows.select(landing.schema.names).cast(landing.schema))
+            fit, refused = (rows, []) if form == landing.target.form else unfit(rows, landing.target.form)
+            refused += self._output.write(fit)
             crash_point("mid_write")
             count = rows.num_rows - len(refused)
             self._rows += count
-            return Written(inserted=count, bytes=self._output.size() - before, refused=refused)
+            written.refused += refused
+            return replace(written, inserted=count, bytes=self._output.size() - before)
 
     def commit(self, checkpoint: Checkpoint) -> None:
         """See Session.commit."""
@@ -292,9 +315,12 @@ class FileSession(Session):
             if checkpoint.quarantine:
                 stream = ledgers.key(landing.write.stream)
                 dirty = f"{stream}-{landing.write.run}-{dirty_count:05d}.jsonl"
-                ledger.keep_dirty(dirty, landing.write.run, checkpoint.quarantine)
+                told = {"sync": landing.write.sync, "run": landing.write.run, "stream": landing.write.stream}
+                quarantine.keep(ledger.quarantine, dirty, told | {"at": ledgers.now()}, checkpoint.quarantine)
             crash_point("in_commit")
-            ledger.advance(landing.fence, checkpoint, part, dirty)
+            ledger.advance(
+                landing.fence, checkpoint, part=part, dirty=dirty, settling=quarantine.settling(checkpoint.settled)
+            )
         self._output, self._rows = None, 0
 
     def abort(self) -> None:

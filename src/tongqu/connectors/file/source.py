@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -11,15 +12,18 @@ from typing import Any
 
 import pyarrow as pa
 
+from tongqu.connectors.file.choices import chosen
+from tongqu.connectors.file.finding import find
 from tongqu.connectors.file.layout import Layout, Part, look
+from tongqu.connectors.file.passing import passing, pieces
+from tongqu.connectors.file.scanning import scannable, scanned
 from tongqu.connectors.file.settings import FileSettings
 from tongqu.core.connector import Select, Source
 from tongqu.core.data import Batch, Bytes, Dataset, Mode, Position, Read, Split
 from tongqu.core.errors import InvalidPlanError, NotFoundError
+from tongqu.core.scan import Scan
 from tongqu.kit import files
 from tongqu.kit.formats.columnar import ParquetFile, fitted
-from tongqu.kit.formats.csv import CsvFile
-from tongqu.kit.formats.csv_chunks import chunks, passable
 from tongqu.kit.formats.types import convert
 from tongqu.kit.patterns import wanted
 
@@ -35,13 +39,14 @@ class FileSource(Source):
     """
 
     def __init__(self, settings: FileSettings):
-        self._settings = settings
+        self._settings = chosen(settings)
         self._layouts: dict[str, Layout] = {}
+        self._found: dict[str, list[files.Found]] = {}
         self._lock = Lock()
 
     def check(self) -> Iterator[str]:
         """`path`, then each file with what was detected about it."""
-        found = files.find(self._settings.path)
+        found = find(self._settings)
         yield "path"
         for name in found:
             for part in self._layout(name).parts:
@@ -49,24 +54,30 @@ class FileSource(Source):
 
     def datasets(self, patterns: Sequence[str] | None = None) -> list[Dataset]:
         """The datasets with their inferred schemas; inference reads the files (see `layout.SCAN`)."""
-        found = files.find(self._settings.path)
+        self._found = found = find(self._settings)
         names = [name for name in found if wanted(name, patterns)]
         layouts = [self._layout(name, fresh=True) for name in names]
-        self.formats = ("csv",) if layouts and all(self._passes(one) for one in layouts) else ()
-        return [Dataset(one.name, one.schema, rows=one.rows) for one in layouts]
+        forms = {passing(part, one.schema) for one in layouts for part in one.parts}
+        self.formats = tuple(form for form in forms if form) if len(forms) == 1 else ()
+        return [Dataset(one.name, one.schema, key=one.key, rows=one.rows) for one in layouts]
 
     def _layout(self, name: str, fresh: bool = False) -> Layout:
         with self._lock:
             if fresh or name not in self._layouts:
-                found = files.find(self._settings.path)
+                found = self._found = self._found or find(self._settings)
                 if name not in found:
                     raise NotFoundError(
                         f"no dataset {name!r} in {self._settings.path}",
                         path=self._settings.identity(),
                         hint=f"there are: {', '.join(list(found)[:20])}",
                     )
-                self._layouts[name] = look(name, found[name], self._settings)
+                self._layouts[name] = look(name, found[name], self._settings.of(name))
             return self._layouts[name]
+
+    def scan(self, dataset: Dataset) -> AbstractContextManager[Scan] | None:
+        """See Source.scan: plain Parquet."""
+        layout = self._layout(dataset.name)
+        return scanned(layout) if scannable(layout) else None
 
     def can_resume(self, dataset: Dataset) -> bool:
         """Always: positions are places in the files."""
@@ -120,52 +131,27 @@ class FileSource(Source):
         if read.until is None or position != read.until:
             yield Batch(read.dataset.name, fitted(_NOTHING, asked), read.until or {**position, "end": True})
 
-    def _passes(self, layout: Layout) -> bool:
-        return all(_csv_of(part, layout.schema) is not None for part in layout.parts)
-
     def wire_types(self, dataset: Dataset, select: Select) -> list[str]:
-        """Arrow's names of the columns' inferred types: in the file they are text."""
+        """Arrow's names of the columns' types: in a CSV file they are inferred and the bytes are text."""
         return [str(dataset.schema.field(column.name).type) for column in select.columns]
 
     def copy_out(self, read: Read, select: Select, format: str) -> Iterator[Bytes]:
-        """CSV as it stands in the file, without its header, cut at record ends into chunks of about `chunk_rows`
-        rows (at most 32 MiB); `types` are Arrow's names. A chunk that CSV readers may understand differently raises
-        RefusedRowsError when its bytes are asked for. Raises InvalidPlanError if the file's dialect cannot pass."""
+        """The rows as they stand in the files; `types` are Arrow's names.
+
+        `csv`: without the header, cut at record ends into chunks of about `chunk_rows` rows (at most 32 MiB); a chunk
+        that CSV readers may understand differently raises RefusedRowsError when its bytes are asked for.
+        `parquet-path`: ranges of about `chunk_rows` rows, see `kit.formats.parquet_chunks`.
+        Raises InvalidPlanError if the files cannot pass so, LostPositionError if one has changed.
+        """
         schema = read.dataset.schema
         parts = self._parts(read)
         plain = [c.name for c in select.columns] == schema.names and not any(c.sql for c in select.columns)
-        readers = [_csv_of(part, schema) for part in parts]
-        if format != "csv" or select.where or not plain or None in readers:
+        if select.where or not plain or any(passing(part, schema) != format for part in parts):
             raise InvalidPlanError(f"{read.dataset.name}: cannot be passed as raw {format}", hint="use lane columnar")
-        after = dict(read.after or {})
-        first = len(parts) if after.get("end") else after.pop("part", 0)
-        for number in range(first, len(parts)):
-            parts[number].reader(schema)  # raises if the file has changed
-            reader = readers[number]
-            assert reader is not None  # noqa: S101  # a read with such a part was refused above
-            for chunk in chunks(reader, schema, after if number == first and after else None, read.chunk_rows):
-                if read.stop.is_set():
-                    return
-                last = chunk.last and number == len(parts) - 1
-                yield Bytes(
-                    "csv",
-                    tuple(schema.names),
-                    chunk.blocks(),
-                    chunk.count,
-                    chunk.count,
-                    {"part": number, **chunk.position, **({"end": True} if last else {})},
-                    last=last,
-                    types=tuple(str(f.type) for f in schema),
-                    options=chunk.options,
-                )
-
-
-def _csv_of(part: Part, schema: pa.Schema) -> CsvFile | None:
-    """The part's CSV if its bytes mean the same to every reader of CSV."""
-    if part.format != "csv" or list(part.columns) != schema.names:
-        return None
-    reader = part.reader(schema)
-    return reader if isinstance(reader, CsvFile) and passable(reader) else None
+        for piece in pieces(parts, schema, read.after or {}, read.chunk_rows):
+            if read.stop.is_set():
+                return
+            yield piece
 
 
 def _completed(rows: pa.RecordBatch, wanted: pa.Schema, part: Part) -> pa.RecordBatch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,11 +10,16 @@ import pyarrow as pa
 from tongqu.connectors.file.settings import FileSettings
 from tongqu.core.errors import InvalidPlanError, SchemaError
 from tongqu.kit import files
+from tongqu.kit.formats import compression
 from tongqu.kit.formats.columnar import ArrowFile, ParquetFile
 from tongqu.kit.formats.csv import CsvFile
 from tongqu.kit.formats.dialect import Dialect
+from tongqu.kit.formats.documents_output import check_end
 from tongqu.kit.formats.encoding import canonical
+from tongqu.kit.formats.layout import checked
 from tongqu.kit.formats.output import TEXT, Form
+from tongqu.kit.formats.sheet_table import sheet_headings
+from tongqu.kit.formats.workbook_output import headings
 
 STATE = ".tongqu/files"
 """The folder beside the targets with locks, ledgers, unfinished parts and quarantine."""
@@ -43,10 +48,17 @@ class Target:
         if not has_content(self.path) or self.partition:
             return
         if self.form.format == "csv":
-            found = self._csv_names(schema)
+            found = self.csv_names(schema)
             fits = found == schema.names if self.form.dialect.header else len(found) == len(schema)
-        elif self.form.format == "jsonl":
+        elif self.form.format in ("json", "xml"):
+            blocks = compression.inflate(self.path, self.form.compression)
+            check_end(blocks, self.form.format, self.form.encoding, self.form.records)
             return
+        elif self.form.format in ("jsonl", "fixed"):
+            return
+        elif self.form.format == "xlsx":
+            found = sheet_headings(self.path)
+            fits = found == headings(schema, self.form.headings)
         else:
             old = (ParquetFile if self.form.format == "parquet" else ArrowFile)(self.path).schema()
             found, fits = [f"{f.name} {f.type}" for f in old], old.equals(schema)
@@ -57,7 +69,8 @@ class Target:
                 hint="append needs the same columns; write replace, or another file",
             )
 
-    def _csv_names(self, schema: pa.Schema) -> list[str]:
+    def csv_names(self, schema: pa.Schema) -> list[str]:
+        """The columns of a CSV file that is there."""
         d = self.form.dialect
         given = {"delimiter": d.delimiter, "quote": d.quote, "header": d.header, "null": d.null, "decimal": d.decimal}
         return list(CsvFile.detect(self.path, self.form.compression, self.form.encoding, given).names)
@@ -101,15 +114,19 @@ def existing(settings: FileSettings, name: str) -> Target:
     single = is_single(settings)
     found, packed = files.kind(path) if single else (None, None)
     form = _form(settings, found or "parquet", packed, path)
+    if form.format == "xlsx" and not form.sheet:
+        form = replace(form, sheet=files.stem(path) if single else name)
     if settings.partition:
         return Target(path / _safe(name), form, settings.partition)
     return Target(path if single else path / f"{_safe(name)}{form.extension}", form)
 
 
 def _form(settings: FileSettings, found: str, packed: str | None, path: Path) -> Form:
-    form = settings.format or found
+    form = settings.format or ("fixed" if settings.layout and found in ("csv", "fixed", "parquet") else found)
+    if form == "xlsx" and path.suffix.lower() in (".xls", ".xlsb", ".ods", ".xlsm"):
+        raise InvalidPlanError(f"{path}: of workbooks only .xlsx is written", hint="name the target .xlsx")
     packed = packed if settings.compression is None else settings.compression
-    packed = None if packed == "none" or form not in TEXT else packed
+    packed = None if packed == "none" or form not in (*TEXT, "json", "xml") else packed
     encoding = canonical(settings.encoding or "utf-8")
     encoding = {"utf-16": "utf-16-le", "utf-32": "utf-32-le"}.get(encoding, encoding)
     tabs = ".tsv" in [suffix.lower() for suffix in path.suffixes]
@@ -120,7 +137,17 @@ def _form(settings: FileSettings, found: str, packed: str | None, path: Path) ->
         null=settings.null,
         decimal=settings.decimal,
     )
-    return Form(form, packed, encoding, dialect)
+    return Form(
+        form,
+        packed,
+        encoding,
+        dialect,
+        checked([one.column() for one in settings.layout]),
+        settings.counted,
+        settings.records,
+        settings.sheet[0] if settings.sheet else "",
+        settings.headings,
+    )
 
 
 def _safe(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tongqu.connectors.mysql.settings import MysqlSettings, from_url
-from tongqu.core.connector import Can, Connector, Sink, Source
+from tongqu.core.connector import Can, Connector, Sink, Source, Types
 
 
 def _source(settings: MysqlSettings) -> Source:
@@ -18,6 +18,12 @@ def _sink(settings: MysqlSettings) -> Sink:
     return MysqlSink(settings)
 
 
+def _types() -> Types:
+    from tongqu.connectors.mysql.table import types
+
+    return types
+
+
 connector = Connector(
     name="mysql",
     title={"zh": "MySQL / MariaDB 数据库", "en": "MySQL and MariaDB"},
@@ -30,6 +36,7 @@ connector = Connector(
     from_url=from_url,
     source=_source,
     sink=_sink,
+    types=_types,
     label="real",
     extra="mysql",
     guarantee={

@@ -10,10 +10,11 @@ import pyarrow as pa
 
 from tongqu.connectors.mysql import catalog
 from tongqu.connectors.mysql.db import MysqlDb, literal, quoted
-from tongqu.connectors.mysql.types import Native, column_type, indexable
+from tongqu.connectors.mysql.types import Native, column_type, indexable, same_type
 from tongqu.core.data import Deletes, Meta, Write, WriteMode
 from tongqu.core.errors import InvalidPlanError, SchemaError
 from tongqu.kit.sql.landing import Landing, Target
+from tongqu.meaning.settling import Alterations
 
 SEQUENCE = "_tongqu_seq"
 DELETED = "_deleted_at"
@@ -154,6 +155,68 @@ def add_columns(db: MysqlDb, name: str, fields: Sequence[pa.Field[Any]], kinds: 
         db.run(f"ALTER TABLE {place(db, name)} {added}")
 
 
+_TYPE = re.compile(
+    r"[a-z]\w*(?:\((?:'(?:[^']|\'\')*'|[^)'])*\))?(?: unsigned)?(?: zerofill)?(?: CHARACTER SET \w+)?(?: COLLATE \w+)?",
+    re.IGNORECASE,
+)
+
+
+def alter(db: MysqlDb, name: str, alterations: Alterations) -> None:
+    """Rename columns, widen their types, drop NOT NULL; defaults and comments stay. Commits."""
+    if not alterations:
+        return
+    table = place(db, name)
+    for old, new in alterations.renames.items():
+        db.run(f"ALTER TABLE {table} RENAME COLUMN {quoted(old)} TO {quoted(new)}")
+    found = catalog.find(db, name)
+    exact = exact_collation(db)
+    parts = []
+    for column in dict.fromkeys((*alterations.types, *alterations.optional)):
+        kind, rest = _defined(db, table, column)
+        if column in alterations.types:
+            keyed = found is not None and any(column in index.columns for index in found.indexes)
+            field = alterations.types[column]
+            kind = _known(db, column_type(field, key=keyed, exact=exact), exact if keyed else None)
+        if column in alterations.optional:
+            rest = rest.replace("NOT NULL", "NULL", 1)
+        parts.append(f"MODIFY COLUMN {quoted(column)} {kind} {rest}")
+    if parts:
+        db.run(f"ALTER TABLE {table} {', '.join(parts)}")
+
+
+def would_be(db: MysqlDb, native: str, field: pa.Field[Any]) -> bool:
+    """Whether a new column for the field would hold the same values as one of this type, be it in a key or not."""
+    exact = exact_collation(db)
+    made = {_known(db, column_type(field, key=key, exact=exact), exact if key else None) for key in (False, True)}
+    return any(same_type(native, kind) for kind in made)
+
+
+def _defined(db: MysqlDb, table: str, column: str) -> tuple[str, str]:
+    """A column's type, and what follows it in its definition."""
+    text = str(db.rows(f"SHOW CREATE TABLE {table}")[0][1])
+    line = next(part for part in text.split("\n") if part.strip().startswith(f"{quoted(column)} "))
+    definition = line.strip().removesuffix(",")[len(quoted(column)) + 1 :]
+    kind = _TYPE.match(definition)
+    end = kind.end() if kind else 0
+    return definition[:end], definition[end:].strip()
+
+
+def rekey(db: MysqlDb, name: str, write: Write) -> None:
+    """Give an empty table the arriving key in place of its primary key. Commits."""
+    found = catalog.find(db, name)
+    table, types = place(db, name), column_types(db, write)
+    there = found is not None and any(index.name == "PRIMARY" for index in found.indexes)
+    parts = ["DROP PRIMARY KEY"] if there else []
+    for column in write.key:
+        own = next((c for c in found.columns if c.name == column), None) if found else None
+        if own is not None and not indexable(own.ddl):
+            parts.append(f"MODIFY COLUMN {quoted(column)} {types[column]} NOT NULL")
+    if write.key:
+        parts.append(f"ADD PRIMARY KEY ({', '.join(quoted(column) for column in write.key)})")
+    if parts:
+        db.run(f"ALTER TABLE {table} {', '.join(parts)}")
+
+
 def add_technical(db: MysqlDb, landing: Landing) -> None:
     """Give an existing target the columns that history and soft deletes need. Commits if something was missing."""
     write, found = landing.write, landing.target
@@ -201,8 +264,11 @@ def create_stage(db: MysqlDb, landing: Landing) -> None:
             create_table(db, write, landing.stage)
             return
         db.run(f"CREATE TABLE {stage} LIKE {place(db, write.dataset.name)}")
-        missing = [f for f in write.dataset.schema if f.name not in landing.target.columns]
+        alter(db, landing.stage, landing.alterations)
+        missing = [write.dataset.schema.field(name) for name in landing.missing]
         add_columns(db, landing.stage, missing, column_types(db, write))
+        if landing.rekeyed:
+            rekey(db, landing.stage, write)
         return
     own = target(db, write.dataset.name)
     types = _keyed(landing, column_types(db, write) | (dict(own.columns) if own else {}))

@@ -26,6 +26,7 @@ _DATA = {1048, 1062, 1216, 1217, 1261, 1262, 1263, 1264, 1265, 1292, 1300, 1364,
          1441, 1451, 1452, 1525, 1526, 1557, 1586, 1644, 1690, 1748, 1761, 1762, 3140, 3156, 3819, 3854, 4025,
          4078}  # fmt: skip
 _NO_DATABASE = 1049
+_NO_SPACE = {1021, 1114}
 _DEADLOCK = 1213
 _LOCK_WAIT = {1205, 1206, 3572}
 
@@ -45,6 +46,8 @@ def translate(settings: MysqlSettings, error: BaseException, *, reading: bool = 
         return NotFoundError(text, path=where)
     if code in _DATA:
         return RefusedRowsError(text, path=where, params={"code": code, "detail": text})
+    if code in _NO_SPACE or "No space left on device" in text:
+        return WriteError(text, path=where, hint="the server's disk is full; free space and run the same command again")
     if code in _LOCK_WAIT:
         return BusyError(f"waited too long for a lock: {text}", path=where, hint="raise lock_seconds, or run later")
     if code == _DEADLOCK:

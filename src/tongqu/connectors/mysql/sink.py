@@ -12,12 +12,13 @@ from tongqu.connectors.mysql.db import MysqlDb, quoted
 from tongqu.connectors.mysql.encode import Target as Place
 from tongqu.connectors.mysql.encode import lines, tuples
 from tongqu.connectors.mysql.settings import MysqlSettings
-from tongqu.connectors.mysql.types import is_binary
+from tongqu.connectors.mysql.types import field_of, is_binary
 from tongqu.core.data import Bytes, Write, Written
 from tongqu.core.errors import ConnectError, DataError, PrivilegeError, RefusedRowsError
 from tongqu.kit.db import Db
 from tongqu.kit.sql.landing import Landing, Target
 from tongqu.kit.sql.sink import SqlSink
+from tongqu.meaning.settling import Alterations
 
 _STATEMENT = 4 << 20
 
@@ -106,6 +107,18 @@ class MysqlSink(SqlSink):
         super()._prepare_target(db, landing)
         ddl.add_technical(self._my(db), landing)
 
+    def field(self, name: str, native: str) -> pa.Field[Any]:
+        """See SqlSystem.field."""
+        return field_of(name, native)
+
+    def same_type(self, db: Db, native: str, field: pa.Field[Any]) -> bool:
+        """See SqlSystem.same_type."""
+        return ddl.would_be(self._my(db), native, field)
+
+    def alter(self, db: Db, name: str, alterations: Alterations) -> None:
+        """See SqlSystem.alter."""
+        ddl.alter(self._my(db), name, alterations)
+
     def create_stage(self, db: Db, landing: Landing) -> None:
         """See SqlSink.create_stage."""
         ddl.create_stage(self._my(db), landing)
@@ -118,6 +131,17 @@ class MysqlSink(SqlSink):
         """See SqlSink.create_chunk."""
         ddl.create_chunk(self._my(db), landing)
 
+    def places(self, db: Db, landing: Landing) -> tuple[str, str, str]:
+        """See Quarantining.places."""
+        name = landing.write.dataset.name
+        own = self._my(db)
+        return ddl.place(own, name), quoted(landing.chunk.rpartition(".")[2]), ddl.place(own, landing.stage)
+
+    def remove(self, db: Db, target: str, chunk: str, key: Sequence[str]) -> int:
+        """See SqlSystem.remove: by a join, which uses the target's index."""
+        same = " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in key)
+        return db.run(f"DELETE t FROM {target} t JOIN {chunk} s ON {same}")
+
     # ---- rows
 
     def accepts(self, write: Write, format: str, types: Sequence[str]) -> Sequence[str | None]:
@@ -128,7 +152,7 @@ class MysqlSink(SqlSink):
             able = format in self.formats and self._can_load(self._my(self.control()))
         if not able:
             return [None] * len(types)
-        written = set(ddl.load_columns(landing))
+        written = set(ddl.load_columns(landing)) - landing.sieving.columns
         return [
             copy_in.fit(kind, landing.types[name]) if name in written and name in landing.types else None
             for name, kind in zip(names, types, strict=True)
@@ -212,7 +236,8 @@ class MysqlSink(SqlSink):
             ddl.swap(my, landing)
             return None
         undoing.keep(my, landing.write.dataset.name, now)
-        missing = [f for f in landing.write.dataset.schema if f.name not in now.columns]
+        self.alter(my, landing.write.dataset.name, landing.alterations)
+        missing = [landing.write.dataset.schema.field(n) for n in landing.missing if n not in now.columns]
         if missing:
             ddl.add_columns(my, landing.write.dataset.name, missing, ddl.column_types(my, landing.write))
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -17,12 +17,16 @@ from tongqu.connectors.mysql.ranges import Bound, Ordering, orders
 from tongqu.connectors.mysql.settings import MysqlSettings
 from tongqu.connectors.mysql.stream import Cells, Stream
 from tongqu.connectors.mysql.types import INTEGERS, Native, arrow_wire_type, wire_type
+from tongqu.core.compare import Comparable, Comparison
 from tongqu.core.connector import Column, Select, Source
 from tongqu.core.data import BadRow, Batch, Bytes, Dataset, Mode, Position, Read, Split
-from tongqu.core.errors import NotFoundError, ReadError, SchemaError
+from tongqu.core.errors import ConnectorError, NotFoundError, ReadError, SchemaError, altered
 
 _SPLIT_ROWS = 200_000
 _FETCH = 8_192
+
+
+T = TypeVar("T")
 
 
 class MysqlSource(Source):
@@ -130,7 +134,7 @@ class MysqlSource(Source):
         """The batches of one range; only the last carries the position."""
         held: tuple[pa.RecordBatch, list[BadRow]] | None = None
         gathered: list[Cells] = []
-        for block in stream.blocks(query, min(_FETCH, read.batch_rows)):
+        for block in self._watched(read.dataset.name, stream.blocks(query, min(_FETCH, read.batch_rows))):
             gathered.extend(block)
             if len(gathered) >= read.batch_rows:
                 if held is not None:
@@ -158,7 +162,7 @@ class MysqlSource(Source):
                 yield Bytes(
                     format=format,
                     columns=tuple(column.name for column in select.columns),
-                    chunks=blocks,
+                    chunks=self._watched(read.dataset.name, blocks),
                     rows=lambda counted=counted: counted["rows"],  # type: ignore[misc]  # bound per range
                     read=lambda counted=counted: counted["read"],  # type: ignore[misc]  # bound per range
                     position=position,
@@ -167,6 +171,14 @@ class MysqlSource(Source):
                 )
         finally:
             stream.close()
+
+    def comparing(self, dataset: Dataset, comparison: Comparison, condition: str = "") -> Comparable | None:
+        """See Source.comparing."""
+        from tongqu.connectors.mysql.compare import MysqlComparable
+
+        self._readable(dataset)
+        table = self._table(dataset.name)
+        return MysqlComparable(self._settings, dataset, comparison, table=table, condition=condition)
 
     def close(self) -> None:
         """See Source.close."""
@@ -199,6 +211,28 @@ class MysqlSource(Source):
                     )  # fmt: skip
                 self._tables[name] = found
             return self._tables[name]
+
+    def _watched(self, name: str, blocks: Iterator[T]) -> Iterator[T]:
+        """The blocks of a range, and at their end or failure a look whether the table is still the one discovered."""
+        try:
+            yield from blocks
+        except ConnectorError:
+            self._unaltered(name)
+            raise
+        self._unaltered(name)
+
+    def _unaltered(self, name: str) -> None:
+        """Raise SchemaError if the table's columns are not those that were discovered; more of them do not matter.
+
+        The first statement of the reading transaction keeps the table from being altered until it ends.
+        """
+        with self._lock:
+            known, now = self._table(name), catalog.find(self._db(), name)
+        before = {(place, column.name, column.type) for place, column in enumerate(known.columns)}
+        after = {(place, column.name, column.type) for place, column in enumerate(now.columns)} if now else set()
+        if before - after:
+            gone = ", ".join(sorted(column for _, column, _ in before - after))
+            raise altered(name, f"{gone} dropped, renamed, moved or of another type" if now else "it was dropped")
 
     @staticmethod
     def _readable(dataset: Dataset) -> None:

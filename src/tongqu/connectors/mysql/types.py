@@ -85,6 +85,22 @@ def arrow_type(native: Native, *, json: bool = False) -> tuple[pa.DataType, str 
     return (simple[name], None) if name in simple else None
 
 
+def field_of(name: str, native: str) -> pa.Field[Any]:
+    """A column of this type as it is read; types that cannot be read have no values (`null`)."""
+    kind = arrow_type(Native.parse(native), json=native.lower() == "json") or (pa.null(), None)
+    metadata = {str(Meta.NATIVE): f"mysql:{native}"} | ({str(Meta.LOGICAL): kind[1]} if kind[1] else {})
+    return pa.field(name, kind[0], metadata=metadata)
+
+
+def same_type(one: str, other: str) -> bool:
+    """Whether two types hold the same values: display widths, character sets and collations do not count."""
+    first, second = Native.parse(one), Native.parse(other)
+    if first.name in INTEGERS and first != second:
+        wide = (first.arguments == (1,)) != (second.arguments == (1,)) and first.name == "tinyint"
+        return (first.name, first.unsigned) == (second.name, second.unsigned) and not wide
+    return first == second
+
+
 def wire_type(native: Native, *, json: bool = False) -> str:
     """The PostgreSQL type whose COPY text the source writes for a column."""
     name = native.name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tongqu.connectors.postgres.settings import PostgresSettings, from_url
-from tongqu.core.connector import Can, Connector, Sink, Source
+from tongqu.core.connector import Can, Connector, Sink, Source, Types
 
 
 def _source(settings: PostgresSettings) -> Source:
@@ -18,6 +18,12 @@ def _sink(settings: PostgresSettings) -> Sink:
     return PostgresSink(settings)
 
 
+def _types() -> Types:
+    from tongqu.connectors.postgres.table import types
+
+    return types
+
+
 connector = Connector(
     name="postgres",
     title={"zh": "PostgreSQL 数据库", "en": "PostgreSQL"},
@@ -30,6 +36,7 @@ connector = Connector(
     from_url=from_url,
     source=_source,
     sink=_sink,
+    types=_types,
     label="real",
     extra="postgres",
     guarantee={

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import pyarrow as pa
@@ -15,6 +15,8 @@ from tongqu.connectors.postgres.types import PgType
 from tongqu.core.data import BadRow, Dataset, Meta
 from tongqu.core.errors import TongquError
 from tongqu.kit.drivers import driver
+
+End = TypeVar("End")
 
 BAD = "_tongqu_bad"
 WHICH, ROW = "_tongqu_which", "_tongqu_row"
@@ -64,6 +66,16 @@ class ArrowReader:
                 return list(cursor.fetchall())
         except self._error as error:
             raise self._translate(error) from None
+
+    def end(self, search: Generator[str, Sequence[Sequence[object]], End]) -> End:
+        """What a search that yields queries and is sent their rows finds."""
+        try:
+            query = next(search)
+            while True:
+                query = search.send(self.rows(query))
+        except StopIteration as found:
+            result: End = found.value
+            return result
 
     def close(self) -> None:
         """Release the connection."""

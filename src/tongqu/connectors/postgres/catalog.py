@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from tongqu.connectors.postgres.db import PgDb
 from tongqu.connectors.postgres.types import arrow_type
-from tongqu.core.data import Dataset, ForeignKey, Index, Lazy, Meta
+from tongqu.core.data import Dataset, ForeignKey, Index, Meta
+from tongqu.core.lazy import Lazy
 from tongqu.kit.patterns import wanted
 
 if TYPE_CHECKING:
@@ -162,6 +163,28 @@ def describe(db: PgDb, chosen: Sequence[Relation]) -> None:
         by_oid[oid].foreign.append((target, tuple(columns), tuple(target_columns)))
 
 
+_FINGERPRINT = """
+SELECT c.oid::bigint, CASE WHEN c.relkind = 'p' THEN
+         (SELECT string_agg(pg_relation_filenode(relid)::text, ' ' ORDER BY relid) FROM pg_partition_tree(c.oid))
+       ELSE pg_relation_filenode(c.oid)::text END,
+       array(SELECT a.attname || ' ' || a.attnum || ' ' || a.atttypid || ' ' || a.atttypmod
+             FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)::text[]
+FROM pg_catalog.pg_class c WHERE c.oid = ANY(?::oid[])
+"""
+
+
+def fingerprints(db: PgDb, relations: Sequence[Relation]) -> dict[int, tuple[str | None, frozenset[str]]]:
+    """What tells that a table is still the one that was described: the file that holds its rows, which every rewrite
+    and TRUNCATE changes, and its columns by name, number and type.
+
+    A rewritten or truncated table looks empty to a snapshot that is older (PostgreSQL docs, "MVCC caveats").
+    """
+    if not relations:
+        return {}
+    found = db.rows(_FINGERPRINT, ([relation.oid for relation in relations],))
+    return {int(oid): (file, frozenset(columns)) for oid, file, columns in found}
+
+
 def dataset(relation: Relation, names: dict[int, str]) -> Dataset:
     """A relation in the words of the core; `names` gives dataset names by oid for foreign keys."""
     schema = Lazy(
@@ -169,6 +192,8 @@ def dataset(relation: Relation, names: dict[int, str]) -> Dataset:
         natives=tuple(column.base or column.type for column in relation.columns),
         required=tuple(column.required for column in relation.columns),
         make=lambda: _schema(relation),
+        system="postgres",
+        titles=tuple(column.comment or "" for column in relation.columns),
     )
     secondary = [
         Index(tuple(name for name in index.columns if name), index.unique, index.name)

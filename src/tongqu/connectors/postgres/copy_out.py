@@ -6,12 +6,13 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Empty, Full, Queue
 from typing import Any
 
 from tongqu.connectors.postgres.db import SESSION, quoted, translate
-from tongqu.connectors.postgres.ranges import Bound, Ordering
+from tongqu.connectors.postgres.ranges import Bound, Cuts, Ordering, chunk_end
 from tongqu.connectors.postgres.settings import PostgresSettings
 from tongqu.core.data import Bytes
 from tongqu.core.errors import CancelledError, ConnectError, TongquError
@@ -32,6 +33,7 @@ class CopyPlan:
     columns: tuple[str, ...]
     table: str
     ordering: Ordering | None
+    cuts: Cuts | None
     lower: Bound | None
     upper: Bound | None
     closed: bool
@@ -144,12 +146,16 @@ class Worker:
         """Whether the thread runs."""
         return self._thread.is_alive()
 
+    def prepare(self) -> None:
+        """Begin to connect, if that was not done: a copy follows."""
+        if not self._thread.is_alive():
+            self._thread.start()
+
     def start(self, reader: CopyReader) -> None:
         """Begin a reader's copy."""
         self.idle.clear()
         self._inbox.put(reader)
-        if not self._thread.is_alive():
-            self._thread.start()
+        self.prepare()
 
     def stop(self) -> None:
         """Let the thread end after its copy; a copy whose reader is gone ends at once."""
@@ -164,29 +170,30 @@ class Worker:
             return
 
     async def _serve(self) -> None:
-        asyncpg = driver("asyncpg", "postgres")
-        connection = None
+        connection: Any = None
+        failed: TongquError | None = None
+        try:
+            with _translated(self._settings):
+                connection = await self._connect()
+        except TongquError as error:
+            failed = error
         try:
             while (reader := self._inbox.get()) is not None:
                 try:
-                    if connection is None:
-                        connection = await self._connect(asyncpg)
-                    await _Copy(connection, reader).run()
+                    if failed is not None:
+                        raise failed
+                    with _translated(self._settings):
+                        await _Copy(connection, reader).run()
                 except TongquError as error:
                     reader.put(error)
-                    return
-                except asyncpg.PostgresError as error:
-                    reader.put(translate(self._settings, getattr(error, "sqlstate", "") or "", str(error)))
-                    return
-                except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError, EOFError) as error:
-                    reader.put(translate(self._settings, "08006", str(error) or type(error).__name__))
                     return
                 self.idle.set()
         finally:
             if connection is not None:
                 connection.terminate()
 
-    async def _connect(self, asyncpg: Any) -> Any:
+    async def _connect(self) -> Any:
+        asyncpg = driver("asyncpg", "postgres")
         settings = self._settings
         connection = await asyncpg.connect(
             settings.asyncpg_url(),
@@ -199,6 +206,18 @@ class Worker:
         if settings.schema_name:
             await connection.execute(f"SET search_path TO {quoted(settings.schema_name)}")
         return connection
+
+
+@contextmanager
+def _translated(settings: PostgresSettings) -> Iterator[None]:
+    """Turn the streaming driver's errors into ours."""
+    asyncpg = driver("asyncpg", "postgres")
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        raise translate(settings, getattr(error, "sqlstate", "") or "", str(error)) from error
+    except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError, EOFError) as error:
+        raise translate(settings, "08006", str(error) or type(error).__name__) from error
 
 
 class _Copy:
@@ -229,17 +248,18 @@ class _Copy:
     async def _next(self, lower: Bound | None, closed: bool) -> tuple[Bound | None, bool]:
         """The next range's upper bound, and whether it is the last."""
         plan = self._plan
-        if plan.ordering is None or plan.chunk_rows <= 0:
-            return plan.upper, True
-        found = await self._connection.fetch(plan.ordering.probe(lower, plan.upper, plan.chunk_rows, closed=closed))
-        if not found:
-            return plan.upper, True
-        bound = [str(value) for value in found[0].values()]
-        return bound, bound == plan.upper
+        step = chunk_end(plan.ordering, plan.cuts, lower, plan.upper, plan.chunk_rows, closed=closed)
+        try:
+            query = next(step)
+            while True:
+                query = step.send([list(row.values()) for row in await self._connection.fetch(query)])
+        except StopIteration as end:
+            bound: tuple[Bound | None, bool] = end.value
+            return bound
 
     async def _copy(self, lower: Bound | None, upper: Bound | None, closed: bool) -> _Ended:
         plan = self._plan
-        bounds = plan.ordering.condition(lower, upper, closed=closed) if plan.ordering else "TRUE"
+        bounds = plan.ordering.condition(lower, upper, closed=closed, within=plan.upper) if plan.ordering else "TRUE"
         condition = f"({bounds}) AND ({plan.where})" if plan.where else bounds
         pending: list[bytes] = []
         size = 0

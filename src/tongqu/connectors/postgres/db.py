@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 from tongqu.connectors.postgres.settings import PostgresSettings
@@ -34,6 +35,7 @@ SESSION = {
 
 _RETRY_CLASSES = ("08", "40", "53", "57", "58")
 _NO_SPACE = "53100"
+_COPIED = 16_384
 
 
 class PgDb(Db):
@@ -80,6 +82,18 @@ class PgDb(Db):
                 for block in blocks:
                     copy.write(block)
             return int(cursor.rowcount)
+
+    def insert_texts(self, table: str, columns: Mapping[str, Sequence[str | None]]) -> None:
+        """See Db.insert_texts."""
+        import pyarrow as pa
+
+        from tongqu.connectors.postgres.encode import HEADER, TRAILER, Encoder
+
+        texts = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+        encoder = Encoder(texts.schema, ["text"] * len(columns))
+        rows = (block for batch in texts.to_batches(max_chunksize=_COPIED) for block in encoder.chunks(batch))
+        names = ", ".join(quoted(name) for name in columns)
+        self.copy_in(f"COPY {table} ({names}) FROM STDIN (FORMAT BINARY)", chain([HEADER], rows, [TRAILER]))
 
     def begin(self) -> None:
         """See Db.begin. Deferrable constraints are checked with each statement, so a bad row is found while it can

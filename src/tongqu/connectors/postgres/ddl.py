@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from tongqu.connectors.postgres import catalog
 from tongqu.connectors.postgres.db import PgDb, literal, quoted
-from tongqu.connectors.postgres.types import native_type
-from tongqu.core.data import Meta, Write, WriteMode
-from tongqu.core.errors import InvalidPlanError, NotFoundError
+from tongqu.connectors.postgres.types import keeps, native_type
+from tongqu.core.data import Dataset, Meta, Write, WriteMode
+from tongqu.core.errors import ConnectorError, InvalidPlanError, NotFoundError, SchemaError
 from tongqu.kit.sql.landing import Landing, Target
+from tongqu.meaning.settling import Alterations
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -125,10 +126,11 @@ def create_table(db: PgDb, write: Write, name: str, types: Mapping[str, bool], *
         db.run(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}")
     table = place(db, name)
     keyed = write.key if key and write.mode is not WriteMode.HISTORY else ()
+    columns = _columns(write.dataset, types)
     lines = []
-    for field in write.dataset.schema:
-        required = " NOT NULL" if not field.nullable or field.name in write.key else ""
-        lines.append(f"{quoted(field.name)} {native_type(field, types)}{required}")
+    for column, kind, needed, _ in columns:
+        required = " NOT NULL" if needed or column in write.key else ""
+        lines.append(f"{quoted(column)} {kind}{required}")
     if write.mode is WriteMode.HISTORY:
         lines += ["_valid_from timestamptz NOT NULL", "_valid_to timestamptz", "_current boolean NOT NULL"]
     if not lines:
@@ -137,18 +139,30 @@ def create_table(db: PgDb, write: Write, name: str, types: Mapping[str, bool], *
         lines.append(f"PRIMARY KEY ({', '.join(quoted(c) for c in keyed)})")
     db.run(f"CREATE TABLE {table} ({', '.join(lines)})")
     if write.mode is WriteMode.HISTORY and key:
-        columns = ", ".join(quoted(c) for c in write.key)
-        db.run(f"CREATE UNIQUE INDEX ON {table} ({columns}) WHERE _current")
-    _comment(db, table, write.dataset.title, write.dataset.schema)
+        names = ", ".join(quoted(c) for c in write.key)
+        db.run(f"CREATE UNIQUE INDEX ON {table} ({names}) WHERE _current")
+    _comment(db, table, write.dataset.title, {column: text for column, _, _, text in columns})
 
 
-def _comment(db: PgDb, table: str, title: str, fields: Sequence[pa.Field[Any]] | pa.Schema) -> None:
+def _columns(dataset: Dataset, types: Mapping[str, bool]) -> list[tuple[str, str, bool, str]]:
+    """Name, type, whether it is required and title of each column a new table gets; a schema in PostgreSQL's own
+    words is not made into Arrow's."""
+    own = dataset.natives("postgres")
+    if own is not None and all(keeps(kind, types) for _, kind, _, _ in own):
+        return own
+    return [(f.name, native_type(f, types), not f.nullable, _title(f)) for f in dataset.schema]
+
+
+def _title(field: pa.Field[Any]) -> str:
+    return (field.metadata or {}).get(Meta.TITLE.encode(), b"").decode()
+
+
+def _comment(db: PgDb, table: str, title: str, titles: Mapping[str, str]) -> None:
     if title:
         db.run(f"COMMENT ON TABLE {table} IS {literal(title)}")
-    for field in fields:
-        text = (field.metadata or {}).get(Meta.TITLE.encode(), b"").decode()
+    for column, text in titles.items():
         if text:
-            db.run(f"COMMENT ON COLUMN {table}.{quoted(field.name)} IS {literal(text)}")
+            db.run(f"COMMENT ON COLUMN {table}.{quoted(column)} IS {literal(text)}")
 
 
 def add_columns(db: PgDb, name: str, fields: Sequence[pa.Field[Any]], types: Mapping[str, bool]) -> None:
@@ -156,7 +170,28 @@ def add_columns(db: PgDb, name: str, fields: Sequence[pa.Field[Any]], types: Map
     table = place(db, name)
     for field in fields:
         db.run(f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {quoted(field.name)} {native_type(field, types)}")
-    _comment(db, table, "", list(fields))
+    _comment(db, table, "", {field.name: _title(field) for field in fields})
+
+
+def alter(db: PgDb, name: str, alterations: Alterations, types: Mapping[str, bool]) -> None:
+    """Rename columns, widen their types, drop NOT NULL. Raises SchemaError where a view or rule holds a column."""
+    table = place(db, name)
+    for old, new in alterations.renames.items():
+        db.run(f"ALTER TABLE {table} RENAME COLUMN {quoted(old)} TO {quoted(new)}")
+    parts = [f"ALTER COLUMN {quoted(n)} TYPE {native_type(f, types)}" for n, f in alterations.types.items()]
+    parts += [f"ALTER COLUMN {quoted(n)} DROP NOT NULL" for n in alterations.optional]
+    if not parts:
+        return
+    try:
+        db.run(f"ALTER TABLE {table} {', '.join(parts)}")
+    except ConnectorError as error:
+        if error.params.get("state") != "0A000":
+            raise
+        raise SchemaError(
+            f"{name!r} cannot follow its source: {error.message}",
+            path=name,
+            hint=f"drop what holds the column, ALTER TABLE {table} {', '.join(parts)}, and make it again",
+        ) from error
 
 
 _KEYED = """

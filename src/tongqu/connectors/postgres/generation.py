@@ -8,11 +8,12 @@ from dataclasses import replace
 
 from tongqu.connectors.postgres import catalog
 from tongqu.connectors.postgres.db import PgDb, literal, quoted
-from tongqu.connectors.postgres.ddl import exists, find, parts, place, short
+from tongqu.connectors.postgres.ddl import alter, exists, find, parts, place, short
 from tongqu.connectors.postgres.merging import load_columns, merge, overriding
 from tongqu.core.data import Deletes, Written
 from tongqu.core.errors import DataError, NotFoundError, RefusedRowsError
 from tongqu.kit.sql.landing import Landing
+from tongqu.kit.sql.renaming import renamed_in
 
 _SORT_MB = 256
 """Memory for sorting keys while an index is built."""
@@ -106,9 +107,12 @@ def _index_like(db: PgDb, landing: Landing) -> None:
     for number, index in enumerate(relation.indexes):
         name = quoted(f"{landing.stage.rpartition('.')[2]}_{number}")
         found = re.match(r"CREATE (UNIQUE )?INDEX .*? ON (?:ONLY )?.*? (USING .*)$", index.definition, re.DOTALL)
-        if found is None:
+        if found is None or (index.primary and landing.rekeyed and not landing.write.key):
             continue
-        _build(db, landing, f"CREATE {found[1] or ''}INDEX {name} ON {stage} {found[2]}")
+        columns = renamed_in(found[2], landing.alterations.renames)
+        if index.primary and landing.rekeyed:
+            columns = f"({', '.join(quoted(n) for n in landing.write.key)})"
+        _build(db, landing, f"CREATE {found[1] or ''}INDEX {name} ON {stage} {columns}")
         if index.constraint and index.unique:
             kind = "PRIMARY KEY" if index.primary else "UNIQUE"
             deferred = "" if index.immediate else " DEFERRABLE INITIALLY DEFERRED"
@@ -173,8 +177,8 @@ def _refill(db: PgDb, landing: Landing) -> Written:
     previous = place(db, landing.previous)
     db.run(f"DROP TABLE IF EXISTS {previous}")
     copy_rows(db, target, previous)
-    missing = [n for n in landing.write.dataset.columns if landing.target and n not in landing.target.columns]
-    for name in missing:
+    alter(db, landing.write.dataset.name, landing.alterations, {})
+    for name in landing.missing:
         db.run(f"ALTER TABLE {target} ADD COLUMN IF NOT EXISTS {quoted(name)} {landing.types[name]}")
     key = landing.write.key or (landing.target.key if landing.target else ())
     if key and all(name in landing.write.dataset.columns for name in key):

@@ -6,13 +6,17 @@ collations and type rules hold. Ranges are `(lower, upper]`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
+from math import ceil, inf
 
 from tongqu.connectors.postgres.db import PgDb, literal, quoted
 
 Bound = list[str]
+_SLACK = 1.25
+"""A chunk may be larger than was asked for by this, rather than leave a small one."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +28,18 @@ class Ordering:
     columns: tuple[str, ...]
     types: tuple[str, ...]
 
-    def condition(self, lower: Bound | None, upper: Bound | None, *, closed: bool = False) -> str:
-        """The SQL condition of the range; `TRUE` if it has no bound."""
+    def condition(
+        self, lower: Bound | None, upper: Bound | None, *, closed: bool = False, within: Bound | None = None
+    ) -> str:
+        """The SQL condition of the range, which ends at `within` even if `upper` is above it; `TRUE` if it has no
+        bound."""
         parts = []
         if lower is not None:
             parts.append(f"{self._tuple()} {'>=' if closed else '>'} {self._values(lower)}")
         if upper is not None:
             parts.append(f"{self._tuple()} <= {self._values(upper)}")
+        if within is not None and within != upper:
+            parts.append(f"{self._tuple()} <= {self._values(within)}")
         return " AND ".join(parts) or "TRUE"
 
     def probe(self, lower: Bound | None, upper: Bound | None, rows: int, *, closed: bool = False) -> str:
@@ -61,35 +70,110 @@ class Ordering:
         return f"({values})" if len(self.columns) > 1 else values
 
 
-def split_bounds(db: PgDb, ordering: Ordering, oid: int, wanted: int) -> list[tuple[Bound | None, Bound | None]]:
+@dataclass(frozen=True)
+class Cuts:
+    """What the planner's statistics say about a table: keys in ascending order that are about `step` rows apart, from
+    the least to the greatest of its sample. They make it needless to count rows off to find where a chunk ends."""
+
+    keys: tuple[str, ...]
+    step: float
+
+    def next(self, lower: Bound | None, upper: Bound | None, rows: int) -> tuple[Bound | None, bool] | None:
+        """The end of a chunk of about `rows` rows after `lower`, and whether it is the last before `upper`; None if
+        the statistics do not tell."""
+        index = self._index
+        first = 0 if lower is None else index.get(lower[0])
+        last = len(self.keys) - 1 if upper is None else index.get(upper[0], len(self.keys) - 1)
+        if first is None or (lower is not None and first >= last) or self.step > rows * _SLACK:
+            return None
+        pieces = max(1, ceil((last - first) * self.step / (rows * _SLACK)))
+        if pieces == 1:
+            return upper, True
+        return [self.keys[first + max(1, round((last - first) / pieces))]], False
+
+    def tail(self, upper: Bound | None) -> str | None:
+        """The last known key if the range up to `upper` ends above it: nobody knows how many rows are there."""
+        return None if upper is None or upper[0] in self._index else self.keys[-1]
+
+    def split(self, wanted: int) -> list[str]:
+        """The keys between `wanted` parts of equal size; none if the statistics are too coarse for that."""
+        if len(self.keys) < wanted + 1:
+            return []
+        each = (len(self.keys) - 1) / wanted
+        return _distinct(self.keys[round(each * part)] for part in range(1, wanted))
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {key: at for at, key in enumerate(self.keys)}
+
+
+def cuts(db: PgDb, ordering: Ordering, oid: int) -> Cuts | None:
+    """The cuts of a table with a key of one column; None if it was never analysed or has grown by a fifth since."""
+    if len(ordering.columns) > 1:
+        return None
+    found = db.rows(
+        "SELECT s.histogram_bounds::text::text[], c.reltuples::float8, c.relkind = 'r' "
+        "AND pg_catalog.pg_relation_size(c.oid) <= "
+        "(c.relpages * 1.2 + 8) * pg_catalog.current_setting('block_size')::bigint "
+        "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+        "JOIN pg_catalog.pg_stats s ON c.relname = s.tablename AND n.nspname = s.schemaname "
+        "WHERE c.oid = ?::oid AND s.attname = ? AND s.histogram_bounds IS NOT NULL",
+        (oid, ordering.columns[0]),
+    )
+    if not found:
+        return None
+    keys, rows, fresh = tuple(found[0][0]), found[0][1], found[0][2]
+    if len(keys) < 2 or len(set(keys)) < len(keys):
+        return None
+    return Cuts(keys, max(rows, 1) / (len(keys) - 1) if fresh else inf)
+
+
+def chunk_end(
+    ordering: Ordering | None,
+    known: Cuts | None,
+    lower: Bound | None,
+    upper: Bound | None,
+    rows: int,
+    *,
+    closed: bool = False,
+) -> Generator[str, Sequence[Sequence[object]], tuple[Bound | None, bool]]:
+    """Find the end of a chunk of about `rows` rows after `lower`, and whether it is the last up to `upper`.
+
+    Yields queries and is sent their rows, so that whoever drives it may wait in the way it likes. An end that comes
+    from statistics may lie above `upper`: the chunk's condition must name both.
+    """
+    if ordering is None or rows <= 0:
+        return upper, True
+    found = known.next(lower, upper, rows) if known is not None and upper is not None else None
+    if known is not None and found is not None:
+        if not found[1]:
+            return found
+        above = known.tail(upper)
+        if above is None or not (yield ordering.probe([above], upper, max(1, rows // 2))):
+            return found
+        return [above], False
+    counted = yield ordering.probe(lower, upper, rows, closed=closed)
+    if not counted:
+        return upper, True
+    bound = [str(value) for value in counted[0]]
+    return bound, bound == upper
+
+
+def split_bounds(
+    db: PgDb, ordering: Ordering, known: Cuts | None, wanted: int
+) -> list[tuple[Bound | None, Bound | None]]:
     """At most `wanted` ranges of about equal size that together end at today's greatest key.
 
-    The cuts come from the planner's histogram of the first key column, or from the middle of an integer key's values;
-    without either there is one range. Rows added above the greatest key later are not part of the read.
+    The cuts come from the planner's histogram of the key, or from the middle of an integer key's values; without
+    either there is one range. Rows added above the greatest key later are not part of the read.
     """
     greatest = db.rows(ordering.last())
     upper = [str(value) for value in greatest[0]] if greatest else None
-    if wanted < 2 or upper is None:
+    if wanted < 2 or upper is None or len(ordering.columns) > 1:
         return [(None, upper)]
-    cuts = _histogram(db, ordering, oid, wanted) or _middles(db, ordering, wanted)
-    if len(ordering.columns) > 1:
-        cuts = []
-    bounds: list[Bound | None] = [None, *[[cut] for cut in cuts], upper]
+    between = (known.split(wanted) if known else []) or _middles(db, ordering, wanted)
+    bounds: list[Bound | None] = [None, *[[key] for key in between], upper]
     return list(pairwise(bounds))
-
-
-def _histogram(db: PgDb, ordering: Ordering, oid: int, wanted: int) -> list[str]:
-    found = db.rows(
-        "SELECT s.histogram_bounds::text::text[] FROM pg_catalog.pg_stats s JOIN pg_catalog.pg_class c "
-        "ON c.relname = s.tablename JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
-        "AND n.nspname = s.schemaname WHERE c.oid = ?::oid AND s.attname = ? AND s.histogram_bounds IS NOT NULL",
-        (oid, ordering.columns[0]),
-    )
-    values: list[str] = list(found[0][0]) if found else []
-    if len(values) < wanted + 1:
-        return []
-    step = (len(values) - 1) / wanted
-    return _distinct(values[round(step * part)] for part in range(1, wanted))
 
 
 def _middles(db: PgDb, ordering: Ordering, wanted: int) -> list[str]:

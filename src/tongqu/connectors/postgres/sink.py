@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tongqu.connectors.postgres import ddl, generation, merging, undoing
 from tongqu.connectors.postgres.db import PgDb, quoted
 from tongqu.connectors.postgres.settings import PostgresSettings
-from tongqu.connectors.postgres.types import binary_fit, csv_fit, text_fit
+from tongqu.connectors.postgres.types import binary_fit, csv_fit, field_of, native_type, text_fit
 from tongqu.core.data import Bytes, Deletes, Write, WriteMode, Written
 from tongqu.core.errors import PrivilegeError
 from tongqu.kit.db import Db
 from tongqu.kit.sql.landing import Landing, Target
 from tongqu.kit.sql.sink import SqlSink
+from tongqu.meaning.settling import Alterations
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,6 +24,8 @@ class PostgresSink(SqlSink):
     """Exactly-once effect: data, quarantine, counts and checkpoint commit in one transaction."""
 
     columns_fold: ClassVar[bool] = False
+    row_id: ClassVar[str] = "ctid"
+    row_hole: ClassVar[str] = "?::text::tid"
     formats = ("pgcopy-binary", "pgcopy-text", "csv")
 
     def __init__(self, settings: PostgresSettings, now: Callable[[], str] | None = None):
@@ -99,6 +102,19 @@ class PostgresSink(SqlSink):
         pg = self._pg(db)
         ddl.add_columns(pg, landing.write.dataset.name, fields, self._types(pg))
 
+    def field(self, name: str, native: str) -> pa.Field[Any]:
+        """See SqlSystem.field."""
+        return field_of(name, native)
+
+    def same_type(self, db: Db, native: str, field: pa.Field[Any]) -> bool:
+        """See SqlSystem.same_type."""
+        return native_type(field, self._types(self._pg(db))) == native
+
+    def alter(self, db: Db, name: str, alterations: Alterations) -> None:
+        """See SqlSystem.alter."""
+        pg = self._pg(db)
+        ddl.alter(pg, name, alterations, self._types(pg))
+
     def create_stage(self, db: Db, landing: Landing) -> None:
         """See SqlSink.create_stage."""
         pg = self._pg(db)
@@ -110,9 +126,9 @@ class PostgresSink(SqlSink):
             ddl.create_table(pg, landing.write, landing.stage, self._types(pg), key=False)
             return
         generation.like_target(pg, landing)
-        missing = [name for name in landing.write.dataset.columns if name not in landing.target.columns]
-        if missing:
-            fields = [landing.write.dataset.schema.field(name) for name in missing]
+        self.alter(db, landing.stage, landing.alterations)
+        if landing.missing:
+            fields = [landing.write.dataset.schema.field(name) for name in landing.missing]
             ddl.add_columns(pg, landing.stage, fields, self._types(pg))
 
     def drop(self, db: Db, name: str) -> None:
@@ -123,6 +139,12 @@ class PostgresSink(SqlSink):
         """See SqlSink.create_chunk."""
         merging.create_chunk(self._pg(db), landing)
 
+    def places(self, db: Db, landing: Landing) -> tuple[str, str, str]:
+        """See Quarantining.places."""
+        name = landing.write.dataset.name
+        own = self._pg(db)
+        return ddl.place(own, name), quoted(landing.chunk.rpartition(".")[2]), ddl.place(own, landing.stage)
+
     # ---- rows
 
     def accepts(self, write: Write, format: str, types: Sequence[str]) -> Sequence[str | None]:
@@ -130,7 +152,7 @@ class PostgresSink(SqlSink):
         landing = self.landing(write)
         names = write.dataset.columns
         target = landing.target
-        computed = set(target.columns) - set(target.written) if target else set()
+        computed = (set(target.columns) - set(target.written) if target else set()) | landing.sieving.columns
         wanted = [None if name in computed else landing.types.get(name) for name in names]
         if format == "pgcopy-binary":
             return [binary_fit(s, t) if t else None for s, t in zip(types, wanted, strict=True)]

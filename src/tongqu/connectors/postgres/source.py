@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tongqu.connectors.postgres import catalog
 from tongqu.connectors.postgres.copy_out import CopyPlan, CopyReader, Worker
 from tongqu.connectors.postgres.db import PgDb, quoted
 from tongqu.connectors.postgres.horizon import horizon
-from tongqu.connectors.postgres.ranges import Bound, Ordering, split_bounds
+from tongqu.connectors.postgres.ranges import Bound, Cuts, Ordering, chunk_end, cuts, split_bounds
 from tongqu.connectors.postgres.settings import PostgresSettings
 from tongqu.connectors.postgres.types import native_type
 from tongqu.core.connector import Select, Source
 from tongqu.core.data import Batch, Bytes, Dataset, Mode, Position, Read, Split
-from tongqu.core.errors import ConnectError, NotFoundError
+from tongqu.core.errors import ConnectError, ConnectorError, NotFoundError, altered
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from tongqu.connectors.postgres.arrow_read import ArrowReader
+    from tongqu.core.compare import Comparable, Comparison
 
-_SPLIT_ROWS = 200_000
+_SPLIT_ROWS = 50_000
+"""A table of fewer rows is not cut into splits that are read side by side."""
+_COUNTED_ROWS = 5_000
+"""The chunks of a table of fewer rows are counted off: that is sooner done than looking up its statistics."""
 
 
 class PostgresSource(Source):
@@ -38,6 +42,8 @@ class PostgresSource(Source):
         self._holder: PgDb | None = None
         self._snapshot: str | None = None
         self._relations: dict[str, catalog.Relation] = {}
+        self._cuts: dict[str, Cuts | None] = {}
+        self._fingerprints: dict[int, tuple[str | None, frozenset[str]]] = {}
         self._workers: list[Worker] = []
         self._lock = threading.RLock()
 
@@ -58,6 +64,7 @@ class PostgresSource(Source):
             found = catalog.relations(self._db(), patterns)
             names = {relation.oid: relation.name for relation in found}
             self._relations.update({relation.name: relation for relation in found})
+            self._fingerprints.update(catalog.fingerprints(self._db(), found))
             return [catalog.dataset(relation, names) for relation in found]
 
     def splits(self, dataset: Dataset, wanted: int) -> list[Split]:
@@ -67,8 +74,8 @@ class PostgresSource(Source):
         if (dataset.rows or 0) < _SPLIT_ROWS:
             wanted = 1
         with self._lock:
-            relation = self._relation(dataset.name)
-            bounds = split_bounds(self._db(), self._ordering(dataset, dataset.key), relation.oid, wanted)
+            ordering = self._ordering(dataset, dataset.key)
+            bounds = split_bounds(self._db(), ordering, self._known(dataset, ordering), wanted)
         return [
             Split(str(number), dataset.name, {"lower": lower, "upper": upper})
             for number, (lower, upper) in enumerate(bounds)
@@ -101,20 +108,21 @@ class PostgresSource(Source):
         lower, upper, closed = self._bounds(read, kind)
         table = self._table(read.dataset.name)
         query = f"SELECT {arrow_read.select_list(read.dataset, columns)} FROM {table} WHERE "
+        known = self._known(read.dataset, ordering) if kind == "key" else None
         reader = arrow_read.ArrowReader(self._settings, self._snapshot_for(read))
         try:
             while not read.stop.is_set():
-                bound, last = upper, True
-                if ordering is not None and read.until is None:
-                    found = reader.rows(ordering.probe(lower, upper, read.chunk_rows, closed=closed))
-                    if found:
-                        bound = [str(value) for value in found[0]]
-                        last = bound == upper
-                condition = ordering.condition(lower, bound, closed=closed) if ordering else "TRUE"
+                rows = read.chunk_rows if read.until is None else 0
+                bound, last = reader.end(chunk_end(ordering, known, lower, upper, rows, closed=closed))
+                condition = ordering.condition(lower, bound, closed=closed, within=upper) if ordering else "TRUE"
                 position: dict[str, Any] = {kind: bound} if bound is not None else {}
                 if last:
                     position = read.until or (position | {"end": True})
-                yield from self._range(reader, read, query=query, condition=condition, schema=schema, end=position)
+                try:
+                    yield from self._range(reader, read, query=query, condition=condition, schema=schema, end=position)
+                except ConnectorError:
+                    self._unaltered(read.dataset.name)
+                    raise
                 if last:
                     return
                 lower, closed = bound, False
@@ -144,6 +152,7 @@ class PostgresSource(Source):
             if held is not None:
                 yield Batch(read.dataset.name, held, None)
             held = clean
+        self._unaltered(read.dataset.name)
         rows = held if held is not None else pa.RecordBatch.from_pylist([], schema=schema)
         table = self._table(read.dataset.name)
         refused = arrow_read.bad_rows(reader, read.dataset, tuple(schema.names), condition, table) if bad else []
@@ -159,30 +168,73 @@ class PostgresSource(Source):
             if column.cast:
                 sql = f"({sql})::{column.cast}"
             parts.append(f"{sql} AS {quoted(column.name)}")
-        plan = CopyPlan(
-            select=", ".join(parts),
-            columns=tuple(column.name for column in select.columns),
-            table=self._table(read.dataset.name),
-            ordering=ordering,
-            lower=lower,
-            upper=upper,
-            closed=closed,
-            where=select.where,
-            snapshot=self._snapshot_for(read),
-            format=format,
-            chunk_rows=read.chunk_rows,
-            kind=kind,
-        )
         worker = self._worker()
+        worker.prepare()
+        try:
+            plan = CopyPlan(
+                select=", ".join(parts),
+                columns=tuple(column.name for column in select.columns),
+                table=self._table(read.dataset.name),
+                ordering=ordering,
+                cuts=self._known(read.dataset, ordering) if kind == "key" else None,
+                lower=lower,
+                upper=upper,
+                closed=closed,
+                where=select.where,
+                snapshot=self._snapshot_for(read),
+                format=format,
+                chunk_rows=read.chunk_rows,
+                kind=kind,
+            )
+        except BaseException:
+            worker.stop()
+            raise
         reader = CopyReader(worker, plan, read.stop)
         try:
-            yield from reader
+            for number, piece in enumerate(reader):
+                piece.chunks = self._blocks(read.dataset.name, piece.chunks)
+                if number == 0:
+                    piece.rows = self._surely(read.dataset.name, piece.rows)
+                yield piece
+        except ConnectorError:
+            self._unaltered(read.dataset.name)
+            raise
         finally:  # whoever has the last piece asks for no more: the generator is closed, not exhausted
             if reader.drained and worker.idle.wait(timeout=1):
                 with self._lock:
                     self._workers.append(worker)
             elif reader.drained:
                 worker.stop()
+
+    def _surely(self, name: str, rows: Callable[[], int]) -> Callable[[], int]:
+        """The row count of a split's first chunk, once it is sure that the table was not altered before it was read;
+        after that the open transaction keeps it from being altered."""
+
+        def checked() -> int:
+            self._unaltered(name)
+            return rows()
+
+        return checked
+
+    def _blocks(self, name: str, blocks: Iterator[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+        """The blocks; what goes wrong with an altered table is told as such."""
+        try:
+            yield from blocks
+        except ConnectorError:
+            self._unaltered(name)
+            raise
+
+    def _unaltered(self, name: str) -> None:
+        """Raise SchemaError if the table is not the one that was discovered. New columns do not matter."""
+        with self._lock:
+            relation = self._relation(name)
+            file, columns = self._fingerprints[relation.oid]
+            now = catalog.fingerprints(self._db(), [relation]).get(relation.oid)
+        if now is None or not columns <= now[1]:
+            gone = sorted(column.split(" ")[0] for column in columns - (now[1] if now else frozenset()))
+            raise altered(name, f"{', '.join(gone)} dropped, renamed or of another type" if now else "it was dropped")
+        if now[0] != file:
+            raise altered(name, "its rows were rewritten (ALTER TABLE, TRUNCATE or VACUUM FULL)")
 
     def _worker(self) -> Worker:
         """A worker that has ended its last copy, or a new one."""
@@ -192,6 +244,14 @@ class PostgresSource(Source):
                 if worker.alive:
                     return worker
         return Worker(self._settings)
+
+    def comparing(self, dataset: Dataset, comparison: Comparison, condition: str = "") -> Comparable | None:
+        """See Source.comparing."""
+        from tongqu.connectors.postgres.compare import PostgresComparable
+
+        types = {column.name: column.base or column.type for column in self._relation(dataset.name).columns}
+        table = self._table(dataset.name)
+        return PostgresComparable(self._settings, dataset, comparison, table=table, types=types, condition=condition)
 
     def close(self) -> None:
         """See Source.close."""
@@ -222,11 +282,11 @@ class PostgresSource(Source):
                 self._holder.close()
                 self._holder = None
             if self._holder is None:
-                holder = PgDb(self._settings, "source")
-                holder.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                standby = bool(holder.rows("SELECT pg_is_in_recovery()")[0][0])
-                self._snapshot = None if standby else str(holder.rows("SELECT pg_export_snapshot()")[0][0])
+                holder, self._catalog = self._db(), None  # whoever looks into the catalogue later connects anew
                 self._holder = holder
+                holder.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                found = holder.rows("SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_export_snapshot() END")
+                self._snapshot = found[0][0]
             return self._snapshot
 
     @staticmethod
@@ -255,6 +315,15 @@ class PostgresSource(Source):
         relation = self._relation(dataset.name)
         types = {column.name: column.type for column in relation.columns}
         return Ordering(self._table(dataset.name), columns, tuple(types[name] for name in columns))
+
+    def _known(self, dataset: Dataset, ordering: Ordering | None) -> Cuts | None:
+        """What the statistics say about where the dataset can be cut along its key; looked up once."""
+        if ordering is None or (dataset.rows or 0) < _COUNTED_ROWS:
+            return None
+        with self._lock:
+            if dataset.name not in self._cuts:
+                self._cuts[dataset.name] = cuts(self._db(), ordering, self._relation(dataset.name).oid)
+            return self._cuts[dataset.name]
 
     def _ordered(self, read: Read) -> tuple[Ordering | None, str]:
         """What the read is cut along: the cursor, or the key; and the position's word for it."""

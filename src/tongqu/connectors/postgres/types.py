@@ -100,6 +100,15 @@ def arrow_type(native: str, base: str | None = None) -> tuple[pa.DataType, str |
     return pa.string(), _LOGICAL.get(kind.name, base or "text")
 
 
+def field_of(name: str, native: str) -> pa.Field[Any]:
+    """A column of this type as it is read; user-defined types count as text."""
+    import pyarrow as pa
+
+    kind, logical = arrow_type(native)
+    metadata = {str(Meta.NATIVE): f"postgres:{native}"} | ({str(Meta.LOGICAL): logical} if logical else {})
+    return pa.field(name, kind, metadata=metadata)
+
+
 def native_type(field: pa.Field, types: Mapping[str, bool]) -> str:  # type: ignore[type-arg]  # any element type
     """The column type a new table gets for an arriving field.
 
@@ -108,11 +117,15 @@ def native_type(field: pa.Field, types: Mapping[str, bool]) -> str:  # type: ign
     """
     meta = {k.decode(): v.decode() for k, v in (field.metadata or {}).items()}
     system, _, native = meta.get(Meta.NATIVE, "").partition(":")
-    if system == "postgres" and native:
-        kind = PgType(native)
-        if kind.portable or kind.name in types:
-            return native
+    if system == "postgres" and native and keeps(native, types):
+        return native
     return _from_arrow(field.type, meta.get(Meta.LOGICAL))
+
+
+def keeps(native: str, types: Mapping[str, bool]) -> bool:
+    """Whether a new table can have this type of another PostgreSQL database; `types` are its own user types."""
+    kind = PgType(native)
+    return kind.portable or kind.name in types
 
 
 def _from_arrow(kind: pa.DataType, logical: str | None) -> str:
@@ -218,7 +231,7 @@ _CSV = {
     "int64": _INTEGERS,
     "double": ("double precision",),
     "date32": ("date",),
-    "string": ("uuid", "json", "jsonb"),
+    "string": ("uuid", "json", "jsonb", "boolean", "smallint", "integer", "bigint"),
 }
 """The types that take the text of an Arrow type without rounding it."""
 

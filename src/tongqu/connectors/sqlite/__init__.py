@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tongqu.connectors.sqlite.settings import SqliteSettings, from_url
-from tongqu.core.connector import Can, Connector, Sink, Source
+from tongqu.core.connector import Can, Connector, Sink, Source, Types
 
 
 def _source(settings: SqliteSettings) -> Source:
@@ -16,6 +16,12 @@ def _sink(settings: SqliteSettings) -> Sink:
     from tongqu.connectors.sqlite.sink import SqliteSink
 
     return SqliteSink(settings)
+
+
+def _types() -> Types:
+    from tongqu.connectors.sqlite.table import types
+
+    return types
 
 
 connector = Connector(
@@ -39,6 +45,7 @@ connector = Connector(
     from_url=from_url,
     source=_source,
     sink=_sink,
+    types=_types,
     label="real",
     guarantee={
         "zh": "恰好一次: 数据、隔离行、计数与位点在同一事务中提交",

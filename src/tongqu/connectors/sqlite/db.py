@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,7 +22,7 @@ from tongqu.core.errors import (
 )
 from tongqu.kit.db import Db, Row
 from tongqu.kit.file_holder import described, holder
-from tongqu.kit.local_path import absolute, sink_folder
+from tongqu.kit.local_path import FULL_DISK, absolute, sink_folder
 from tongqu.kit.patterns import nearest
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
@@ -67,6 +67,12 @@ class SqliteDb(Db):
         """Run a statement for each row of values; returns the number of rows affected."""
         with self.translated():
             return self._connection.executemany(sql, rows).rowcount
+
+    def insert_texts(self, table: str, columns: Mapping[str, Sequence[str | None]]) -> None:
+        """See Db.insert_texts."""
+        names = ", ".join(quoted(name) for name in columns)
+        holes = ", ".join("?" * len(columns))
+        self.bulk(f"INSERT INTO {table} ({names}) VALUES ({holes})", zip(*columns.values(), strict=True))
 
     def begin(self) -> None:
         """See Db.begin."""
@@ -137,7 +143,7 @@ class Translated:
             return NotFoundError(f"{where} has no table {name!r}", hint=_near(name, self._tables()))
         if code in _DENIED:
             return PrivilegeError(f"{where}: {said}", hint="check the rights on the file and on its folder")
-        return self._failure(f"{where}: {said}")
+        return self._failure(f"{where}: {said}", hint=FULL_DISK if code == sqlite3.SQLITE_FULL else "")
 
 
 def _column(said: str) -> str:

@@ -8,10 +8,13 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from tongqu.connectors.sqlite.catalog import Relation
-from tongqu.connectors.sqlite.db import quoted
-from tongqu.connectors.sqlite.types import affinity, declaration
+from tongqu.connectors.sqlite.db import quoted, text_literal
+from tongqu.connectors.sqlite.definition import changed
+from tongqu.connectors.sqlite.types import affinity, converted, declaration
 from tongqu.core.data import Deletes, Write, WriteMode
+from tongqu.kit.db import Db
 from tongqu.kit.sql.merging import CURRENT, DELETED_AT, VALID_FROM, VALID_TO
+from tongqu.meaning.settling import Alterations
 
 _HEAD = re.compile(
     r"""CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?("(?:[^"]|"")*"|\[[^\]]*\]|`(?:[^`]|``)*`|'(?:[^']|'')*'|[^\s(]+)""",
@@ -63,3 +66,37 @@ def create_like(table: Relation, name: str) -> str:
     found = _HEAD.match(table.definition)
     assert found is not None, table.definition  # noqa: S101 - SQLite stores it in this form
     return f"CREATE TABLE {quoted(name)}{table.definition[found.end() :]}"
+
+
+def alter(db: Db, name: str, alterations: Alterations) -> None:
+    """Rename columns, widen their declared types with the values stored under them, drop NOT NULL."""
+    for old, new in alterations.renames.items():
+        db.run(f"ALTER TABLE {quoted(name)} RENAME COLUMN {quoted(old)} TO {quoted(new)}")
+    if not alterations.types and not alterations.optional:
+        return
+    found = db.rows("SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name = ? COLLATE NOCASE", (name,))
+    info = db.rows(f"PRAGMA table_xinfo({text_literal(name)})")
+    before = {str(column): str(declared or "") for _, column, declared, *_ in info}
+    types = {column: declaration(field) for column, field in alterations.types.items()}
+    version = int(db.rows("PRAGMA schema_version")[0][0])
+    sql = changed(str(found[0][1]), types, alterations.optional)
+    db.run("PRAGMA writable_schema = ON")
+    db.run("UPDATE sqlite_master SET sql = ? WHERE type = 'table' AND name = ?", (sql, found[0][0]))
+    db.run(f"PRAGMA schema_version = {version + 1}")
+    db.run("PRAGMA writable_schema = OFF")
+    sets = [(quoted(column), converted(quoted(column), before[column], new)) for column, new in types.items()]
+    moved = [f"{column} = {value}" for column, value in sets if value is not None]
+    if moved:
+        db.run(f"UPDATE {quoted(name)} SET {', '.join(moved)}")
+        db.run(f"REINDEX {quoted(name)}")
+
+
+def create_rekeyed(write: Write, table: Relation, name: str) -> list[str]:
+    """A table of that name for the rows that arrive, with the arriving key, and the columns that only `table` has."""
+    added = [column for column in table.columns if column.name not in write.dataset.schema.names]
+    more = [
+        f"ALTER TABLE {quoted(name)} ADD COLUMN {quoted(column.name)} {column.declared}"
+        for column in added
+        if not column.generated
+    ]
+    return [*create(write, name), *more]

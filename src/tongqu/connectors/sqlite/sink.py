@@ -6,7 +6,7 @@ import string
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -14,7 +14,7 @@ from tongqu.connectors.sqlite import catalog, ddl, generations
 from tongqu.connectors.sqlite.db import SqliteDb, open_sink, quoted, text_literal
 from tongqu.connectors.sqlite.encode import encode
 from tongqu.connectors.sqlite.settings import SqliteSettings
-from tongqu.connectors.sqlite.types import declaration
+from tongqu.connectors.sqlite.types import declaration, field_of
 from tongqu.core.data import Deletes, WriteMode, Written
 from tongqu.core.errors import SchemaError
 from tongqu.kit.db import Db
@@ -24,6 +24,7 @@ from tongqu.kit.sql.merging import CURRENT, DELETED_AT, OURS, VALID_FROM, VALID_
 from tongqu.kit.sql.one_writer import OneWriter, Turn
 from tongqu.kit.sql.sink import SqlSink
 from tongqu.kit.undoing import nothing_kept
+from tongqu.meaning.settling import Alterations
 
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
@@ -39,6 +40,7 @@ class SqliteSink(SqlSink):
     """
 
     parallel = False
+    row_id: ClassVar[str] = "rowid"
 
     def __init__(self, settings: SqliteSettings):
         super().__init__()
@@ -53,7 +55,7 @@ class SqliteSink(SqlSink):
         """See Sink.check. A missing file is not created: only its folder is looked at."""
         sink_folder(self._settings.path)
         yield "folder"
-        if self._exists():
+        if self.exists():
             db = self.connect()
             db.begin()
             yield "file"
@@ -63,13 +65,8 @@ class SqliteSink(SqlSink):
                 db.rollback()
         yield "privilege"
 
-    def quarantined(
-        self, limit: int = 1000, *, run: str | None = None, stream: str | None = None
-    ) -> list[dict[str, Any]]:
-        """See Sink.quarantined."""
-        return super().quarantined(limit, run=run, stream=stream) if self._exists() else []
-
-    def _exists(self) -> bool:
+    def exists(self) -> bool:
+        """See Quarantining.exists."""
         return Path(absolute(self._settings.path)).exists()
 
     def identity(self, name: str) -> str:
@@ -122,6 +119,19 @@ class SqliteSink(SqlSink):
         for field in fields:
             db.run(f"ALTER TABLE {quoted(table)} ADD COLUMN {quoted(field.name)} {declaration(field)}")
 
+    def field(self, name: str, native: str) -> pa.Field[Any]:
+        """See SqlSystem.field."""
+        return field_of(name, native)
+
+    def same_type(self, db: Db, native: str, field: pa.Field[Any]) -> bool:
+        """See SqlSystem.same_type."""
+        del db
+        return native.upper() == declaration(field).upper()
+
+    def alter(self, db: Db, name: str, alterations: Alterations) -> None:
+        """See SqlSystem.alter."""
+        ddl.alter(db, name, alterations)
+
     def create_stage(self, db: Db, landing: Landing) -> None:
         """See SqlSink.create_stage. A generation that will be swapped has its key from the first row on."""
         self.drop(db, landing.stage)
@@ -133,10 +143,13 @@ class SqliteSink(SqlSink):
         elif table is None:
             for statement in ddl.create(write, landing.stage):
                 db.run(statement)
+        elif landing.rekeyed:
+            for statement in ddl.create_rekeyed(write, table, landing.stage):
+                db.run(statement)
         else:
             db.run(ddl.create_like(table, landing.stage))
-            known = {column.name for column in table.columns}
-            self._add(db, landing.stage, [field for field in write.dataset.schema if field.name not in known])
+            self.alter(db, landing.stage, landing.alterations)
+            self._add(db, landing.stage, [write.dataset.schema.field(name) for name in landing.missing])
 
     def drop(self, db: Db, name: str) -> None:
         """See SqlSink.drop."""
@@ -168,6 +181,11 @@ class SqliteSink(SqlSink):
                 path=write.stream,
                 hint="write into a new table, or use upsert",
             )
+
+    def places(self, db: Db, landing: Landing) -> tuple[str, str, str]:
+        """See Quarantining.places."""
+        del db
+        return f"main.{quoted(landing.write.dataset.name)}", f"temp.{quoted(landing.chunk)}", quoted(landing.stage)
 
     # ---- rows
 
@@ -226,7 +244,7 @@ class SqliteSink(SqlSink):
     def publish(self, db: Db, landing: Landing) -> None:
         """See SqlSink.publish. The renames, and the indexes and triggers moved to the new generation, are one
         transaction; views and foreign keys of other tables refer to the name and go on working."""
-        generations.swap(db, landing.write.dataset.name, landing.stage)
+        generations.swap(db, landing.write.dataset.name, landing.stage, landing.alterations.renames)
         if landing.target is None:
             self._create_indexes(db, landing)
 
@@ -239,7 +257,7 @@ class SqliteSink(SqlSink):
 
     def undo(self, dataset: str) -> int:
         """See Sink.undo. A missing file is not created."""
-        if not self._exists():
+        if not self.exists():
             raise nothing_kept(dataset)
         return super().undo(dataset)
 

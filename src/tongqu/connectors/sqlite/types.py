@@ -78,6 +78,25 @@ def kind_of(declared: str) -> Kind | None:
     return by_affinity.get(affinity(declared))
 
 
+def field_of(name: str, native: str) -> pa.Field:  # type: ignore[type-arg]  # Field is generic only in the stubs
+    """A column of this declaration as it is read; one that promises nothing is text."""
+    kind = kind_of(native) or Kind(pa.string())
+    metadata = {str(Meta.NATIVE): f"sqlite:{native}"} | ({str(Meta.LOGICAL): kind.logical} if kind.logical else {})
+    return pa.field(name, kind.type, metadata=metadata)
+
+
+def converted(column: str, old: str, new: str) -> str | None:
+    """The expression that brings stored values (the quoted column) to what a wider declaration stores, or None if they
+    stay as they are."""
+    before, after = affinity(old), affinity(new)
+    if before == after or (before, after) == ("INTEGER", "NUMERIC"):
+        return None
+    kind = kind_of(old)
+    if after == "TEXT" and kind is not None and pa.types.is_decimal(kind.type):
+        return f"printf('%.{kind.type.scale}f', {column})"
+    return f"CAST({column} AS {after})"
+
+
 def _decimal(precision: str | None, scale: str | None) -> Kind:
     digits, places = int(precision or 0), int(scale or 0)
     if not 0 < digits <= 76 or places > digits:
