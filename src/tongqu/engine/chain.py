@@ -5,16 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tongqu.core.balance import StepCounts
 from tongqu.core.connector import Column, Select
 from tongqu.core.data import Dataset
 from tongqu.core.errors import InvalidPlanError, SchemaError, TongquError
 from tongqu.core.operator import Lineage, Step
+from tongqu.engine.expanding import Expanding
+from tongqu.engine.refused import refused_rows
 from tongqu.engine.segment import Outcome, Segment, conform
+from tongqu.engine.sides import Side, Sides
 from tongqu.meaning.expressions import cast, is_column, type_of
 from tongqu.meaning.pushdown import identifier, push, push_column
 from tongqu.meaning.sandbox import check_carried, open_sandbox
@@ -45,19 +50,29 @@ class Chain:
         threads: int = 1,
         memory_mb: int = 256,
         temp_directory: Path | str | None = None,
+        sides: Mapping[str, Side] | None = None,
     ):
+        """`sides` are the inputs that steps look up, by name; they are read when the first chunk comes."""
         self.source = source
         self.steps = tuple(steps)
         self.datasets = [source]
-        for step in steps:
+        self._sides: Mapping[str, Side] = sides or {}
+        for number, step in enumerate(steps):
             try:
-                self.datasets.append(step.operator.output([self.datasets[-1]]))
+                self.datasets.append(step.operator.output(self.inputs(number)))
             except TongquError as error:
                 error.path = error.path or step.path
                 raise
         self._settings = (threads, memory_mb, temp_directory)
         self._connection: DuckDBPyConnection | None = None
+        self._kept: list[Sides] = []
+        self._owner = True
+        self._keeping = Lock()
         self._parts = self._cut() if self.row_wise else []
+
+    def inputs(self, number: int) -> list[Dataset]:
+        """The datasets that a step reads: what the step above gives, then what it looks up."""
+        return [self.datasets[number], *(self._sides[name].dataset for name in self.steps[number].operator.side_names)]
 
     @property
     def output(self) -> Dataset:
@@ -72,31 +87,34 @@ class Chain:
     @property
     def python(self) -> bool:
         """Whether a step is the user's Python (the python lane)."""
-        return any(step.operator.projection(d) is None for step, d in zip(self.steps, self.datasets, strict=False))
+        return any(isinstance(part, tuple) for part in self._parts)
 
     @property
     def recipe(self) -> str:
         """A digest of the steps: work that was done by other steps must not go on with these."""
         told = [f"{step.id} {step.verb} {step.operator.model_dump_json()}" for step in self.steps]
+        told += [f"{name} {side.dataset.name} {side.recipe}" for name, side in self._sides.items()]
         return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
 
     def lineage(self) -> dict[str, set[str]]:
-        """For each output column the source columns its values come from."""
+        """For each output column the source columns its values come from; columns that are looked up do not count."""
         found = {name: {name} for name in self.source.columns}
-        for step, dataset in zip(self.steps, self.datasets, strict=False):
-            made: Lineage = step.operator.lineage([dataset])
-            found = {new: set().union(*(found[old] for _, old in sources)) for new, sources in made.items()}
+        for number in range(len(self.steps)):
+            found = self._traced(number, found)
         return found
+
+    def _traced(self, number: int, found: Mapping[str, set[str]]) -> dict[str, set[str]]:
+        made: Lineage = self.steps[number].operator.lineage(self.inputs(number))
+        return {new: {c for i, old in sources if not i for c in found[old]} for new, sources in made.items()}
 
     def reads(self) -> set[str]:
         """The source columns that are needed at all."""
         needed = {name for sources in self.lineage().values() for name in sources}
         found = {name: {name} for name in self.source.columns}
-        for step, dataset in zip(self.steps, self.datasets, strict=False):
-            for _, name in step.operator.reads([dataset]):
-                needed |= found[name]
-            made = step.operator.lineage([dataset])
-            found = {new: set().union(*(found[old] for _, old in sources)) for new, sources in made.items()}
+        for number, step in enumerate(self.steps):
+            for place, name in step.operator.reads(self.inputs(number)):
+                needed |= found[name] if not place else set()
+            found = self._traced(number, found)
         return needed
 
     def pushdown(self, dialect: str) -> tuple[Select | None, str]:
@@ -111,10 +129,15 @@ class Chain:
             before = self.datasets[number]
             projection = step.operator.projection(before)
             if projection is None:
-                return None, f"step {step.id!r}: {step.verb} runs in Python"
+                where = "in DuckDB" if isinstance(self._part(number), Expanding) else "in Python"
+                return None, f"step {step.id!r}: {step.verb} runs {where}"
             faults = step.operator.faults(before)
             if faults:
                 return None, f"step {step.id!r}: {step.verb} of {faults[0].field!r} can send rows to quarantine"
+            if _changes_cells(step, before) or step.operator.stages(before):
+                return None, f"step {step.id!r}: {step.verb} counts the cells it changes"
+            if step.operator.newest:
+                return None, f"step {step.id!r}: {step.verb} looks at the age of {step.operator.newest!r}"
             if projection.where is not None:
                 sql, reason = push(_substituted(projection.where, trees), self.source.schema, dialect)
                 if sql is None:
@@ -168,6 +191,8 @@ class Chain:
         for part in self._parts:
             if isinstance(part, Segment):
                 outcome = part.run(self._database(), done.rows)
+            elif isinstance(part, Expanding):
+                outcome = part.run(self._database(), done.rows, self._tables(part.step))
             else:
                 outcome = self._python(*part, rows=done.rows)
             done = Outcome(outcome.rows, done.bad + outcome.bad, done.steps + outcome.steps)
@@ -191,16 +216,26 @@ class Chain:
         """The same compiled chain with a private database of its own, for another thread."""
         twin = object.__new__(Chain)
         twin.__dict__.update(self.__dict__)
-        twin._connection = None
+        twin._connection, twin._owner = None, False
         return twin
 
     def close(self) -> None:
-        """Release the private database; may be called twice."""
+        """Release the private database, and with the chain itself what its forks share; may be called twice."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        for kept in self._kept if self._owner else ():
+            kept.close()
+
+    def _tables(self, step: Step) -> list[str]:
+        return self._kept[0].tables(step) if step.operator.side_names else []
 
     def _database(self) -> DuckDBPyConnection:
+        if self._connection is None and self._sides:
+            with self._keeping:
+                if not self._kept:
+                    self._kept.append(Sides(self._sides, self.steps, self._settings))
+            self._connection = self._kept[0].connection()
         if self._connection is None:
             threads, memory_mb, temp_directory = self._settings
             self._connection = open_sandbox(threads, memory_mb, temp_directory)
@@ -208,20 +243,34 @@ class Chain:
 
     def _python(self, step: Step, before: Dataset, *, rows: pa.Table) -> Outcome:
         try:
-            made = step.operator.apply([rows], [before])
+            treated = step.operator.treat(rows, before)
         except TongquError as error:
             error.path = error.path or step.path
             raise
-        counts = StepCounts(step.id, step.verb, rows_in=rows.num_rows, rows_out=made.num_rows)
-        counts.filtered = max(0, rows.num_rows - made.num_rows)
+        made, bad = treated.rows, refused_rows(step.id, treated, rows)
+        counts = StepCounts(step.id, step.verb, rows_in=rows.num_rows, quarantined=len(bad))
+        if bad and treated.codes is not None:
+            made = made.filter(pc.equal(treated.codes, pa.scalar(0, pa.int16())))
+        counts.rows_out = made.num_rows
+        counts.filtered = max(0, rows.num_rows - made.num_rows - len(bad))
         counts.generated = max(0, made.num_rows - rows.num_rows)
         counts.check()
-        return Outcome(made, [], [counts])
+        return Outcome(made, bad, [counts])
 
-    def _cut(self) -> list[Segment | tuple[Step, Dataset]]:
+    def _part(self, number: int) -> Expanding | tuple[Step, Dataset]:
+        """A step that is no projection, as a part of its own."""
+        step, inputs = self.steps[number], self.inputs(number)
+        relations = ["input", *(f"side{n}" for n in range(1, len(inputs)))]
+        if step.operator.expansion(relations, inputs) is None:
+            return step, inputs[0]
+        for dataset in (*inputs, self.datasets[number + 1]):
+            check_carried(dataset.schema, dataset.name)
+        return Expanding(step, inputs, self.datasets[number + 1])
+
+    def _cut(self) -> list[Segment | Expanding | tuple[Step, Dataset]]:
         """Group steps into SELECTs. A step that filters or may raise does not share one with an earlier step that
         refuses rows, since it must not see those."""
-        parts: list[Segment | tuple[Step, Dataset]] = []
+        parts: list[Segment | Expanding | tuple[Step, Dataset]] = []
         start, faulty = 0, False
 
         def close(end: int) -> None:
@@ -234,13 +283,22 @@ class Chain:
             projection = step.operator.projection(before)
             if projection is None:
                 close(number)
-                parts.append((step, before))
+                parts.append(self._part(number))
+                start, faulty = number + 1, False
+                continue
+            if _changes_cells(step, before):  # it has a part of its own
+                close(number)
+                start = number
+                close(number + 1)
                 start, faulty = number + 1, False
                 continue
             if faulty and (projection.where is not None or step.operator.may_fail(before)):
                 close(number)
                 start, faulty = number, False
             faulty = faulty or bool(step.operator.faults(before))
+            if step.operator.newest:  # its rows are looked at as they leave it
+                close(number + 1)
+                start, faulty = number + 1, False
         close(len(self.steps))
         return parts
 
@@ -252,6 +310,10 @@ class Chain:
 def _filters(step: Step, before: Dataset) -> bool:
     projection = step.operator.projection(before)
     return projection is not None and projection.where is not None
+
+
+def _changes_cells(step: Step, before: Dataset) -> bool:
+    return bool(step.operator.repairs(before) or step.operator.cleaned(before))
 
 
 def _substituted(tree: exp.Expr, trees: Mapping[str, exp.Expr]) -> exp.Expr:

@@ -11,6 +11,7 @@ from typing import Any
 from tongqu.core.connector import Sink, Source
 from tongqu.core.data import Dataset, Deletes, Lane, Mode, WriteMode
 from tongqu.core.errors import InvalidPlanError, NotFoundError, SchemaError, learnt
+from tongqu.core.schema_changes import SchemaChanges
 from tongqu.engine.job import Stream
 from tongqu.kit.ledger import PREFIX
 from tongqu.kit.patterns import nearest
@@ -30,6 +31,8 @@ class Wanted:
     cursor: str | None = None
     lane: Lane | None = None
     deletes: Deletes = Deletes.IGNORE
+    schema_changes: SchemaChanges = SchemaChanges.EVOLVE
+    """No part of a sync's identity: the next run may be more tolerant."""
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -161,6 +164,7 @@ def _stream(
         key=tuple(key),
         cursor=wanted.cursor,
         deletes=wanted.deletes,
+        schema_changes=wanted.schema_changes,
         lane=wanted.lane,
     )
 

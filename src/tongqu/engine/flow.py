@@ -8,19 +8,20 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tongqu.core.balance import StepCounts
 from tongqu.core.data import BadRow, Dataset
-from tongqu.core.errors import CastError, RunError, SchemaError
+from tongqu.core.errors import CastError, DuplicateError, RunError, SchemaError, TongquError
 from tongqu.core.operator import Fault, Step
 from tongqu.engine.refused import bad_rows
 from tongqu.engine.segment import conform
+from tongqu.meaning.dataset_rules import newest_of
 from tongqu.meaning.expressions import column
-from tongqu.meaning.sandbox import FAULT_COLUMN, ROW_COLUMN, open_sandbox, quoted, relation_names
+from tongqu.meaning.sandbox import DUPLICATE, FAULT_COLUMN, ROW_COLUMN, open_sandbox, quoted, relation_names
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -109,6 +110,15 @@ def counted(rows: Flow, counts: StepCounts, name: str) -> Flow:
         yield table
 
 
+def marked(rows: Flow, counts: StepCounts, column: str) -> Flow:
+    """The same rows, counted by the values of one column."""
+    for table in rows:
+        found: Any = pc.value_counts(table.column(column))
+        for mark, number in zip(found.field(0).to_pylist(), found.field(1).to_pylist(), strict=True):
+            counts.marks[mark] = counts.marks.get(mark, 0) + number
+        yield table
+
+
 def appended(flows: Sequence[Flow]) -> Flow:
     """One flow after the other."""
     for flow in flows:
@@ -119,7 +129,7 @@ def whole_sql(engine: Engine, step: Step, inputs: Sequence[Dataset], flows: Sequ
     """One query over all rows of its inputs. Inputs are read to their end even where the query needs no more."""
     names = [f"input{number}" for number in range(len(inputs))]
     query = step.operator.sql([quoted(name) for name in names], inputs)
-    yield from _query(
+    yield from whole_query(
         engine, step, query, dict(zip(names, zip(inputs, flows, strict=True), strict=True)), output.schema
     )
 
@@ -154,7 +164,7 @@ def uniques(engine: Engine, step: Step, dataset: Dataset, rows: Flow, *, counts:
         f"row_number() OVER () AS {quoted(ROW_COLUMN)} FROM input0)) ORDER BY {quoted(ROW_COLUMN)}"
     )
     schema = dataset.schema.append(pa.field(FAULT_COLUMN, pa.int16()))
-    for table in _query(engine, step, query, {"input0": (dataset, counted(rows, counts, "rows_in"))}, schema):
+    for table in whole_query(engine, step, query, {"input0": (dataset, counted(rows, counts, "rows_in"))}, schema):
         status = table.column(FAULT_COLUMN)
         good = pc.equal(status, pa.scalar(0, pa.int16()))
         plain_rows = table.drop_columns([FAULT_COLUMN])
@@ -162,22 +172,49 @@ def uniques(engine: Engine, step: Step, dataset: Dataset, rows: Flow, *, counts:
         bad.extend(bad_rows(step.id, codes, status.filter(pc.invert(good)).to_pylist(), refused))
         counts.quarantined += refused.num_rows
         counts.rows_out += table.num_rows - refused.num_rows
-        yield plain_rows.filter(good)
+        fine = plain_rows.filter(good)
+        if step.operator.newest:
+            counts.see(newest_of(fine.column(step.operator.newest)))
+        yield fine
     counts.check()
 
 
-def _query(engine: Engine, step: Step, query: str, inputs: dict[str, tuple[Dataset, Flow]], schema: pa.Schema) -> Flow:
+def entered(dataset: Dataset, flow: Flow, failures: list[BaseException]) -> pa.RecordBatchReader:
+    """The rows under the names that their columns have inside DuckDB; what goes wrong while they are made is kept."""
+    columns = list(relation_names(dataset.columns).values())
+    inside = pa.schema([field.with_name(new) for field, new in zip(dataset.schema, columns, strict=True)])
+    return pa.RecordBatchReader.from_batches(inside, _batches(flow, columns, failures))
+
+
+def refusal(error: Exception, step: Step) -> TongquError:
+    """What a query's error means for its step."""
+    import duckdb
+
+    words = str(error).splitlines()[0]
+    if DUPLICATE in words:
+        what = words.split(DUPLICATE, maxsplit=1)[1]
+        return DuplicateError(f"step {step.id!r}: {what}", path=step.path, params={"step": step.id, "what": what})
+    if isinstance(error, duckdb.ConversionException | duckdb.OutOfRangeException):
+        return CastError(f"step {step.id!r}: {words}", path=step.path, hint="check or cast the values before")
+    hint = "give it more memory or disk" if isinstance(error, duckdb.OutOfMemoryException) else ""
+    return RunError(f"step {step.id!r} failed: {words}", path=step.path, hint=hint)
+
+
+def whole_query(
+    engine: Engine, step: Step, query: str, inputs: dict[str, tuple[Dataset, Flow]], schema: pa.Schema
+) -> Flow:
+    """The rows of a query over relations with these names; raises CastError or RunError naming the step."""
     import duckdb
 
     failures: list[BaseException] = []
     connection = engine.connection()
     readers: list[pa.RecordBatchReader] = []
     for name, (dataset, flow) in inputs.items():
-        columns = list(relation_names(dataset.columns).values())
-        inside = pa.schema([field.with_name(new) for field, new in zip(dataset.schema, columns, strict=True)])
-        reader = pa.RecordBatchReader.from_batches(inside, _batches(flow, columns, failures))
+        reader = entered(dataset, flow, failures)
         connection.register(name, reader)
         readers.append(reader)
+    for name, table in step.operator.relations().items():
+        connection.register(name, table)
     try:
         result = connection.sql(query).to_arrow_reader(engine.batch_rows)
         for batch in result:
@@ -188,13 +225,7 @@ def _query(engine: Engine, step: Step, query: str, inputs: dict[str, tuple[Datas
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         if failures:
             raise failures[0] from None
-        words = str(error).splitlines()[0]
-        if isinstance(error, duckdb.ConversionException | duckdb.OutOfRangeException):
-            raise CastError(
-                f"step {step.id!r}: {words}", path=step.path, hint="check or cast the values before"
-            ) from None
-        hint = "give it more memory or disk" if isinstance(error, duckdb.OutOfMemoryException) else ""
-        raise RunError(f"step {step.id!r} failed: {words}", path=step.path, hint=hint) from None
+        raise refusal(error, step) from None
     finally:
         connection.close()
 

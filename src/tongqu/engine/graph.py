@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,10 +13,26 @@ import pyarrow as pa
 from tongqu.core.balance import StepCounts
 from tongqu.core.data import BadRow, Dataset
 from tongqu.core.errors import InvalidPlanError, TongquError
-from tongqu.core.operator import Step
-from tongqu.core.plan import Plan
+from tongqu.core.operator import Operator, Step
+from tongqu.core.plan import Plan, check_changes
 from tongqu.engine.chain import Chain
-from tongqu.engine.flow import Engine, Flow, Spool, appended, conformed, counted, uniques, whole_python, whole_sql
+from tongqu.engine.copies import walked
+from tongqu.engine.flow import (
+    Engine,
+    Flow,
+    Spool,
+    appended,
+    conformed,
+    counted,
+    marked,
+    uniques,
+    whole_python,
+    whole_sql,
+)
+from tongqu.engine.gate import Gate
+from tongqu.engine.segment import Segment
+from tongqu.engine.sides import Side
+from tongqu.engine.surveying import treated
 from tongqu.meaning.sandbox import check_carried
 
 Opener = Callable[[], pa.RecordBatchReader]
@@ -41,24 +59,16 @@ class Graph:
         self.plan = plan
         self.datasets: dict[str, Dataset] = {name: datasets[name] for name in plan.sources}
         self._settings = (threads, memory_mb, temp_directory, batch_rows)
-        changing = set(incremental)
         for step in plan.steps:
             try:
                 self.datasets[step.id] = step.operator.output(self.inputs(step))
-                if not step.operator.chunk_safe:
+                if not step.operator.chunk_safe or step.operator.side_names:
                     for dataset in (*self.inputs(step), self.datasets[step.id]):
                         check_carried(dataset.schema, dataset.name)
             except TongquError as error:
                 error.path = error.path or step.path
                 raise
-            touched = [name for name in step.inputs if name in changing]
-            if touched and not step.operator.chunk_safe:
-                raise InvalidPlanError(
-                    f"{step.verb} needs all rows, but {touched[0]!r} gives only changes",
-                    hint="read that source with `mode: full`",
-                    path=step.path,
-                )
-            changing.update([step.id] if touched else [])
+        check_changes(plan, incremental)
 
     def inputs(self, step: Step) -> list[Dataset]:
         """The step's input datasets; several inputs of a one-input operator are one, appended."""
@@ -100,6 +110,15 @@ class Graph:
                 made[column] = set().union(*(found[n][c] for n, c in above)) if above else set()
             found[step.id] = made
         return {sink: found[name] for sink, name in self.plan.sinks.items()}
+
+    def copies(self) -> dict[str, dict[str, tuple[str, str]]]:
+        """For each sink the columns that are unchanged copies, with the source and column they copy."""
+        found, _ = walked(self.plan, self.datasets, self.inputs)
+        return {sink: found[name] for sink, name in self.plan.sinks.items()}
+
+    def links(self) -> list[tuple[tuple[str, str], tuple[str, str]]]:
+        """Pairs of (source, column) that are equal in the rows that steps bring together."""
+        return walked(self.plan, self.datasets, self.inputs)[1]
 
     def open(self, inputs: Mapping[str, Opener]) -> GraphRun:
         """Start one execution; `inputs` open each source's rows. Close it (it is a context manager)."""
@@ -160,32 +179,47 @@ class GraphRun:
             return self._chain(step)
         flows = [self._rows(n) for n in step.inputs]
         inputs = self._graph.inputs(step)
-        if len(inputs) == 1:
+        if step.operator.arity[1] == 1:
             flows = [appended(flows)]
         counts = self._counts[step.id]
         fields = getattr(step.operator, "unique_fields", ())
         if fields:
             return uniques(self._engine, step, inputs[0], flows[0], counts=counts, bad=self.bad)
+        if step.operator.surveys(inputs[0]):
+            both = (inputs[0], self._graph.datasets[step.id])
+            return treated(self._engine, step, both, flows[0], counts=counts, bad=self.bad)
         flows = [counted(flow, counts, "rows_in") for flow in flows]
+        if len(flows) == 1 and step.operator.faults(inputs[0]):
+            flows = [self._gated(step, inputs[0], flows[0])]
         if self._is_sql(step):
             made = whole_sql(self._engine, step, inputs, flows, self._graph.datasets[step.id])
         else:
             made = whole_python(step, inputs, flows)
-        return self._balanced(counted(made, counts, "rows_out"), counts)
+        made = marked(made, counts, step.operator.told) if step.operator.told else made
+        return self._balanced(counted(made, counts, "rows_out"), counts, step.operator.missing_rows)
 
     def _is_sql(self, step: Step) -> bool:
-        return step.verb != "python"
+        return type(step.operator).apply is Operator.apply
 
-    def _balanced(self, rows: Flow, counts: StepCounts) -> Flow:
+    def _gated(self, step: Step, dataset: Dataset, rows: Flow) -> Flow:
+        """Rows without a fault; the others are refused before a step that needs all rows sees them."""
+        gate = Segment([replace(step, operator=Gate(inner=step.operator))], [dataset, dataset])
+        connection = self._engine.connection()
+        counts = self._counts[step.id]
+        for table in rows:
+            outcome = gate.run(connection, table)
+            self.bad.extend(outcome.bad)
+            counts.quarantined += len(outcome.bad)
+            yield outcome.rows
+
+    def _balanced(self, rows: Flow, counts: StepCounts, kind: str) -> Flow:
         """Pass rows on; at the end, what went in and did not come out has the step's own name."""
         yield from rows
-        difference = counts.rows_in - counts.rows_out
-        if counts.verb == "deduplicate":
-            counts.deduplicated = difference
-        elif counts.verb == "python" and difference > 0:
-            counts.filtered = difference
+        missing = counts.rows_in - counts.rows_out - counts.quarantined
+        if missing > 0 and kind != "generated":
+            setattr(counts, kind, missing)
         else:
-            counts.generated = -difference
+            counts.generated = -missing
         counts.check()
 
     def _source(self, name: str) -> Flow:
@@ -196,16 +230,20 @@ class GraphRun:
     def _chain(self, last: Step) -> Flow:
         """As many row-wise steps above this one as nobody else takes, as one chain."""
         steps, first = [last], last
-        while len(first.inputs) == 1:
+        while first.inputs[1:] == first.operator.side_names:
             above = self._graph.plan.step(first.inputs[0])
             if above is None or not above.operator.chunk_safe or self._graph.plan.consumers(above.id) > 1:
                 break
             steps.insert(0, above)
             first = above
         source = self._graph.inputs(first)[0]
-        rows = appended([self._rows(n) for n in first.inputs])
+        followed = first.inputs[: len(first.inputs) - len(first.operator.side_names)]
+        rows = appended([self._rows(n) for n in followed])
+        names = {name for step in steps for name in step.operator.side_names}
+        sides = {n: Side(self._graph.datasets[n], partial(self._rows, n)) for n in names}
         threads, memory_mb, temp_directory, _ = self._graph._settings
-        chain = Chain(source, steps, threads=threads, memory_mb=max(64, memory_mb // 4), temp_directory=temp_directory)
+        part = max(64, memory_mb // 4)
+        chain = Chain(source, steps, threads=threads, memory_mb=part, temp_directory=temp_directory, sides=sides)
         self._engine.closing(chain.close)
         return self._run(chain, rows)
 

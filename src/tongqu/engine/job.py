@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Event
 from typing import TYPE_CHECKING
 
 from tongqu.core.connector import Sink, Source
-from tongqu.core.data import Dataset, Deletes, Lane, Mode, WriteMode
+from tongqu.core.data import Counts, Dataset, Deletes, Lane, Mode, WriteMode
+from tongqu.core.schema_changes import SchemaChanges
 
 if TYPE_CHECKING:
     from tongqu.engine.chain import Chain
+    from tongqu.meaning.dataset_rules import Verdict
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,16 @@ class Stream:
     deletes: Deletes = Deletes.IGNORE
     lane: Lane | None = None
     chain: Chain | None = None
+    schema_changes: SchemaChanges = SchemaChanges.EVOLVE
+    """What the sink does when other columns, types or another key arrive than the last time."""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """Fields that the dictionary says were renamed: new name → old name."""
+    judge: Callable[[Counts], Sequence[Verdict]] | None = None
+    """What does not hold of all its rows together, asked when they have come."""
     recipe: str = ""
     """A text that changes when the steps inside the source do, where it is a graph of steps."""
+    graph: Source | None = None
+    """The whole graph of sources and steps where the chain looks something up; told for lineage, never read."""
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from tongqu.core.balance import added
 from tongqu.core.connector import Session
-from tongqu.core.data import BadRow, Batch, Bytes, Checkpoint, Counts, Lane, Position, Read, Write, Written
-from tongqu.core.errors import BalanceError, CancelledError, QualityError, ReadError, RefusedRowsError, TongquError
+from tongqu.core.data import BadRow, Batch, Bytes, Checkpoint, Counts, Lane, Position, Read, Write, WriteMode, Written
+from tongqu.core.errors import (
+    BalanceError,
+    CancelledError,
+    QualityError,
+    ReadError,
+    RefusedRowsError,
+    TongquError,
+    altered,
+)
 from tongqu.core.events import Committed, Emit, LaneChanged, Retrying
 from tongqu.engine.job import Limits, Stream, Surroundings
 from tongqu.engine.lanes import Route
@@ -23,6 +31,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _PART_ROWS = 65_536
+_MERGED_ROWS = 25_000
+"""Raw bytes that are merged by key come in pieces of so many rows, so that the next is read while one is merged; a
+chunk that is committed holds several."""
 _CHUNK_BYTES = 256 << 20
 _STOP_SECONDS = 5.0
 _PATIENCE = 0.5
@@ -63,7 +74,8 @@ class Tally:
             allowed = f"{limit} rows" if over else f"{share:.2%} of the rows"
             raise QualityError(
                 f"{total.quarantined} of {total.read} rows were quarantined; allowed are {allowed}",
-                hint="look at them with `tongqu quarantine list`, mend the source or the rule, and run again",
+                hint="look at them with `tongqu quarantine list`, mend the source or the rule, and run again "
+                "(with --restart where rows are written straight into the target)",
             )
 
 
@@ -81,9 +93,14 @@ class _Chunk:
 
     def take(self, batch: Batch) -> None:
         """Add a batch; rows that the source could not parse count as read and quarantined."""
-        self.counts.read += batch.rows.num_rows + len(batch.bad)
-        self.counts.quarantined += len(batch.bad)
-        self.bad.extend(batch.bad)
+        refused = sum(row.refused for row in batch.bad)
+        self.counts.read += batch.rows.num_rows + refused
+        self.counts.quarantined += refused
+        self.counts.repaired += len(batch.bad) - refused
+        if batch.bad:
+            from tongqu.kit.originals import shaped
+
+            self.bad.extend(shaped(batch.bad, batch.rows.schema))
         if batch.counts is not None:
             self.counts.add(batch.counts)
         if batch.rows.num_rows:
@@ -178,18 +195,24 @@ class Pump:
     def _pass(self, session: Session, checkpoint: Checkpoint) -> tuple[Checkpoint, Position | None]:
         """Go on in raw bytes; returns early with the position up to which a refused chunk reaches."""
         assert self.route.select is not None  # noqa: S101  # the pass lane's route always has one
-        read = self._read(checkpoint, None)
+        whole = self.limits.chunk_rows
+        rows = min(whole, _MERGED_ROWS) if self.write.mode in (WriteMode.UPSERT, WriteMode.HISTORY) else whole
+        read = replace(self._read(checkpoint, None), chunk_rows=rows)
         pieces = self.stream.source.copy_out(read, self.route.select, self.route.format)
+        counts, waiting = checkpoint.counts, 0
         with closing(_generator(pieces)) as chunks:
             for piece in chunks:
                 crash_point("after_read")
                 try:
-                    counts = self._copy(session, piece, checkpoint.counts)
+                    counts = self._copy(session, piece, counts)
                 except RefusedRowsError as error:
                     session.abort()
                     self.emit(LaneChanged(self.write.run, self.stream.name, checkpoint.split.id, error.message))
                     return checkpoint, piece.position
-                checkpoint = self._commit(session, checkpoint, piece.position, counts, [], done=piece.last)
+                waiting += piece.read()
+                if rows == whole or waiting >= whole or piece.last or self.around.stop.is_set():
+                    checkpoint = self._commit(session, checkpoint, piece.position, counts, [], done=piece.last)
+                    counts, waiting = checkpoint.counts, 0
                 if checkpoint.done or self.around.stop.is_set():
                     break
         return checkpoint, None
@@ -214,6 +237,7 @@ class Pump:
         batches = ahead(self.stream.source.read(self._read(checkpoint, until)), self.around.stop)
         with closing(batches):
             for batch in batches:
+                self._as_planned(batch)
                 chunk.take(batch)
                 if chunk.waiting >= _PART_ROWS or batch.position is not None:
                     self._apply(session, chain, chunk)
@@ -239,6 +263,13 @@ class Pump:
         self._apply(session, chain, chunk)
         return self._commit(session, checkpoint, until, chunk.counts, chunk.bad, done=bool(until.get("end")))
 
+    def _as_planned(self, batch: Batch) -> None:
+        """Raise SchemaError for rows of another schema than was discovered: the source was altered meanwhile."""
+        planned, came = self.stream.source_dataset.schema, batch.rows.schema
+        if batch.kind == "rows" and (came.names != planned.names or came.types != planned.types):
+            differ = sorted(set(map(str, came)) ^ set(map(str, planned))) or list(came.names)
+            raise altered(self.stream.source_dataset.name, ", ".join(differ))
+
     def _apply(self, session: Session, chain: Any, chunk: _Chunk) -> None:
         """Transform what waits and write it into the open transaction."""
         if not chunk.waiting:
@@ -257,11 +288,15 @@ class Pump:
                 counts.deduplicated += step.deduplicated
                 counts.generated += step.generated
                 counts.quarantined += step.quarantined
+                counts.repaired += step.repaired
             counts.steps = added(counts.steps, result.steps)
         if rows.num_rows:
             written = session.write(rows)
             self._count(counts, written, rows.num_rows)
-            chunk.bad.extend(written.refused)
+            if written.refused:
+                from tongqu.kit.originals import shaped
+
+                chunk.bad.extend(shaped(written.refused, rows.schema))
 
     # ---- both
 
@@ -280,6 +315,7 @@ class Pump:
         counts.unchanged += written.unchanged
         counts.merged += written.merged
         counts.quarantined += len(written.refused)
+        counts.discarded += written.discarded
         counts.bytes += written.bytes
 
     def _commit(

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, time
-from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -13,44 +10,40 @@ import pyarrow.compute as pc
 
 from tongqu.core.data import BadRow
 from tongqu.core.operator import Fault
-
-
-def originals(rows: pa.Table) -> list[str]:
-    """Each row as JSON: decimals, dates, times and special floats as text, binary as hex, instants with offset."""
-    return [json.dumps(row, ensure_ascii=False, default=_plain) for row in _values(rows).to_pylist()]
+from tongqu.core.treatment import Repair, Treated
+from tongqu.kit.originals import originals, shape_of, shown
 
 
 def bad_rows(step: str, faults: Mapping[int, Fault], codes: Sequence[Any], rows: pa.Table) -> list[BadRow]:
     """Records for rows that a step refused; `codes` name each row's fault."""
+    texts, shape = originals(rows), shape_of(rows.schema)
+    values = {f.field: shown(rows.column(f.field)) for f in faults.values() if f.field in rows.column_names}
+    nothing: list[str | None] = [None] * rows.num_rows
     found: list[BadRow] = []
-    values = _values(rows).to_pylist()
-    for code, row in zip(codes, values, strict=True):
+    for number, (code, original) in enumerate(zip(codes, texts, strict=True)):
         fault = faults[code]
-        value = row.get(fault.field)
-        shown = None if value is None else value if isinstance(value, str) else json.dumps(value, default=_plain)
-        shown = shown.strip('"') if shown is not None and not isinstance(value, str) else shown
-        what = f"{fault.field} {shown[:80]!r}" if shown is not None else fault.field
-        original = json.dumps(row, ensure_ascii=False, default=_plain)
-        found.append(BadRow(step, fault.code, fault.field, shown, original, f"{what} {fault.message}"))
+        value = values.get(fault.field, nothing)[number]
+        what = fault.field if value is None else f"{fault.field} {value[:80]!r}"
+        message = f"{what} {fault.message}".lstrip()
+        found.append(BadRow(step, fault.code, fault.field, value, original, message, shape=shape))
     return found
 
 
-def _values(rows: pa.Table) -> pa.Table:
-    """The rows with columns that Python cannot hold exactly (nanoseconds, floats that JSON lacks) as text."""
-    for number, field in enumerate(rows.schema):
-        column = rows.column(number)
-        if (pa.types.is_temporal(field.type) and getattr(field.type, "unit", "us") == "ns") or (
-            pa.types.is_floating(field.type) and pc.any(pc.invert(pc.is_finite(column))).as_py()
-        ):
-            rows = rows.set_column(number, field.name, pc.cast(column, pa.string()))
-    return rows
+def refused_rows(step: str, treated: Treated, rows: pa.Table) -> list[BadRow]:
+    """Records for the rows of a chunk that an Arrow step refused."""
+    if treated.codes is None:
+        return []
+    refused = pc.not_equal(treated.codes, pa.scalar(0, pa.int16()))
+    codes = treated.codes.filter(refused).to_pylist()
+    return bad_rows(step, treated.faults, codes, rows.filter(refused)) if codes else []
 
 
-def _plain(value: Any) -> str:
-    if isinstance(value, datetime | date | time):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    if isinstance(value, bytes):
-        return value.hex()
-    return str(value)
+def repaired_rows(step: str, repair: Repair, rows: pa.Table, new: pa.ChunkedArray[Any]) -> list[BadRow]:
+    """Records for rows of which a step changed one cell: `rows` as they came in, `new` what the cell holds now."""
+    texts, shape = originals(rows), shape_of(rows.schema)
+    before = shown(rows.column(repair.field))
+    found: list[BadRow] = []
+    for original, old, made in zip(texts, before, shown(new), strict=True):
+        words = f"{repair.field} {old!r} became {made!r}"[:200] + f": {repair.message}"
+        found.append(BadRow(step, repair.code, repair.field, old, original, words, "repaired", shape))
+    return found

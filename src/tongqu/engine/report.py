@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tongqu.core.data import Counts
+from tongqu.core.schema_changes import SchemaChange
 
 STATUSES = ("succeeded", "attention", "failed", "cancelled", "stopped")
 
@@ -24,6 +25,9 @@ class StreamReport:
     seconds: float = 0.0
     attempt: int = 1
     problem: dict[str, str] | None = None
+    schema: Sequence[SchemaChange] = ()
+    warnings: list[dict[str, str]] = field(default_factory=list)
+    """Rules about all rows that do not hold, as problems with `level`."""
 
     def to_json(self) -> dict[str, Any]:
         """The stream as the run document shows it."""
@@ -43,11 +47,14 @@ class StreamReport:
             "deduplicated": c.deduplicated,
             "generated": c.generated,
             "quarantined": c.quarantined,
+            "repaired": c.repaired,
             "bytes": c.bytes,
             "seconds": round(self.seconds, 3),
             "write": self.write,
             "status": self.status,
         }
+        if self.schema:
+            document |= {"schema": [change.to_json() for change in self.schema], "discarded": c.discarded}
         if c.steps:
             document["steps"] = [step.to_json() for step in c.steps.values()]
         return document
@@ -69,7 +76,8 @@ class Report:
             return "failed"
         if self.stopped or any(stream.status == "stopped" for stream in self.streams):
             return "stopped"
-        return "attention" if any(stream.counts.quarantined for stream in self.streams) else "succeeded"
+        noted = any(stream.counts.quarantined or stream.warnings for stream in self.streams)
+        return "attention" if noted else "succeeded"
 
     @property
     def lane(self) -> str:
@@ -96,6 +104,9 @@ class Report:
             "lane": self.lane,
             "streams": [stream.to_json() for stream in self.streams],
         }
+        warnings = [warning for stream in self.streams for warning in stream.warnings]
         if self.problems:
-            document |= {"ok": False, "problems": self.problems}
+            document |= {"ok": False, "problems": [*self.problems, *warnings]}
+        elif warnings:
+            document["problems"] = warnings
         return document

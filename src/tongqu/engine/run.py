@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from threading import Event
 
 from tongqu.core.connector import Sink
 from tongqu.core.data import Checkpoint, Counts, Mode, Opened, Position, Split, Started, Write, WriteMode, Written
-from tongqu.core.errors import TongquError
-from tongqu.core.events import Emit, Retrying, StreamEnded, StreamPlanned
+from tongqu.core.errors import QualityError, TongquError
+from tongqu.core.events import Emit, SchemaChanged, StreamEnded, StreamPlanned
 from tongqu.engine.job import Job, Limits, Stream, Surroundings
 from tongqu.engine.lanes import route
+from tongqu.engine.patience import Patience
 from tongqu.engine.pump import Pump, Tally
 from tongqu.engine.report import Report, StreamReport
 from tongqu.kit.faults import crash_point
@@ -93,6 +96,7 @@ class _Runner:
         try:
             step()
         except TongquError as error:
+            task.give_up(error)
             cancelled = error.code == "run.cancelled"
             task.report.status = "stopped" if cancelled else "failed"
             task.report.problem = None if cancelled else _problem(error, task.stream.name)
@@ -102,7 +106,9 @@ class _Runner:
         sinks: dict[int, tuple[Sink, Stream]] = {id(s.sink): (s.sink, s) for s in self.job.streams}
         for key, (sink, stream) in sinks.items():
             try:
-                sink.end(stream.sync, self.started[key].run, self.writes.get(key, []))
+                run, writes = self.started[key].run, self.writes.get(key, [])
+                patience = Patience(run, stream.name, self.job.limits, self.around, self.emit)
+                patience.asking(partial(sink.end, stream.sync, run, writes))
             except TongquError as error:
                 reports[0].status = "failed"
                 reports[0].problem = _problem(error, stream.name)
@@ -143,8 +149,12 @@ class _StreamTask:
             resumable=incremental or stream.source.can_resume(source),
             restart=self.restart,
             recipe=stream.chain.recipe if stream.chain is not None else stream.recipe,
+            schema_changes=stream.schema_changes,
+            renamed=stream.renamed,
             started_at=self.around.now().isoformat(),
+            cursor=(arriving.cursor if stream.chain is not None else stream.cursor) if incremental else None,
         )
+        self._patience = Patience(self.started.run, stream.name, self.limits, self.around, self.emit)
         self.tally = Tally(self.limits)
         self.begun = self.around.now()
         self.moved = False
@@ -158,7 +168,10 @@ class _StreamTask:
         if self.around.stop.is_set():
             report.status = "stopped"
             return
-        opened = sink.open(self.write)
+        opened = self._patience.asking(lambda: sink.open(self.write))
+        report.schema = opened.changes
+        for change in opened.changes:
+            self.emit(SchemaChanged(self.started.run, self.stream.name, change))
         crash_point("after_open")
         if opened.finished:
             report.counts, report.lane = opened.counts, "done"
@@ -185,8 +198,17 @@ class _StreamTask:
             report.status = "stopped"
             return
         self.tally.check(report.counts, ended=True)
+        if self.write.mode is WriteMode.REPLACE:  # what fails here never becomes visible
+            self._judge()
         self._position = position
         self.moved = True
+
+    def give_up(self, error: TongquError) -> None:
+        """After too many bad rows, or too few rows at all, the staged ones are of no use: the next attempt reads all
+        rows anew, from a source that may have been mended."""
+        if isinstance(error, QualityError) and self.write.mode is WriteMode.REPLACE:
+            with suppress(TongquError):
+                self.stream.sink.begin(self.write, [])
 
     def finish(self) -> None:
         """Make the rows visible."""
@@ -194,27 +216,37 @@ class _StreamTask:
         crash_point("before_finish")
         self._finish(self._position)
         crash_point("after_finish")
-        if report.counts.quarantined:
+        if self.write.mode is not WriteMode.REPLACE and report.lane != "done":
+            self._judge()
+        if report.counts.quarantined or report.warnings:
             report.status = "attention"
+
+    def _judge(self) -> None:
+        """Note the rules about all rows that do not hold; raises QualityError for those that are errors."""
+        if self.stream.judge is None:
+            return
+        for verdict in self.stream.judge(self.report.counts):
+            hint = "look at the source; the rule stands in the data dictionary"
+            if verdict.error:
+                raise QualityError(verdict.message, path=self.stream.name, hint=hint)
+            problem = {"path": self.stream.name, "code": verdict.code, "message": verdict.message, "hint": hint}
+            self.report.warnings.append(problem | {"level": "warning"})
 
     def _finish(self, position: Position | None) -> None:
         """Finish at the sink; again after a lost connection, unless the commit whose reply was lost had done it."""
-        sink, report, failures = self.stream.sink, self.report, 0
-        while True:
-            try:
-                opened = sink.reopen(self.write) if failures else None
-                if opened is not None and opened.finished:
-                    report.counts = opened.counts
-                else:
-                    _correct(report.counts, sink.finish(self.write, report.counts, position))
-            except TongquError as error:
-                failures += 1
-                delay = min(0.2 * 2**failures, 5.0)
-                if not error.retryable or failures > self.limits.retries or self.around.wait(delay):
-                    raise
-                self.emit(Retrying(self.started.run, self.stream.name, "", error.message, failures, delay))
+        sink, report = self.stream.sink, self.report
+        asked = False
+
+        def ask() -> None:
+            nonlocal asked
+            opened = sink.reopen(self.write) if asked else None
+            asked = True
+            if opened is not None and opened.finished:
+                report.counts = opened.counts
             else:
-                return
+                _correct(report.counts, sink.finish(self.write, report.counts, position))
+
+        self._patience.asking(ask)
 
     def _all_done(self, checkpoints: Sequence[Checkpoint]) -> bool:
         stored = self.stream.sink.reopen(self.write).checkpoints
@@ -236,7 +268,7 @@ class _StreamTask:
             splits = [Split("0", stream.source_dataset.name, {"after": opened.previous, "until": position})]
         else:
             splits = stream.source.splits(stream.source_dataset, self._wanted())
-        stream.sink.begin(self.write, splits)
+        self._patience.asking(lambda: stream.sink.begin(self.write, splits))
         return [Checkpoint(split, None, Counts()) for split in splits], position
 
     def _wanted(self) -> int:
@@ -281,3 +313,4 @@ def _correct(counts: Counts, written: Written) -> None:
     counts.unchanged, counts.merged = written.unchanged, written.merged
     counts.deleted = written.deleted
     counts.generated += written.deleted
+    counts.quarantined += len(written.refused)

@@ -13,7 +13,9 @@ from tongqu.core.balance import StepCounts
 from tongqu.core.data import BadRow, Dataset
 from tongqu.core.errors import RunError
 from tongqu.core.operator import Fault, Step
-from tongqu.engine.refused import bad_rows, originals
+from tongqu.engine.refused import bad_rows, repaired_rows
+from tongqu.kit.originals import originals, shape_of
+from tongqu.meaning.dataset_rules import newest_of
 from tongqu.meaning.expressions import is_column, render
 from tongqu.meaning.sandbox import FAULT_COLUMN, ROW_COLUMN, quoted, relation_names
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _INPUT = "input"
+_CLEANED = "_tongqu_cleaned"
+_REPAIRED = "_tongqu_repaired"
 
 
 @dataclass
@@ -53,13 +57,16 @@ class Segment:
     """Compiled once, then run on any connection that has the chunk registered under the name `input`.
 
     Order of rows is kept. Rows for which an expression raises (overflow, a failing cast) are found by bisection and
-    quarantined as `<verb>.failed`.
+    quarantined as `<verb>.failed`. A step that repairs cells stands alone in its segment.
     """
 
-    def __init__(self, steps: Sequence[Step], datasets: Sequence[Dataset]):
-        """`datasets` are the input of the first step, then the output of each."""
+    def __init__(self, steps: Sequence[Step], datasets: Sequence[Dataset], hidden: Sequence[str] = ()):
+        """`datasets` are the input of the first step, then the output of each; `hidden` are columns of the first that
+        originals shall not show."""
         self.steps = tuple(steps)
-        self.before, self.after = datasets[0], datasets[-1]
+        self.before, self.after, self.hidden = datasets[0], datasets[-1], list(hidden)
+        self.repairs = steps[0].operator.repairs(datasets[0]) if len(steps) == 1 else ()
+        self.cleans = steps[0].operator.cleaned(datasets[0]) if len(steps) == 1 else ()
         self.levels: list[_Level] = []
         sql, self.faulty = _INPUT, False
         for step, dataset in zip(steps, datasets, strict=False):
@@ -75,6 +82,8 @@ class Segment:
         projection = step.operator.projection(dataset)
         assert projection is not None, step.verb  # noqa: S101
         names = relation_names(dataset.columns)
+        for stage in step.operator.stages(dataset):
+            source = f"(SELECT *, {', '.join(f'{sql} AS {quoted(name)}' for name, sql in stage.items())} FROM {source})"
         out = relation_names(list(projection.columns))
         level = _Level(step, dataset, source)
         items = [f"{render(tree, names)} AS {quoted(out[c])}" for c, tree in projection.columns.items()]
@@ -89,11 +98,20 @@ class Segment:
             plain = _plain_columns(dataset)
             level.faulty_sql = f"SELECT {plain}, {status} AS {quoted(FAULT_COLUMN)} FROM {source}"
             self.faulty = True
+        items += self._marks(names)
         items.append(quoted(ROW_COLUMN))
         where = f" WHERE {render(projection.where, names)}" if projection.where is not None else ""
         level.sql = f"SELECT {', '.join(items)} FROM {source}{where}"
         level.kept = f"SELECT count(*) FROM {source}{where}" if where else None
         return level
+
+    def _marks(self, names: dict[str, str]) -> list[str]:
+        """Columns that say how many cells of a row were cleaned, and which repairs it had."""
+        items = [f"{render(r.condition, names)} AS {_REPAIRED}{n}" for n, r in enumerate(self.repairs)]
+        if self.cleans:
+            cells = " + ".join(f"CASE WHEN {render(test, names)} THEN 1 ELSE 0 END" for test in self.cleans)
+            items.append(f"CAST({cells} AS INTEGER) AS {_CLEANED}")
+        return items
 
     def _status(self, level: _Level, names: dict[str, str]) -> str:
         whens = [f"WHEN {quoted(FAULT_COLUMN)} <> 0 THEN {quoted(FAULT_COLUMN)}"] if self.faulty else []
@@ -126,7 +144,10 @@ class Segment:
     def _register(self, connection: DuckDBPyConnection, rows: pa.Table) -> None:
         names = list(relation_names(rows.column_names).values())
         rows = rows.rename_columns(names) if names != rows.column_names else rows
-        connection.register(_INPUT, rows.append_column(ROW_COLUMN, _places(rows.num_rows)))
+        connection.register(_INPUT, rows.append_column(ROW_COLUMN, places(rows.num_rows)))
+        for step in self.steps:
+            for name, table in step.operator.relations().items():
+                connection.register(name, table)
 
     def _outcome(self, connection: DuckDBPyConnection, rows: pa.Table, result: pa.Table) -> Outcome:
         kept = [self._count(connection, level) for level in self.counted] + [result.num_rows] * bool(self.filters)
@@ -141,6 +162,8 @@ class Segment:
                 places = result.column(ROW_COLUMN).filter(pc.invert(good))
                 bad = self._bad(connection, rows.take(places))
                 result = result.filter(good)
+        repaired = self._repaired(rows, result)
+        cleaned = pc.sum(result.column(_CLEANED)).as_py() or 0 if self.cleans else 0
         result = result.select(range(len(self.after.columns)))
         counts: list[StepCounts] = []
         flow = rows.num_rows
@@ -153,7 +176,21 @@ class Segment:
             step.rows_out = flow
             step.check()
             counts.append(step)
-        return Outcome(conform(result, self.after.schema), bad, counts)
+        counts[0].repaired, counts[0].cleaned = len(repaired), cleaned
+        if newest := self.steps[-1].operator.newest:
+            counts[-1].newest = newest_of(result.column(self.after.columns.index(newest)))
+        return Outcome(conform(result, self.after.schema), bad + repaired, counts)
+
+    def _repaired(self, rows: pa.Table, result: pa.Table) -> list[BadRow]:
+        """Records of the repairs in rows that go on, with the rows as they came in."""
+        found: list[BadRow] = []
+        for number, repair in enumerate(self.repairs):
+            hit = result.filter(result.column(f"{_REPAIRED}{number}"))
+            if hit.num_rows:
+                original = conform(rows.take(hit.column(ROW_COLUMN)), self.before.schema).drop_columns(self.hidden)
+                new = hit.column(self.after.columns.index(repair.field))
+                found.extend(repaired_rows(self.steps[0].id, repair, original, new))
+        return found
 
     def _count(self, connection: DuckDBPyConnection, level: _Level) -> int:
         return int(connection.sql(level.kept or "").fetchall()[0][0])
@@ -169,7 +206,7 @@ class Segment:
                 query = f"SELECT * FROM ({level.faulty_sql}) WHERE {status} BETWEEN {low} AND {high}"
                 rows = connection.sql(query).to_arrow_table()
                 codes = rows.column(rows.num_columns - 1).to_pylist()
-                original = conform(rows.drop_columns([FAULT_COLUMN]), level.before.schema)
+                original = conform(rows.drop_columns([FAULT_COLUMN]), level.before.schema).drop_columns(self.hidden)
                 found.extend(bad_rows(level.step.id, level.faults, codes, original))
         return found
 
@@ -186,10 +223,11 @@ class Segment:
                     done.rows_in = done.rows_out = 1
                 counts[number].rows_in = counts[number].quarantined = 1
                 row = connection.sql(f"SELECT {_plain_columns(level.before)} FROM {level.source}").to_arrow_table()
-                original = originals(conform(row, level.before.schema))[0]
+                whole = conform(row, level.before.schema).drop_columns(self.hidden)
                 words = message.split("\n", maxsplit=1)[0]
                 name = self._failing(connection, level)
-                bad = BadRow(level.step.id, f"{level.step.verb}.failed", name, None, original, words)
+                code, (original,), shape = f"{level.step.verb}.failed", originals(whole), shape_of(whole.schema)
+                bad = BadRow(level.step.id, code, name, None, original, words, shape=shape)
                 return Outcome(self.after.schema.empty_table(), [bad], counts)
         raise RunError(f"the steps cannot run: {message.splitlines()[0]}")
 
@@ -209,7 +247,8 @@ class Segment:
         return Outcome(pa.concat_tables([first.rows, second.rows]), first.bad + second.bad, first.steps)
 
 
-def _places(rows: int) -> pa.Array[Any]:
+def places(rows: int) -> pa.Array[Any]:
+    """Each row's place in a chunk of that many rows."""
     arange: Any = getattr(pa, "arange")  # noqa: B009  the type stubs lack it
     made: pa.Array[Any] = arange(0, rows)
     return made

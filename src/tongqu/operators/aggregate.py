@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from tongqu.core.columns import need_columns, no_duplicates
 from tongqu.core.data import Dataset
 from tongqu.core.errors import ExpressionError, InvalidSettingsError
-from tongqu.core.operator import Lineage, Operator, Place, need_columns, no_duplicates
+from tongqu.core.operator import Lineage, Operator, Place
 from tongqu.core.settings import titled
 from tongqu.meaning.expressions import Typed, parsed, render, typed
 from tongqu.meaning.sandbox import quoted, relation_names
@@ -66,6 +67,9 @@ class Aggregate(Operator):
     def lineage(self, inputs: Sequence[Dataset]) -> Lineage:
         made: Lineage = {c: {(0, c)} for c in self.by}
         return made | {name: {(0, c) for c in e.columns} for name, e in self._typed(inputs[0]).items()}
+
+    def copies(self, inputs: Sequence[Dataset]) -> dict[str, tuple[int, str]]:
+        return {c: (0, c) for c in self.by}
 
     def reads(self, inputs: Sequence[Dataset]) -> set[tuple[int, str]]:
         return {(0, c) for c in self.by} | {(0, c) for e in self._typed(inputs[0]).values() for c in e.columns}

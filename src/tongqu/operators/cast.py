@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from tongqu.core.columns import need_columns, reshaped
 from tongqu.core.data import Dataset
-from tongqu.core.operator import Fault, Lineage, Operator, Place, Projection, need_columns, reshaped
+from tongqu.core.operator import Fault, Lineage, Operator, Place, Projection
 from tongqu.core.settings import titled
 from tongqu.meaning.expressions import arrow_type, cast, column, parse_type, type_of
 from tongqu.meaning.fields import recast

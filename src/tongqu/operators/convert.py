@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pyarrow as pa
 from pydantic import Field
 
+from tongqu.core.columns import need_columns, reshaped
 from tongqu.core.data import Dataset
 from tongqu.core.errors import InvalidPlanError
-from tongqu.core.operator import Fault, Lineage, Operator, Projection, need_columns, reshaped
+from tongqu.core.operator import Fault, Lineage, Operator, Projection
 from tongqu.core.settings import Settings, titled
 from tongqu.meaning.expressions import arrow_type, cast, column, literal, type_of
 from tongqu.meaning.fields import recast, unit_of

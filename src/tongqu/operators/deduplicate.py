@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
+from tongqu.core.columns import need_columns
 from tongqu.core.data import Dataset
-from tongqu.core.operator import Lineage, Operator, need_columns
+from tongqu.core.operator import Lineage, Operator
 from tongqu.core.settings import titled
 from tongqu.meaning.sandbox import quoted, relation_names
 
@@ -22,6 +23,7 @@ class Deduplicate(Operator):
     verb = "deduplicate"
     title: ClassVar[Mapping[str, str]] = {"zh": "去重", "en": "Deduplicate"}
     row_wise = False
+    missing_rows = "deduplicated"
 
     by: tuple[str, ...] = titled("键", "Key columns", min_length=1)
     """Columns that identify a row."""

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from tongqu.core.columns import reshaped
 from tongqu.core.data import Dataset
-from tongqu.core.operator import Lineage, Operator, Place, Projection, reshaped
+from tongqu.core.operator import Lineage, Operator, Place, Projection
 from tongqu.core.settings import titled
 from tongqu.meaning.expressions import Typed, column, is_column, parsed, typed
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from tongqu.core.columns import need_columns, reshaped
 from tongqu.core.data import Dataset
 from tongqu.core.errors import InvalidPlanError
-from tongqu.core.operator import Lineage, Operator, Projection, need_columns, reshaped
+from tongqu.core.operator import Lineage, Operator, Projection
 from tongqu.core.settings import titled
 from tongqu.meaning.expressions import column
 

@@ -8,10 +8,12 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 from pydantic import model_validator
 
+from tongqu.core.columns import need_columns
 from tongqu.core.data import Dataset
 from tongqu.core.errors import InvalidPlanError
-from tongqu.core.operator import Lineage, Operator, need_columns
+from tongqu.core.operator import Lineage, Operator
 from tongqu.core.settings import titled
+from tongqu.meaning.joint import comparable
 from tongqu.meaning.sandbox import quoted, relation_names
 
 _SQL = {"inner": "JOIN", "left": "LEFT JOIN", "right": "RIGHT JOIN", "full": "FULL JOIN", "semi": "SEMI JOIN",
@@ -61,7 +63,7 @@ class Join(Operator):
         need_columns(right, list(self.on.values()))
         for mine, theirs in self.on.items():
             first, second = left.schema.field(mine).type, right.schema.field(theirs).type
-            if _kind(first) != _kind(second):
+            if comparable(first) != comparable(second):
                 raise InvalidPlanError(
                     f"the keys {mine!r} ({first}) and {theirs!r} ({second}) are of different kinds", hint="cast one"
                 )
@@ -84,6 +86,9 @@ class Join(Operator):
             for mine, theirs in self.on.items():
                 made[mine].add((1, theirs))
         return made
+
+    def matches(self, inputs: Sequence[Dataset]) -> Sequence[tuple[tuple[int, str], tuple[int, str]]]:
+        return [((0, mine), (1, theirs)) for mine, theirs in self.on.items()]
 
     def reads(self, inputs: Sequence[Dataset]) -> set[tuple[int, str]]:
         return {(0, c) for c in self.on} | {(1, c) for c in self.on.values()}
@@ -110,16 +115,6 @@ class Join(Operator):
         keys = set(self.on.values())
         both = set(left.columns)
         return {c: c + self.suffix if c in both else c for c in right.columns if c not in keys}
-
-
-def _kind(kind: pa.DataType) -> str:
-    if pa.types.is_integer(kind) or pa.types.is_decimal(kind):
-        return "number"
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind):
-        return "text"
-    if pa.types.is_timestamp(kind):
-        return "instant" if kind.tz else "timestamp"
-    return str(kind)
 
 
 operator = Join

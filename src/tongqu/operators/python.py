@@ -14,9 +14,10 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from pydantic import computed_field
 
+from tongqu.core.columns import no_duplicates, reshaped
 from tongqu.core.data import Dataset
 from tongqu.core.errors import ConfigError, ExpressionError, InvalidPlanError, RunError, SchemaError, TongquError
-from tongqu.core.operator import Lineage, Operator, Place, no_duplicates, reshaped
+from tongqu.core.operator import Lineage, Operator, Place
 from tongqu.core.settings import titled
 from tongqu.meaning.expressions import arrow_type, cast, column, parse_type, type_of
 
@@ -30,6 +31,7 @@ class Python(Operator):
 
     verb = "python"
     title: ClassVar[Mapping[str, str]] = {"zh": "Python 函数", "en": "Python function"}
+    missing_rows = "filtered"
 
     file: str = titled("文件", "File")
     """Path of the Python file, relative to the project's folder and inside it."""

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from tongqu.core.columns import no_duplicates
 from tongqu.core.data import Dataset
 from tongqu.core.errors import InvalidPlanError
-from tongqu.core.operator import Lineage, Operator, Place, no_duplicates
+from tongqu.core.operator import Lineage, Operator, Place
 from tongqu.core.settings import titled
 from tongqu.meaning.expressions import arrow_type, relation_types
 from tongqu.meaning.queries import Query, query
