@@ -12,7 +12,10 @@ from tongqu.meaning.widening import always_fits
 
 Tree = Mapping[str, Any]
 
-SECTIONS = ("environments", "connections", "datasets", "pipelines", "sync", "reconcile", "apis", "alerts", "targets")
+SECTIONS = (
+    "environments", "naming", "files", "connections", "datasets", "pipelines", "sync", "reconcile", "apis", "alerts",
+    "targets",
+)  # fmt: skip
 """Sections whose entries are resources (`pipelines.daily`); any other key of the tree is a resource by itself."""
 
 _WORDS = frozenset({"title", "description", "owner", "note"})
@@ -206,7 +209,7 @@ class Reach:
         tables: dict[str, set[str]] = {}
         for name, entry in self._entries("pipelines"):
             for end in _ends(entry, "sink"):
-                tables.setdefault(_table(end, name), set()).add(f"pipelines.{name}")
+                tables.setdefault(_written(entry, end, name), set()).add(f"pipelines.{name}")
         for name, entry in self._entries("pipelines"):
             self._pipeline(name, entry, tables)
         for section in ("apis", "sync", "reconcile"):
@@ -243,14 +246,18 @@ class Reach:
                 self._edge(f"datasets.{checked}", own)
         for end in _places({"steps": entry.get("steps")}):
             self._reads(own, end, tables)
+        for name_of_file in self._tree.get("files") or ():
+            if any(text.partition(":")[0] == name_of_file for text in _texts(entry)):
+                self._edge(f"files.{name_of_file}", own)
 
     def _reads(self, reader: str, end: Tree, tables: Mapping[str, set[str]]) -> None:
         self._edge(f"connections.{end.get('connection')}", reader)
         meaning = end.get("as") or end.get("dataset")
         if meaning in (self._tree.get("datasets") or {}):
             self._edge(f"datasets.{meaning}", reader)
-        for writer in tables.get(_table(end, ""), ()):
-            self._edge(writer, reader)
+        for name in (end.get("dataset"), "*"):
+            for writer in tables.get(f"{end.get('connection')}:{name}", ()):
+                self._edge(writer, reader)
 
     def _entries(self, section: str) -> Iterator[tuple[str, Tree]]:
         content = self._tree.get(section)
@@ -272,8 +279,11 @@ def _ends(entry: Tree, kind: str) -> Iterator[Tree]:
             yield end
 
 
-def _table(end: Tree, name: str) -> str:
-    return f"{end.get('connection')}:{end.get('dataset') or end.get('as') or name}"
+def _written(entry: Tree, end: Tree, name: str) -> str:
+    """The table a sink writes: its own, else the name the data has; `*` where that is known only when it runs."""
+    source = entry.get("source")
+    own = source.get("as") or source.get("dataset") if isinstance(source, Mapping) else name
+    return f"{end.get('connection')}:{end.get('dataset') or own or '*'}"
 
 
 def _places(value: Any) -> Iterator[Tree]:
@@ -286,3 +296,12 @@ def _places(value: Any) -> Iterator[Tree]:
     elif isinstance(value, list | tuple):
         for inner in value:
             yield from _places(inner)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text anywhere inside."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(inner)

@@ -37,9 +37,9 @@ class Home:
         return self.path / "versions.db"
 
     @property
-    def lineage(self) -> Path:
-        """The database of lineage."""
-        return self.path / "lineage.db"
+    def profiles(self) -> Path:
+        """The database of profiles."""
+        return self.path / "profiles.db"
 
     @property
     def secrets(self) -> Path:

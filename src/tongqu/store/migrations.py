@@ -43,6 +43,37 @@ RUNS: tuple[str, ...] = (
     );
     CREATE INDEX logs_by_run ON logs (run, id);
     """,
+    """
+    CREATE TABLE flows (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        mode TEXT NOT NULL,
+        write TEXT NOT NULL,
+        sources TEXT NOT NULL,
+        sink TEXT NOT NULL,
+        columns TEXT NOT NULL,
+        steps TEXT NOT NULL,
+        key TEXT NOT NULL,
+        copies TEXT NOT NULL,
+        links TEXT NOT NULL,
+        run TEXT NOT NULL,
+        project TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        hash TEXT NOT NULL,
+        first_at TEXT NOT NULL,
+        last_at TEXT NOT NULL
+    );
+    CREATE TABLE flow_runs (
+        id TEXT NOT NULL REFERENCES flows ON DELETE CASCADE,
+        run TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        at TEXT NOT NULL,
+        PRIMARY KEY (id, run)
+    ) WITHOUT ROWID;
+    ALTER TABLE runs ADD COLUMN version INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE runs ADD COLUMN hash TEXT NOT NULL DEFAULT '';
+    """,
 )
 """What each version adds; never edit a step that was released, add one."""
 
@@ -71,37 +102,20 @@ VERSIONS: tuple[str, ...] = (
     """,
 )
 """The same for the versions of a project."""
-
-LINEAGE: tuple[str, ...] = (
+PROFILES: tuple[str, ...] = (
     """
-    CREATE TABLE flows (
+    CREATE TABLE profiles (
         id TEXT PRIMARY KEY,
-        name TEXT NOT NULL,
-        kind TEXT NOT NULL,
-        mode TEXT NOT NULL,
-        write TEXT NOT NULL,
-        sources TEXT NOT NULL,
-        sink TEXT NOT NULL,
-        target TEXT NOT NULL,
-        columns TEXT NOT NULL,
-        steps TEXT NOT NULL,
-        run TEXT NOT NULL,
-        project TEXT NOT NULL,
-        version INTEGER NOT NULL,
-        hash TEXT NOT NULL,
-        first_at TEXT NOT NULL,
-        last_at TEXT NOT NULL
-    );
-    CREATE INDEX flows_by_target ON flows (sink, target);
-    CREATE TABLE flow_runs (
-        id TEXT NOT NULL REFERENCES flows ON DELETE CASCADE,
-        run TEXT NOT NULL,
         at TEXT NOT NULL,
-        PRIMARY KEY (id, run)
-    ) WITHOUT ROWID;
+        place TEXT NOT NULL,
+        dataset TEXT NOT NULL,
+        rows INTEGER NOT NULL,
+        document TEXT NOT NULL
+    );
+    CREATE INDEX profiles_by_dataset ON profiles (place, dataset, at DESC);
     """,
 )
-"""The same for lineage recorded from executed plans."""
+"""The same for profiles of datasets."""
 
 
 def migrate(connection: sqlite3.Connection, steps: tuple[str, ...]) -> None:

@@ -16,6 +16,7 @@ from threading import RLock
 from typing import Any
 
 from tongqu.core.errors import NotFoundError
+from tongqu.store import lineage
 from tongqu.store.home import Home
 from tongqu.store.migrations import RUNS, migrate
 
@@ -23,7 +24,7 @@ KEEP_DAYS = 180
 _FLUSH_SECONDS = 0.5
 _COLUMNS = (
     "run, kind, command, status, started, finished, host, pid, pid_started, attempts, lane, read, written, "
-    "quarantined, sinks, project"
+    "quarantined, sinks, project, version, hash"
 )
 
 
@@ -46,6 +47,10 @@ class Started:
     command: str
     sinks: Sequence[str] = field(default_factory=tuple)
     project: str = ""
+    version: int = 0
+    """The applied version that the project's files were, 0 for none."""
+    hash: str = ""
+    """A digest of the project's files."""
 
 
 class Runs:
@@ -95,13 +100,17 @@ class Runs:
             _started_at(pid),
             json.dumps(list(started.sinks)),
             started.project,
+            started.version,
+            started.hash,
         )
         with self._lock:
             self._database.execute(
-                "INSERT INTO runs (run, kind, command, status, started, host, pid, pid_started, sinks, project)"
-                " VALUES (?, ?, ?, 'running', ?, ?, ?, ?, ?, ?) ON CONFLICT (run) DO UPDATE SET status = 'running',"
+                "INSERT INTO runs (run, kind, command, status, started, host, pid, pid_started, sinks, project,"
+                " version, hash) VALUES (?, ?, ?, 'running', ?, ?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (run) DO UPDATE SET status = 'running',"
                 " finished = NULL, command = excluded.command, host = excluded.host, pid = excluded.pid,"
-                " pid_started = excluded.pid_started, sinks = excluded.sinks, attempts = attempts + 1",
+                " pid_started = excluded.pid_started, sinks = excluded.sinks, version = excluded.version,"
+                " hash = excluded.hash, attempts = attempts + 1",
                 values,
             )
 
@@ -151,6 +160,21 @@ class Runs:
                 ),
             )
 
+    def flow(self, id: str, flow: Mapping[str, Any]) -> None:
+        """Keep how columns went from sources to a target, for lineage; it outlives the run."""
+        with self._lock:
+            lineage.note(self._database, id, flow, instant(self._clock()))
+
+    def flows(self) -> Sequence[dict[str, Any]]:
+        """All flows that were kept, oldest first."""
+        with self._lock:
+            return lineage.read(self._database)
+
+    def flow_runs(self, id: str) -> Sequence[dict[str, Any]]:
+        """The runs that took a flow, newest first: `run version at`."""
+        with self._lock:
+            return lineage.runs(self._database, id)
+
     def list(self, limit: int = 50, status: str = "") -> list[dict[str, Any]]:
         """The newest runs first. A run whose process is gone without an end is `interrupted`."""
         with self._lock:
@@ -159,6 +183,17 @@ class Runs:
             ).fetchall()
         found = [_summary(row) for row in rows]
         return [run for run in found if not status or run["status"] == status][:limit]
+
+    def streams(self, name: str, last: int) -> list[dict[str, Any]]:
+        """The newest streams of that name in runs that succeeded or need attention, as their documents show them."""
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT json_extract(document, '$.streams') FROM runs WHERE status IN ('succeeded', 'attention')"
+                " AND instr(document, ?) > 0 ORDER BY started DESC, rowid DESC LIMIT ?",
+                (json.dumps(name, ensure_ascii=False), last),
+            ).fetchall()
+        found = [stream for (text,) in rows for stream in json.loads(text or "[]")]
+        return [stream for stream in found if stream.get("name") == name][:last]
 
     def show(self, run: str) -> dict[str, Any]:
         """One run with its document and plan; `run` may be the beginning of an id if only one run has it.
