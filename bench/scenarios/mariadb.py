@@ -22,7 +22,8 @@ PIPE = (
 )
 
 
-def _fill(world: World, table: str) -> None:
+def fill(world: World, table: str) -> None:
+    """Make the orders in MariaDB."""
     world.shell(f"{world.mysql} -e '{_TABLE.format(table)}'")
     world.shell(PIPE.format(select=_SELECT, mysql=world.mysql, table=table))
 
@@ -44,7 +45,7 @@ def _to_mariadb(world: World) -> list[Row]:
 
 def _from_mariadb(world: World) -> list[Row]:
     expect = world.counts("src", "orders")
-    _fill(world, "shop_orders")
+    fill(world, "shop_orders")
     world.empty_like("dst", "shop_limit")
     return world.compare(
         Method(

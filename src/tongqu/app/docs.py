@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tongqu.app.messages import language
-from tongqu.app.project.model import NOT_RUN, DatasetEntry, PipelineEntry
+from tongqu.app.project.model import NOT_RUN, DatasetEntry, NamingEntry, PipelineEntry
+from tongqu.app.project.reconciling import ReconcileEntry
 from tongqu.core import operator, registry
 from tongqu.core.connector import Can, Connector
 from tongqu.core.settings import Settings
@@ -56,10 +57,13 @@ def project_schema() -> dict[str, Any]:
     definitions["connection"] = {"oneOf": kinds}
     sections: dict[str, Any] = {
         "project": {"type": "string", "description": "Name of the project."},
+        "naming": _model(NamingEntry, definitions),
         "connections": _named("connection", "Systems, by name."),
         "datasets": _named("dataset", "The data dictionary: what datasets and fields mean."),
         "pipelines": _named("pipeline", "How data moves, by name."),
     }
+    definitions["reconciliation"] = _model(ReconcileEntry, definitions)
+    sections["reconcile"] = _named("reconciliation", "Tables that must hold the same rows, compared by `tongqu diff`.")
     sections |= {name: {"type": "object", "description": "Not run by this version."} for name in NOT_RUN}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -130,4 +134,15 @@ def _steps(definitions: dict[str, Any]) -> dict[str, Any]:
             "additionalProperties": False,
         }
         choices.append({"$ref": f"#/$defs/step_{verb}"})
+    definitions["step_mapping"] = {
+        "type": "object",
+        "properties": {
+            "id": {"type": "string", "description": "Name of the step, for steps and sinks that read it."},
+            "from": {**names, "description": "What the step reads (default: the step above)."},
+            "mapping": {"type": "string", "description": "A mapping sheet (.xlsx or .csv) in the project's folder."},
+        },
+        "required": ["mapping"],
+        "additionalProperties": False,
+    }
+    choices.append({"$ref": "#/$defs/step_mapping"})
     return {"oneOf": choices} if choices else {"type": "object"}

@@ -10,10 +10,12 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
+from inspect import cleandoc
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from tongqu.app import schema_page, type_table
 from tongqu.app.messages import catalogue
 from tongqu.core import errors, operator, registry
 from tongqu.core.connector import Can, Connector
@@ -29,6 +31,8 @@ def pages() -> dict[str, str]:
         "operators.md": _MADE + _operators(),
         "cli.md": _MADE + _cli(),
         "errors.md": _MADE + _errors(),
+        "schema-changes.md": _MADE + schema_page.page(),
+        "types.md": _MADE + type_table.page(),
     }
 
 
@@ -102,7 +106,7 @@ def _operators() -> str:
 
 
 def _text(docstring: str | None) -> str:
-    return "\n".join(line.strip() for line in (docstring or "").strip().splitlines())
+    return cleandoc(docstring or "")
 
 
 # ---- command line

@@ -16,11 +16,14 @@ from tongqu.store.scrub import Scrubber, known
 
 if TYPE_CHECKING:
     from tongqu.app.project.load import Project
+    from tongqu.app.services.diffing import Comparing
     from tongqu.app.services.ends import Ends
     from tongqu.app.services.execution import Runner
+    from tongqu.app.services.profiling import Profiling
     from tongqu.engine.job import Surroundings
     from tongqu.store.references import References
     from tongqu.store.runs import Runs
+    from tongqu.store.versions import Versions
 
 
 class Wire:
@@ -62,6 +65,37 @@ class Wire:
 
         return Ends(references=self.references, scrubber=self.scrubber, project=lambda: self.project, warn=self._warn)
 
+    def comparing(self, command: str) -> Comparing:
+        """Compares tables and writes repairs down."""
+        from tongqu.app.services.diffing import Around, Comparing
+        from tongqu.app.services.execution import Recorder, Run
+
+        around = Around(
+            now=lambda: datetime.now(UTC),
+            new_id=new_id,
+            folder=lambda: self.home.ensure() / "certificates",
+            stop=self.stop,
+            recorder=lambda sinks: Recorder(Run("diff", command, sinks), self.runs, self.scrubber),
+            scrubber=self.scrubber,
+        )
+        return Comparing(self.ends, around)
+
+    def profiling(self) -> Profiling:
+        """Profiles datasets and keeps what was seen."""
+        from tongqu.app.services.profile_page import page
+        from tongqu.app.services.profiling import Profiling
+        from tongqu.store.profiles import Profiles
+        from tongqu.store.runs import instant
+
+        return Profiling(
+            ends=self.ends,
+            store=lambda: Profiles.open(self.home),
+            page=page,
+            new_id=new_id,
+            at=lambda: instant(datetime.now(UTC)),
+            stop=self.stop,
+        )
+
     def past_runs(self) -> Runs | None:
         """The run store if something has run in this home; looking creates nothing."""
         return self.runs() if self.home.runs.exists() else None
@@ -76,6 +110,25 @@ class Wire:
         except (sqlite3.Error, OSError, CheckpointError) as error:
             self._warn("warning.home", home=str(self.home.path), error=str(error))
             return None
+
+    def applied(self) -> tuple[int, str]:
+        """The applied version that the project's files are (0: none), and the digest of their contents."""
+        from tongqu.app.services.versioning import contents, opened
+        from tongqu.store.versions import digest
+
+        if not self.home.versions.exists():
+            return 0, digest(*contents(self.project, self.scrubber))
+        store = self.versions()
+        try:
+            return opened(self.folder, self.env, lambda: self.project, store=store, scrubber=self.scrubber).applied()
+        finally:
+            store.close()
+
+    def versions(self) -> Versions:
+        """The versions of this home, which is made if it is not there; raises OSError or sqlite3.Error."""
+        from tongqu.store.versions import Versions
+
+        return Versions.open(self.home)
 
     @cached_property
     def surroundings(self) -> Surroundings:

@@ -39,6 +39,8 @@ from tongqu.core.errors import AuthError, InvalidPlanError, NotFoundError
 from tongqu.core.settings import Secret, titled
 from tongqu.kit.ledger import fenced
 from tongqu.kit.patterns import wanted
+from tongqu.kit.sieve import sieved
+from tongqu.meaning.settling import ArrowShape, Settled, settle
 from tongqu.testing.clock import FakeClock
 from tongqu.testing.world import Stored, Stream, World
 
@@ -114,6 +116,7 @@ class FakeSink(Sink):
         self.world = world
         self._password = password
         self._fences: dict[str, int] = {}
+        self._settled: dict[str, Settled] = {}
 
     def modes(self) -> tuple[WriteMode, ...]:
         """Append, upsert and replace."""
@@ -142,6 +145,7 @@ class FakeSink(Sink):
     def end(self, sync: str, run: str, streams: Sequence[Write]) -> None:
         """See Sink.end."""
         del streams
+        self.world.meet("end")
         with self.world.lock:
             if self.world.runs[sync].run == run:
                 self.world.finished.add(sync)
@@ -155,6 +159,9 @@ class FakeSink(Sink):
         if write.deletes is not Deletes.IGNORE:
             raise InvalidPlanError("this sink finds no deletes", path=write.stream, hint="use deletes: ignore")
         with world.lock:
+            stored = world.tables.get(write.dataset.name)
+            settled = settle(write, ArrowShape(stored.rows.schema) if stored else None, None)
+            self._settled[write.stream] = settled
             place = (write.sync, write.stream)
             before = world.streams.get(place)
             fence = before.fence + 1 if before else 1
@@ -166,7 +173,7 @@ class FakeSink(Sink):
                 return Opened(fence, dict(before.splits), before.position)
             previous = before.position if before is not None else None
             world.streams[place] = Stream(write.run, fence, position=previous)
-            return Opened(fence, {}, previous)
+            return Opened(fence, {}, previous, changes=settled.changes)
 
     def held(self, write: Write) -> Stream:
         """The stream, if its fence is ours; raises FencedError."""
@@ -177,12 +184,13 @@ class FakeSink(Sink):
 
     def begin(self, write: Write, splits: Sequence[Split]) -> None:
         """See Sink.begin."""
+        self.world.meet("begin")
         with self.world.lock:
             self.held(write).splits = {split.id: Checkpoint(split, None, Counts()) for split in splits}
 
     def session(self, write: Write, split: Split) -> Session:
         """See Sink.session."""
-        return FakeSession(self, write, split)
+        return FakeSession(self, self._settled[write.stream], split)
 
     def reopen(self, write: Write) -> Opened:
         """See Sink.reopen."""
@@ -194,6 +202,7 @@ class FakeSink(Sink):
     def finish(self, write: Write, counts: Counts, position: Position | None) -> Written:
         """See Sink.finish."""
         self.world.meet("finish")
+        write = replace(write, dataset=self._settled[write.stream].write.dataset)
         with self.world.lock:
             stream = self.held(write)
             if stream.state == "finished":
@@ -254,25 +263,27 @@ class FakeSink(Sink):
 class FakeSession(Session):
     """One split's transaction: rows wait here until `commit`."""
 
-    def __init__(self, sink: FakeSink, write: Write, split: Split):
+    def __init__(self, sink: FakeSink, settled: Settled, split: Split):
         self._sink = sink
-        self._write = write
+        self._write, self._sieving = settled.write, settled.sieving
         self._split = split
         self._rows: list[pa.Table] = []
 
     def write(self, rows: pa.Table) -> Written:
         """See Session.write: rows without a key are refused."""
         self._sink.world.meet("write")
+        sifted = Written()
+        rows = sieved(self._sieving, rows, sifted)
         nameless = [row for row in rows.to_pylist() if any(row[name] is None for name in self._write.key)]
-        refused = [_refused(row, self._write.key) for row in nameless]
+        refused = sifted.refused + [_refused(row, self._write.key) for row in nameless]
         if nameless:
             good = [row for row in rows.to_pylist() if row not in nameless]
             rows = pa.Table.from_pylist(good, schema=rows.schema)
         self._rows.append(rows)
         if self._write.mode is not WriteMode.UPSERT:
-            return Written(inserted=rows.num_rows, refused=refused)
+            return replace(sifted, inserted=rows.num_rows, refused=refused)
         done = self._dry([rows])
-        done.refused = refused
+        done.refused, done.discarded = refused, sifted.discarded
         return done
 
     def _dry(self, rows: Sequence[pa.Table]) -> Written:
@@ -299,9 +310,9 @@ class FakeSession(Session):
         world.meet("reply")
 
     def _kept(self, row: BadRow, number: int) -> dict[str, Any]:
-        values = {n: getattr(row, n) for n in ("step", "code", "field", "value", "original", "message")}
+        values = {n: getattr(row, n) for n in ("step", "code", "field", "value", "original", "message", "state")}
         own = {"id": str(number), "run": self._write.run, "stream": self._write.stream}
-        return {**own, **values, "state": "new", "at": f"{number:09d}"}
+        return {**own, **values, "at": f"{number:09d}"}
 
     def abort(self) -> None:
         """See Session.abort."""

@@ -54,6 +54,7 @@ def put(session: Session, rows: pa.Table, counts: Counts) -> Written:
             unchanged=written.unchanged,
             merged=written.merged,
             quarantined=len(written.refused),
+            discarded=written.discarded,
         )
     )
     return written
@@ -70,6 +71,7 @@ def corrected(counts: Counts, written: Written) -> Counts:
         deleted=written.deleted,
         unchanged=written.unchanged,
         merged=written.merged,
+        quarantined=counts.quarantined + len(written.refused),
     )
 
 

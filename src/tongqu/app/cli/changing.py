@@ -40,13 +40,15 @@ def show_plan(document: Mapping[str, Any]) -> None:
         _show_change(change)
     for target in document.get("targets", []):
         rows = "" if target.get("rows") is None else t("plan.rows", rows=f"{target['rows']:,}")
-        say(
-            f"  {target['pipeline']} → {target['connection']}.{target['dataset']}: {t('plan.' + target['action'])}{rows}"
-        )
+        where = f"{target['connection']}.{target['dataset']}"
+        say(f"  {target['pipeline']} → {where}: {t('plan.' + target['action'])}{rows}")
         for statement in target.get("statements", []):
             say(f"      {statement}")
         for note in target.get("notes", []):
             say(f"      ! {note}")
+    for line in document.get("impacts", []):
+        mark = "✗" if line["verdict"] == "breaks" else "✓"
+        say(f"{mark} {line['path']}: {line['reason']}")
     for note in document.get("notes", []):
         say(f"! {note['message']}")
 

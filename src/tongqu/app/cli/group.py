@@ -15,7 +15,18 @@ COMMANDS: dict[str, str] = {
     "sync": "sync",
     "run": "run",
     "undo": "undo",
+    "plan": "plan",
+    "apply": "apply",
+    "pull": "pull",
+    "promote": "promote",
+    "versions": "versions",
+    "lineage": "lineage",
+    "trace": "trace",
+    "docs": "docs",
+    "mapping": "mapping",
     "check": "check",
+    "diff": "diff",
+    "profile": "profile",
     "connectors": "connectors",
     "schema": "schema",
     "quarantine": "quarantine",
@@ -25,7 +36,7 @@ COMMANDS: dict[str, str] = {
 }
 """Every command and the module of this package that holds it, in the order of the help page."""
 
-GROUPS = frozenset({"quarantine", "runs"})
+GROUPS = frozenset({"quarantine", "runs", "versions", "mapping"})
 """Commands that have commands of their own."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import sys
@@ -29,10 +30,18 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     sys.exit(code)
 
 
+def _leave() -> None:
+    """What is left goes with the process: looking for cycles in it takes longer than a small sync."""
+    if "duckdb" not in sys.modules:  # its binding complains of what is left
+        gc.disable()
+        gc.freeze()
+
+
 def _hurry() -> None:
     """Starting makes many objects that stay: the collector need not walk them every 700. And pydantic need not look
     through every installed package for plugins."""
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(200_000, 20, 20)
+    atexit.register(_leave)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shlex
 import sys
 from collections.abc import Callable
@@ -28,6 +29,7 @@ def command_line() -> str:
 def move(call: Call, wire: Wire, act: Callable[[], Outcome]) -> int:
     """Run with progress and signals, print the document, give the exit code. What steps of the user's print goes to
     stderr: stdout is the document's."""
+    gc.set_threshold(50_000, 20, 20)  # all that stays is there: now garbage may come
     with _progress(call, wire) as listener, stoppable(wire.stop), redirect_stdout(sys.stderr):
         wire.runner.listeners.append(listener)
         if call.debug:
@@ -65,6 +67,11 @@ def _show(document: dict[str, Any], call: Call) -> None:
     table(summary(document))
     again = t("summary.attempts", attempts=document["attempts"]) if document.get("attempts", 1) > 1 else ""
     say(t("summary.run", run=document["run"], status=t(f"status.{document['status']}"), again=again))
+    for stream in document["streams"]:
+        for change in stream.get("schema", ()):
+            told = " → ".join(filter(None, (change.get("before"), change.get("after"))))
+            what, done = t(f"change.{change['change']}"), t(f"outcome.{change['outcome'].replace(' ', '_')}")
+            say(t("summary.schema", stream=stream["name"], column=change["column"], change=what, types=told, done=done))
     quarantined = sum(stream["quarantined"] for stream in document["streams"])
     if quarantined:
         where = "" if call.project == Path() else f" --project {shlex.quote(str(call.project))}"

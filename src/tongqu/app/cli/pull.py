@@ -33,6 +33,8 @@ def pull(
 
 
 def _show(document: Mapping[str, Any]) -> None:
+    for name in document.get("not_pulled", ()):
+        say(t("pull.other", file=name, version=document["version"]))
     if not document["files"]:
         say(t("pull.same", version=document["version"]))
         return

@@ -1,4 +1,4 @@
-"""`tongqu quarantine`: dirty rows with their cause and original."""
+"""`tongqu quarantine`: dirty rows with their cause and original; mending them by rule and putting them in again."""
 
 from __future__ import annotations
 
@@ -8,34 +8,48 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tongqu.app.cli.call import Call, command, group, say, table
+from tongqu.app.cli.call import Call, command, group, say, table, tell_problem
 from tongqu.app.cli.title import hide_passwords
 from tongqu.app.messages import t
 
 if TYPE_CHECKING:
     from tongqu.app.wire import Wire
+    from tongqu.core.dirty import Dirty
 
 app = group()
 _SHOWN = 40
+_MOST = 20
+"""Rows that are shown to people; `--json` has them all."""
+
+Where = Annotated[list[str] | None, typer.Argument(metavar="[SINK]...", help=t("quarantine.in"), show_default=False)]
+Run = Annotated[str, typer.Option("--run", metavar="RUN", help=t("quarantine.run"))]
+Stream = Annotated[str, typer.Option("--stream", metavar="STREAM", help=t("quarantine.stream"))]
+Code = Annotated[str, typer.Option("--code", metavar="CODE", help=t("quarantine.code"))]
+Field = Annotated[str, typer.Option("--field", metavar="FIELD", help=t("quarantine.field"))]
+Ids = Annotated[list[str] | None, typer.Option("--id", metavar="ID", help=t("quarantine.ids"), show_default=False)]
+State = Annotated[str, typer.Option("--state", metavar="STATE", help=t("quarantine.state"))]
 
 
 @command(app, "list", "quarantine.list")
 def list_rows(
     call: Call,
-    where: Annotated[
-        list[str] | None, typer.Argument(metavar="[SINK]...", help=t("quarantine.in"), show_default=False)
-    ] = None,
-    run: Annotated[str, typer.Option("--run", metavar="RUN", help=t("quarantine.run"))] = "",
-    stream: Annotated[str, typer.Option("--stream", metavar="STREAM", help=t("quarantine.stream"))] = "",
+    *,
+    where: Where = None,
+    run: Run = "",
+    stream: Stream = "",
+    code: Code = "",
+    field: Field = "",
+    state: State = "",
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help=t("quarantine.limit"))] = 100,
 ) -> int:
     """List the newest dirty rows of the given sinks, or of all known ones."""
     hide_passwords(sys.argv[1:])
     from tongqu.app.services import quarantine
+    from tongqu.core.dirty import Dirty
 
+    which = Dirty(run=run, stream=stream, code=code, field=field, states=quarantine.states(state), limit=limit)
     wire = call.wire()
-    document = quarantine.rows(_places(wire, where), wire.ends, run=run, stream=stream, limit=limit)
-    call.answer(document, _show_list)
+    call.answer(quarantine.rows(_places(wire, where), wire.ends, which), _show_list)
     return 0
 
 
@@ -56,6 +70,76 @@ def show_row(
     return 0
 
 
+@command(app, "fix", "quarantine.fix")
+def fix(
+    call: Call,
+    *,
+    where: Where = None,
+    rules: Annotated[list[str], typer.Option("--rule", metavar="RULE", help=t("quarantine.rule"), show_default=False)],
+    run: Run = "",
+    stream: Stream = "",
+    code: Code = "",
+    field: Field = "",
+    ids: Ids = None,
+    state: State = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=t("quarantine.dry_run"))] = False,
+) -> int:
+    """Mend dirty rows by rule; what would be no better is refused."""
+    hide_passwords(sys.argv[1:])
+    from tongqu.app.services.fixing import Fixing
+    from tongqu.app.wire import new_id
+    from tongqu.meaning.mending import parse
+
+    wire = call.wire()
+    mends = [parse(rule, lambda name: _read(call, name)) for rule in rules]
+    which = _which(state, ids, run=run, stream=stream, code=code, field=field)
+    fixing = Fixing(mends, lambda: wire.project, wire.ends, wire.surroundings.now, new_id, _who(), dry_run)
+    document = fixing.run(_places(wire, where), which)
+    if document["fixed"] or document["discarded"] or not document["still_bad"]:
+        call.answer(document, _show_fix)
+        return 3 if document["still_bad"] else 0
+    reason = next(row["reason"] for row in document["rows"] if "reason" in row)
+    problem = {"path": "--rule", "code": "data.fix_refused", "message": reason, "hint": t("quarantine.fix_hint")}
+    call.answer({"ok": False, "problems": [problem], **document}, _show_fix)
+    tell_problem(problem)
+    return 1
+
+
+@command(app, "replay", "quarantine.replay")
+def replay(
+    call: Call,
+    *,
+    where: Where = None,
+    run: Run = "",
+    stream: Stream = "",
+    code: Code = "",
+    field: Field = "",
+    ids: Ids = None,
+    state: State = "",
+) -> int:
+    """Put mended rows in again."""
+    hide_passwords(sys.argv[1:])
+    from tongqu.app.cli.stopping import stoppable
+    from tongqu.app.services.replaying import Replaying
+    from tongqu.app.wire import new_id
+
+    wire = call.wire()
+    which = _which(state, ids, run=run, stream=stream, code=code, field=field)
+    replaying = Replaying(lambda: wire.project, wire.ends, wire.surroundings.now, new_id, wire.stop)
+    with stoppable(wire.stop):
+        document = replaying.run(_places(wire, where), which)
+    call.answer(document, _show_replay)
+    return 3 if document["still_bad"] or document["superseded"] or document["more"] else 0
+
+
+def _which(state: str, ids: list[str] | None, *, run: str, stream: str, code: str, field: str) -> Dirty:
+    from tongqu.app.services.quarantine import states
+    from tongqu.core.dirty import Dirty
+
+    wanted = states(state, ())
+    return Dirty(run=run, stream=stream, code=code, field=field, ids=tuple(ids or ()), states=wanted)
+
+
 def _places(wire: Wire, where: list[str] | None) -> list[str]:
     from tongqu.app.services.quarantine import places
 
@@ -67,11 +151,32 @@ def _places(wire: Wire, where: list[str] | None) -> list[str]:
             runs.close()
 
 
+def _read(call: Call, name: str) -> str:
+    from tongqu.core.errors import InvalidSettingsError
+
+    path = call.project / name.removeprefix("file:")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSettingsError(
+            f"{name!r} is neither a list of old=new nor a CSV file that can be read: {error}", path="--rule"
+        ) from None
+
+
+def _who() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
+
+
 def _show_list(document: Mapping[str, Any]) -> None:
     if not document["rows"]:
         say(t("quarantine.none"))
         return
-    names = ("id", "stream", "step", "code", "field", "value", "message")
+    names = ("id", "stream", "step", "code", "field", "value", "message", "state")
     rows: list[tuple[str, ...]] = [tuple(t(f"column.{name}") for name in names)]
     rows += [(str(row["id"]), *(_short(row[name]) for name in names[1:])) for row in document["rows"]]
     table(rows)
@@ -85,3 +190,21 @@ def _short(value: object) -> str:
 def _show_one(document: Mapping[str, Any]) -> None:
     for name, value in document["rows"][0].items():
         say(f"{t(f'column.{name}')}: {'' if value is None else value}")
+
+
+def _show_fix(document: Mapping[str, Any]) -> None:
+    for row in document["rows"][:_MOST]:
+        if document["dry_run"] or "reason" in row:
+            say(row["id"])
+            say("  - " + str(row["before"]))
+            say("  ! " + row["reason"] if "reason" in row else "  + " + str(row["after"]))
+    id = "quarantine.would_fix" if document["dry_run"] else "quarantine.fixed"
+    numbers = {"fixed": document["fixed"], "refused": document["still_bad"], "discarded": document["discarded"]}
+    say(t("quarantine.would_fix", **numbers) if id == "quarantine.would_fix" else t("quarantine.fixed", **numbers))
+
+
+def _show_replay(document: Mapping[str, Any]) -> None:
+    for row in document["rows"][:_MOST]:
+        say(f"{row['id']}: {row['message']}")
+    numbers = {name: value for name, value in document.items() if isinstance(value, int)}
+    say(t("quarantine.replayed", **numbers))

@@ -26,5 +26,8 @@ def run(
     from tongqu.app.wire import new_id
 
     wire = call.wire()
-    request = RunRequest(tuple(pipelines), full=full, restart=restart, command=command_line())
+    version, digest = wire.applied()
+    request = RunRequest(
+        tuple(pipelines), full=full, restart=restart, command=command_line(), version=version, hash=digest
+    )
     return move(call, wire, lambda: run_pipelines(request, wire.project, wire.ends, wire.runner, new_id))

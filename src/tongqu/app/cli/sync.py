@@ -29,6 +29,12 @@ def sync(
     until_caught_up: Annotated[bool, typer.Option("--until-caught-up", help=t("sync.until_caught_up"))] = False,
     restart: Annotated[bool, typer.Option("--restart", help=t("sync.restart"))] = False,
     deletes: Annotated[str, typer.Option("--deletes", metavar="ignore|hard|soft", help=t("sync.deletes"))] = "",
+    schema_changes: Annotated[
+        str,
+        typer.Option(
+            "--schema-changes", metavar="evolve|freeze|discard_column|discard_row", help=t("sync.schema_changes")
+        ),
+    ] = "",
     splits: Annotated[int | None, typer.Option("--splits", metavar="N", help=t("sync.splits"))] = None,
     chunk_rows: Annotated[int | None, typer.Option("--chunk-rows", metavar="N", help=t("sync.chunk_rows"))] = None,
     max_quarantined: Annotated[
@@ -53,6 +59,7 @@ def sync(
         write=write,
         lane=lane,
         deletes=deletes,
+        schema_changes=schema_changes,
         restart=restart,
         until_caught_up=until_caught_up,
         splits=splits,

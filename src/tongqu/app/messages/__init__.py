@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 LANGUAGES = ("en", "zh")
@@ -41,7 +41,7 @@ def language() -> str:
 @cache
 def catalogue(language: str) -> Mapping[str, str]:
     """All messages of a language by id."""
-    text = files(__package__).joinpath(f"{language}.json").read_text(encoding="utf-8")
+    text = Path(__file__).with_name(f"{language}.json").read_text(encoding="utf-8")
     loaded: dict[str, str] = json.loads(text)
     return loaded
 

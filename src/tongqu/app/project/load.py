@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from tongqu.app.project.connections import check_connections
-from tongqu.app.project.model import NOT_RUN, SECTIONS, DatasetEntry, EnvironmentEntry, PipelineEntry
+from tongqu.app.project.model import NOT_RUN, SECTIONS, DatasetEntry, EnvironmentEntry, NamingEntry, PipelineEntry
+from tongqu.app.project.naming import check_naming
 from tongqu.app.project.pipelines import check_pipelines
 from tongqu.app.project.places import Key, Places, ProblemsError, dotted_path, nearest
 from tongqu.app.project.problems import parse
+from tongqu.app.project.reconciling import ReconcileEntry, check_reconcile, not_kept
 from tongqu.app.project.yaml import read_yaml
 from tongqu.core.errors import ConfigError, InvalidSettingsError, TongquError, UnknownNameError
 from tongqu.core.operator import parse_step
@@ -34,11 +36,15 @@ class Project:
     places: Places = field(default_factory=Places)
     notes: tuple[Mapping[str, str], ...] = ()
     """What a person should know and that is no error, as problems with `level`."""
+    naming: NamingEntry = field(default_factory=NamingEntry)
+    """How things are called."""
     environments: Mapping[str, EnvironmentEntry] = field(default_factory=dict)
     shared: Mapping[str, Any] = field(default_factory=dict)
     """The sections of the files as plain values, without the environment's overlay."""
     overlay: Mapping[str, Any] = field(default_factory=dict)
     """What the environment's overlay says."""
+    reconcile: Mapping[str, ReconcileEntry] = field(default_factory=dict)
+    """Tables that must hold the same rows."""
 
     def pipeline(self, name: str) -> PipelineEntry:
         """The pipeline of that name; raises UnknownNameError with the nearest."""
@@ -57,6 +63,15 @@ class Project:
                 params={"name": name},
             )  # fmt: skip
         return self.connections[name]
+
+    def reconciliation(self, name: str) -> ReconcileEntry:
+        """The entry of the section `reconcile` of that name; raises UnknownNameError with the nearest."""
+        if name not in self.reconcile:
+            raise UnknownNameError(
+                f"there is no reconcile entry {name!r}", path=MAIN, hint=nearest(name, list(self.reconcile)),
+                params={"name": name},
+            )  # fmt: skip
+        return self.reconcile[name]
 
 
 def load(folder: Path, env: str = "") -> Project:
@@ -167,6 +182,7 @@ def checked(
         problems.append(InvalidSettingsError("project is a name", path=places.path(("project",))))
     notes: list[Mapping[str, str]] = [
         *_not_run(sections, places),
+        *not_kept(sections["reconcile"], places),
         *check_connections(sections["connections"], places, problems),
     ]
     dictionary: dict[str, DatasetEntry] = {}
@@ -176,8 +192,11 @@ def checked(
             dictionary[entry_name] = entry
             _check_entry(entry_name, entry, places, problems)
             _check_rules(entry_name, sections["datasets"], places, problems)
+            _check_references(entry_name, entry, sections["connections"], places, problems)
+    naming = check_naming(sections, dictionary, places, problems, notes)
     environments = _environments(sections["environments"], places, problems)
     pipelines = check_pipelines(sections["pipelines"], sections["connections"], sections["datasets"], places, problems)
+    reconcile = check_reconcile(sections["reconcile"], sections["connections"], places, problems)
     if problems:
         raise ProblemsError(list({(found.path, found.message): found for found in problems}.values()))
     return Project(
@@ -188,9 +207,11 @@ def checked(
         dictionary=dictionary,
         entries=sections["datasets"],
         pipelines=pipelines,
+        reconcile=reconcile,
         places=places,
         notes=tuple(notes),
         environments=environments,
+        naming=naming,
         shared=shared,
         overlay=over,
     )
@@ -224,6 +245,22 @@ def _check_entry(name: str, entry: DatasetEntry, places: Places, problems: list[
                     f"the key column {column!r} is not a field of the dataset {name!r}",
                     path=places.path(("datasets", name, "key", at)),
                     hint=nearest(column, list(entry.fields)),
+                )
+            )
+
+
+def _check_references(
+    name: str, entry: DatasetEntry, connections: Mapping[str, Any], places: Places, problems: list[TongquError]
+) -> None:
+    """The connections that references name are there."""
+    for field_name, told in entry.fields.items():
+        if told.reference is not None and told.reference.connection not in connections:
+            problems.append(
+                UnknownNameError(
+                    f"there is no connection {told.reference.connection!r}",
+                    path=places.path(("datasets", name, "fields", field_name, "reference", "connection")),
+                    hint=nearest(told.reference.connection, list(connections)),
+                    params={"name": told.reference.connection},
                 )
             )
 

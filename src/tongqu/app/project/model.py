@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -9,12 +10,55 @@ from pydantic import Field, field_validator, model_validator
 from tongqu.core.data import Deletes, Lane, Mode, WriteMode
 from tongqu.core.settings import Settings
 from tongqu.kit.ledger import PREFIX
+from tongqu.meaning.dataset_rules import Freshness, Reference, RowRule, Volume
 
 Title = dict[Literal["zh", "en"], str]
 
-SECTIONS = ("project", "connections", "datasets", "pipelines", "sync", "reconcile", "apis", "alerts", "targets")
-NOT_RUN = ("sync", "reconcile", "apis", "alerts", "targets")
+SECTIONS = (
+    "project", "environments", "naming", "connections", "datasets", "pipelines", "sync", "reconcile", "apis", "alerts",
+    "targets",
+)  # fmt: skip
+NOT_RUN = ("sync", "apis", "alerts", "targets")
 """Sections that this version reads and does not run."""
+
+
+class EnvironmentEntry(Settings):
+    """An environment of the project, chosen by `--env`; its values differ by the overlay `tongqu.NAME.yaml`."""
+
+    title: Title = Field(default_factory=dict)
+    """Name for people, by language."""
+    approval: bool = False
+    """A new version counts only after a second person approved it."""
+    after: str | None = None
+    """The environment that a version must have been applied to before it can be promoted here."""
+
+
+class NamingEntry(Settings):
+    """How things of the project are called; `tongqu check` names what is called otherwise."""
+
+    datasets: str | None = None
+    """A regular expression that the names of datasets match whole: `^[a-z][a-z0-9_]*$`."""
+    fields: str | None = None
+    """The same for fields of the dictionary."""
+    pipelines: str | None = None
+    """The same for pipelines."""
+    connections: str | None = None
+    """The same for connections."""
+    forbidden: list[str] = Field(default_factory=list)
+    """Words that no name may hold: `[tmp, test, new]`."""
+    abbreviations: dict[str, str] = Field(default_factory=dict)
+    """Words that are shortened, and how: `{quantity: qty}`."""
+    severity: Literal["error", "warning"] = "warning"
+    """Whether a name that breaks a rule is an error or a warning."""
+
+    @field_validator("datasets", "fields", "pipelines", "connections")
+    @classmethod
+    def _compiles(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"the pattern is no regular expression: {error}") from None
+        return value
 
 
 class FieldEntry(Settings):
@@ -40,14 +84,20 @@ class FieldEntry(Settings):
     """All values allowed."""
     unique: bool = False
     """No two rows have the same value."""
+    reference: Reference | None = None
+    """Every value stands in a field of another dataset: `{connection: mes, dataset: lines, field: line_id}`."""
     class_: Literal["public", "internal", "personal", "sensitive", "secret"] | None = Field(default=None, alias="class")
     """Who may see it: `public`, `internal`, `personal`, `sensitive` or `secret`."""
     mask: str | None = None
     """How it is shown to those who may not see it."""
+    codes: dict[str | int, Any] | None = None
+    """The field's code list for `code_map`: each value with what it becomes, `{"1": open, "2": closed}`."""
     owner: str | None = None
     """Who answers for the field."""
     key: bool = False
     """The field is part of the key."""
+    renamed_from: str | None = None
+    """The name the field had before: targets rename their column instead of getting another one."""
 
 
 class DatasetEntry(Settings):
@@ -61,8 +111,17 @@ class DatasetEntry(Settings):
     """Fields that identify a row."""
     owner: str | None = None
     """Who answers for the dataset."""
+    schema_changes: Literal["evolve", "freeze", "discard_column", "discard_row"] = "evolve"
+    """What happens when other columns, types or another key arrive than the last time: the target follows (`evolve`),
+    the run is refused (`freeze`), or the target stays and the column or the row is given up."""
     closed: bool = False
     """Fields that are not listed are refused."""
+    rules: list[RowRule] = Field(default_factory=list)
+    """Conditions over several fields: `{name: order, expression: "shipped >= ordered", message: {zh: 先发货}}`."""
+    freshness: Freshness | None = None
+    """How old the newest row may be: `{field: updated_at, within: 36 h}`."""
+    volume: Volume | None = None
+    """How many rows a run brings: `{min: 1, change: 50%, last: 7}`."""
     fields: dict[str, FieldEntry] = Field(default_factory=dict)
     """The fields by name."""
 
@@ -70,6 +129,11 @@ class DatasetEntry(Settings):
     @classmethod
     def _one_key(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """New name → old name of the fields that were renamed."""
+        return {name: entry.renamed_from for name, entry in self.fields.items() if entry.renamed_from}
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from tongqu.app.project.limits import share
+from tongqu.app.project.mapping import expanded
 from tongqu.app.project.model import PipelineEntry
 from tongqu.app.project.places import Key, Places, dotted_path, nearest
 from tongqu.app.project.problems import parse
 from tongqu.core.errors import InvalidPlanError, InvalidSettingsError, TongquError, UnknownNameError
 from tongqu.core.operator import Step, parse_step
-from tongqu.core.plan import Plan, plan
+from tongqu.core.plan import Plan, plan, toward
 
 
 def check_pipelines(
@@ -113,7 +114,14 @@ def _steps(
 ) -> list[Step]:
     steps: list[Step] = []
     taken: dict[str, int] = {}
-    for at, raw in enumerate(entry.steps):
+    try:
+        raw_steps = expanded(entry.steps, places.folder, f"{key[0]}.{key[1]}")
+    except TongquError as error:
+        inside = error.path.startswith(f"{key[0]}.")
+        error.path = places.located(error.path) if inside else error.path  # else a cell of the sheet
+        problems.append(error)
+        return []
+    for at, raw, sheet in raw_steps:
         verb = next((name for name in raw if name not in ("id", "from")), "step")
         taken[verb] = taken.get(verb, 0) + 1
         default = verb if taken[verb] == 1 else f"{verb}_{taken[verb]}"
@@ -122,7 +130,7 @@ def _steps(
             step = parse_step(raw, dotted, dictionary, folder=str(places.folder), default_id=default)
             steps.append(replace(step, path=places.located(step.path)))
         except TongquError as error:
-            error.path = places.located(error.path or dotted)
+            error.path = sheet or places.located(error.path or dotted)
             problems.append(error)
     return steps
 
@@ -140,16 +148,7 @@ def _check_flow(
 
 def narrowed(whole: Plan, sink: str) -> Plan:
     """The part of a plan that one sink needs."""
-    needed = {whole.sinks[sink]}
-    for step in reversed(whole.steps):
-        if step.id in needed:
-            needed |= set(step.inputs)
-    return replace(
-        whole,
-        sources=tuple(name for name in whole.sources if name in needed),
-        steps=tuple(step for step in whole.steps if step.id in needed),
-        sinks={sink: whole.sinks[sink]},
-    )
+    return toward(whole, {sink: whole.sinks[sink]})
 
 
 def shape(entry: PipelineEntry, name: str, steps: Sequence[Step]) -> Plan:

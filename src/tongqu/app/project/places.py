@@ -31,6 +31,7 @@ class Places:
     marks: dict[Key, Mark] = field(default_factory=dict)
     folder: Path = Path()
     """The project's folder, which relative files in it start from."""
+    _dotted: dict[str, Mark] = field(default_factory=dict, repr=False, compare=False)
 
     def of(self, key: Key) -> Mark | None:
         """The mark of the key, or of the nearest key above it that has one."""
@@ -44,7 +45,9 @@ class Places:
         that has them stays."""
         if re.match(r"[^:]+:\d+:", dotted):
             return dotted
-        known = {dotted_path(key): mark for key, mark in self.marks.items()}
+        if len(self._dotted) != len(self.marks):
+            self._dotted = {dotted_path(key): mark for key, mark in self.marks.items()}
+        known = self._dotted
         part = dotted
         while part and part not in known:
             part = part[: max(part.rfind("."), part.rfind("["), 0)]

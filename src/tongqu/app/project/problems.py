@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from tongqu.app.project.places import Key, Places, nearest
 from tongqu.core.errors import InvalidSettingsError
+from tongqu.core.settings import description
 from tongqu.store.references import has_reference
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -101,8 +102,8 @@ def _field(model: type[BaseModel] | None, name: str) -> Any:
 
 
 def _describe(model: type[BaseModel] | None, name: str) -> str:
-    field = _field(model, name)
-    return (field.description or "").strip().split("\n")[0] if field else ""
+    own = next((n for n, f in model.model_fields.items() if name in (n, f.alias)), name) if model else name
+    return description(model, own).strip().split("\n")[0] if model else ""
 
 
 def _secret(model: type[BaseModel] | None, name: str) -> bool:

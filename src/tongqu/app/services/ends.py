@@ -75,6 +75,12 @@ class Ends:
             return self._by_reference(place)
         return self._by_url(place) if is_url(place) else self._by_name(place)
 
+    def secret(self, reference: str) -> str:
+        """The value of a reference, which is never shown afterwards; raises SecretError."""
+        value = str(self._references.resolve(reference))
+        self._scrubber.add(value)
+        return value
+
     def _by_reference(self, reference: str) -> End:
         """A URL that is kept whole in the environment or a secret; only the reference is ever stored or shown."""
         url = str(self._references.resolve(reference))

@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass, field
 from threading import Lock
 from typing import Any, Protocol, TypeVar
 
+from tongqu.app.services.flows import Names, flows
 from tongqu.core.errors import TongquError
 from tongqu.core.events import Committed, Emit, Event, LaneChanged, Retrying, StreamEnded, StreamPlanned, Warned
-from tongqu.engine.job import Job, Surroundings
+from tongqu.engine.job import Job, Stream, Surroundings
 from tongqu.engine.report import Report
 from tongqu.store.runs import Runs, Started
 from tongqu.store.scrub import Scrubber
@@ -35,7 +36,7 @@ class Run:
     kind: str
     command: str
     sinks: Sequence[str] = ()
-    project: str = ""
+    names: Names = field(default_factory=Names)
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,18 @@ class Runner:
     notice: Callable[[TongquError], None] = lambda error: None
     """Told of an error that becomes part of the document."""
     _open: ExitStack = field(default_factory=ExitStack)
+
+    def finished(self, stream: str, last: int) -> list[dict[str, Any]]:
+        """The newest finished streams of that name, as run documents show them; none if no store can be opened."""
+        runs = _opened(self.runs)
+        if runs is None:
+            return []
+        try:
+            return runs.streams(stream, last)
+        except (sqlite3.Error, OSError):
+            return []
+        finally:
+            runs.close()
 
     def keep(self, end: Kept) -> Kept:
         """Close this end after the run."""
@@ -94,6 +107,8 @@ class Runner:
                 recorder.finish(recorder.run_id or self.around.new_id(), {"problems": [internal]})
                 raise
         document = self._document(report)
+        good = {stream.name for stream in report.streams if stream.status in ("succeeded", "attention")}
+        recorder.flows([stream for stream in job.streams if stream.name in good], report.run)
         recorder.finish(report.run, document)
         return Outcome(document, report.exit_code)
 
@@ -137,12 +152,18 @@ class Recorder:
         clean = self._scrubber.problem(line)
         self._log(event.run, level, clean)
 
+    def flows(self, streams: Sequence[Stream], run: str) -> None:
+        """Write down how the columns of streams that succeeded went."""
+        self._begin(run)
+        for flow in flows(streams, self._run.names, run):
+            self._safely(lambda runs, flow=flow: runs.flow(flow.id, asdict(flow)))  # type: ignore[misc]
+
     def finish(self, run: str, document: dict[str, Any]) -> None:
         """Write the end down and close the store."""
         self._begin(run)
         for problem in document.get("problems", []):
             line = {"event": "Problem", **problem}
-            self._log(run, "error", line)
+            self._log(run, str(problem.get("level", "error")), line)
         self._safely(lambda runs: runs.finish(run, {"status": "failed", **document}))
         self._safely(lambda runs: runs.close())
 
@@ -156,8 +177,9 @@ class Recorder:
             self.run_id = run
             self._runs = self._opening.result()
             self._pool.shutdown(wait=False)
-            told = self._run
-            self._safely(lambda runs: runs.begin(Started(run, told.kind, told.command, told.sinks, told.project)))
+            told, names = self._run, self._run.names
+            started = Started(run, told.kind, told.command, told.sinks, names.project, names.version, names.hash)
+            self._safely(lambda runs: runs.begin(started))
 
     def _safely(self, act: Callable[[Runs], None]) -> None:
         if self._runs is not None:

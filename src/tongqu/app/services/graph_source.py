@@ -9,7 +9,9 @@ from threading import Event
 import pyarrow as pa
 
 from tongqu.core.connector import Source
-from tongqu.core.data import BadRow, Batch, Counts, Dataset, Read
+from tongqu.core.data import BadRow, Batch, Counts, Dataset, Read, Split
+from tongqu.core.errors import CancelledError, QualityError
+from tongqu.core.operator import Step
 from tongqu.engine.graph import Graph, GraphRun
 
 
@@ -28,6 +30,31 @@ class GraphSource(Source):
         self._sink = sink
         self.dataset: Dataset = graph.outputs[sink]
         """What comes out."""
+
+    @property
+    def tables(self) -> dict[str, str]:
+        """The dataset of each source."""
+        return {name: self._graph.datasets[name].name for name in self._graph.plan.sources}
+
+    @property
+    def lineage(self) -> dict[str, set[tuple[str, str]]]:
+        """For each column the (source, column) pairs its values come from."""
+        return self._graph.lineage()[self._sink]
+
+    @property
+    def copies(self) -> dict[str, tuple[str, str]]:
+        """The columns that are unchanged copies, with the source and column they copy."""
+        return self._graph.copies()[self._sink]
+
+    @property
+    def links(self) -> list[tuple[tuple[str, str], tuple[str, str]]]:
+        """Pairs of (source, column) that are equal in the rows that steps bring together."""
+        return self._graph.links()
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """The steps between, in order."""
+        return self._graph.plan.steps
 
     def check(self) -> Iterator[str]:
         """All sources, one after the other."""
@@ -51,10 +78,10 @@ class GraphSource(Source):
                     return
                 bad = _taken(run.bad, unread)
                 total.inserted += rows.num_rows
-                total.quarantined += len(bad)
+                total.quarantined += sum(row.refused for row in bad)
                 yield Batch(self.dataset.name, rows, None, bad=bad)
             bad = _taken(run.bad, unread)
-            total.quarantined += len(bad)
+            total.quarantined += sum(row.refused for row in bad)
             yield self._last(run, total, bad)
 
     def _last(self, run: GraphRun, total: Counts, bad: tuple[BadRow, ...]) -> Batch:
@@ -78,6 +105,22 @@ class GraphSource(Source):
         dataset = self._graph.datasets[name]
         rows = _rows(self._sources[name], dataset, read, unread, read.stop)
         return pa.RecordBatchReader.from_batches(dataset.schema, rows)
+
+
+def looked_up(graph: Graph, sources: Mapping[str, Source], name: str, stop: Event) -> Iterator[pa.Table]:
+    """The rows of a dataset that steps look up, all of them. Raises QualityError if one of them is refused: a row that
+    is missing there would be a wrong answer for the rows that look for it. Raises CancelledError when stopped."""
+    source = GraphSource(graph, sources, name)
+    for batch in source.read(Read(source.dataset, Split("0", source.dataset.name), stop=stop)):
+        refused = next((row for row in batch.bad if row.refused), None)
+        if refused is not None:
+            raise QualityError(
+                f"{name!r} is looked up, and one of its rows is refused: {refused.message}",
+                hint="mend the row, or filter such rows out before",
+            )
+        yield pa.Table.from_batches([batch.rows])
+    if stop.is_set():
+        raise CancelledError(f"stopped while {name!r} was read to look things up in")
 
 
 def _rows(source: Source, dataset: Dataset, read: Read, unread: list[BadRow], stop: Event) -> Iterator[pa.RecordBatch]:

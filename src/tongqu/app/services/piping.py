@@ -6,9 +6,10 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import partial
+from threading import Event
 from typing import Any
 
 from tongqu.app.project.limits import share
@@ -19,15 +20,21 @@ from tongqu.app.project.pipelines import narrowed, shape, steps_of
 from tongqu.app.project.places import Places, nearest
 from tongqu.app.services.ends import End, Ends
 from tongqu.app.services.execution import Outcome, Run, Runner
-from tongqu.app.services.graph_source import GraphSource
+from tongqu.app.services.flows import Names
+from tongqu.app.services.graph_source import GraphSource, looked_up
+from tongqu.app.services.judging import judge
+from tongqu.app.services.referring import knowing
 from tongqu.core.connector import Sink, Source
-from tongqu.core.data import Dataset, Mode
-from tongqu.core.errors import InvalidPlanError, NotFoundError, UnknownNameError, learnt
-from tongqu.core.plan import Plan
+from tongqu.core.data import Dataset, Mode, WriteMode
+from tongqu.core.errors import InvalidPlanError, NotFoundError, SecretError, UnknownNameError, learnt
+from tongqu.core.operator import Step
+from tongqu.core.plan import Plan, Trunk, check_changes, toward, trunk
+from tongqu.core.schema_changes import SchemaChanges
 from tongqu.engine.chain import Chain
 from tongqu.engine.compile import check_cursor, check_deletes, check_targets, default_write
 from tongqu.engine.graph import Graph
 from tongqu.engine.job import Job, Limits, Stream
+from tongqu.engine.sides import Side
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,10 @@ class RunRequest:
     full: bool = False
     restart: bool = False
     command: str = "run"
+    version: int = 0
+    """The applied version that the project's files are, 0 for none."""
+    hash: str = ""
+    """A digest of the project's files."""
 
 
 def run(request: RunRequest, project: Project, ends: Ends, runner: Runner, new_id: Callable[[], str]) -> Outcome:
@@ -53,7 +64,9 @@ def run(request: RunRequest, project: Project, ends: Ends, runner: Runner, new_i
         if failed not in ("", part.name):
             break
         kept = (part.sink.kept,) if part.sink.kept else ()
-        told = Run("run", request.command, kept, project.name)
+        named = {name: end.name for name, end in part.ends.items()}
+        names = Names(named, part.sink.name, "run", project.name, request.version, request.hash)
+        told = Run("run", request.command, kept, names)
         outcomes.append(runner.execute(told, partial(part.job, runner, new_id())))
         if outcomes[-1].exit_code in (1, 2):
             failed = part.name
@@ -78,8 +91,10 @@ def combined(outcomes: Sequence[Outcome]) -> Outcome:
         "streams": [stream for document in documents for stream in document.get("streams", [])],
     }
     problems = [problem for found in documents for problem in found.get("problems", [])]
-    if problems:
+    if any("level" not in problem for problem in problems):
         document |= {"ok": False, "problems": problems}
+    elif problems:
+        document["problems"] = problems
     return Outcome(document, worst.exit_code)
 
 
@@ -98,6 +113,11 @@ class Part:
     places: Places
     full: bool
     restart: bool
+    dictionary: Mapping[str, DatasetEntry] = field(default_factory=dict)
+    referred: Mapping[str, End] = field(default_factory=dict)
+    """The connections that rules refer to."""
+    stop: Event = field(default_factory=Event, compare=False)
+    """Set when the run shall stop: what steps look up is read no further."""
 
     @property
     def writes(self) -> PipelineSink:
@@ -112,14 +132,15 @@ class Part:
     @property
     def whole(self) -> bool:
         """Whether the steps to this sink need all rows at once."""
-        return not self.plan.linear or not all(step.operator.chunk_safe for step in self.plan.steps)
+        return trunk(self.plan) is None
 
     def check_modes(self) -> None:
         """Raise InvalidPlanError where steps need all rows and a source gives only changes."""
         changing = [name for name in self.ends if self.mode(name) is not Mode.FULL]
+        check_changes(self.plan, changing, appends=self.writes.write_mode is WriteMode.APPEND)
         if changing and self.whole:
             raise InvalidPlanError(
-                f"{changing[0]!r} gives only changes, and this pipeline needs all rows",
+                f"{changing[0]!r} gives only changes, and this pipeline brings rows of several inputs together",
                 path=self.places.path(("pipelines", self.name)),
                 hint="read it with `mode: full`, or run it with --full",
             )
@@ -130,7 +151,10 @@ class Part:
 
     def job(self, runner: Runner, run: str) -> Job:
         """Connect and plan."""
-        streams = self.streams(runner.keep)
+        streams = replace(self, stop=runner.around.stop).streams(runner.keep)
+        streams = [
+            replace(s, judge=judge(self.plan.steps, s.name, runner.finished, runner.around.now)) for s in streams
+        ]
         identity = self._identity(streams)
         return Job(
             [replace(stream, sync=identity) for stream in streams],
@@ -141,16 +165,24 @@ class Part:
 
     def streams(self, keep: Callable[[Any], Any]) -> list[Stream]:
         """Connect and plan; `keep` is given every end that is opened."""
+        knows = replace(self, plan=knowing(self.plan, self.referred), referred={})
+        return knows._streams(keep)
+
+    def _streams(self, keep: Callable[[Any], Any]) -> list[Stream]:
         sources: dict[str, Source] = {name: keep(end.source()) for name, end in self.ends.items()}
         sink: Sink = keep(self.sink.sink())
-        first = next(iter(sources))
+        along = trunk(self.plan)
         with learnt():
             found = {name: self._datasets(name, source) for name, source in sources.items()}
-            if self.whole:
+            if along is None:
                 streams = [self._graph(sources, {name: several[0] for name, several in found.items()}, sink)]
             else:
-                single = len(found[first]) == 1
-                streams = [self._chain(first, dataset, sources[first], sink, single=single) for dataset in found[first]]
+                first, sides = along.source, self._sides(along, sources, found)
+                chains = {d.name: self._steps(along, self._moving(first, d), sides) for d in found[first]}
+                streams = [self._chain(first, d, sources[first], sink, chains) for d in found[first]]
+                if sides:
+                    graph = Graph(self.plan, {name: several[0] for name, several in found.items()})
+                    streams = [replace(s, graph=GraphSource(graph, sources, self.sink_name)) for s in streams]
         check_targets(streams)
         return streams
 
@@ -181,10 +213,51 @@ class Part:
             )
         return found
 
-    def _chain(self, name: str, dataset: Dataset, source: Source, sink: Sink, *, single: bool) -> Stream:
-        reads, mode = self.entry.all_sources[name], self.mode(name)
+    def _sides(
+        self, along: Trunk, sources: Mapping[str, Source], found: Mapping[str, Sequence[Dataset]]
+    ) -> dict[str, Side]:
+        """What steps look up, each as a graph of its own that is read whole."""
+        memory, sides = limits(self.entry).memory_mb // 2, {}
+        for name in along.sides:
+            part = toward(self.plan, {name: name})
+            graph = Graph(part, {n: found[n][0] for n in part.sources}, memory_mb=memory)
+            sides[name] = Side(graph.outputs[name], partial(looked_up, graph, sources, name, self.stop), graph.recipe)
+        return sides
+
+    def again(self, plan: Plan, entry: str, dataset: Dataset, keep: Callable[[Any], Any]) -> Chain | None:
+        """The steps of a plan over rows that enter it at the source `entry`; None where there are none.
+
+        Raises InvalidPlanError if the rows would branch or meet others.
+        """
+        along = trunk(plan)
+        if along is None:
+            raise InvalidPlanError(
+                "the rows would branch or meet others in the steps that are left",
+                path=self.places.path(("pipelines", self.name)),
+                hint="mend the source or the rule, and run the pipeline again: it reads these rows anew",
+            )
+        sources: dict[str, Source] = {n: keep(self.ends[n].source()) for n in plan.sources if n != entry}
+        with learnt():
+            found = {name: self._datasets(name, source) for name, source in sources.items()}
+            part = replace(self, plan=plan)
+            return part._steps(along, dataset, part._sides(along, sources, found))
+
+    def _moving(self, name: str, dataset: Dataset) -> Dataset:
+        """The dataset with its cursor, which steps may rename."""
+        if self.mode(name) is not Mode.INCREMENTAL or not self.plan.steps:
+            return dataset
+        return replace(dataset, cursor=self.entry.all_sources[name].cursor)
+
+    def _steps(self, along: Trunk, dataset: Dataset, sides: Mapping[str, Side]) -> Chain | None:
+        memory = limits(self.entry).memory_mb // 2 if sides else 256
+        return Chain(dataset, along.steps, memory_mb=memory, sides=sides) if along.steps else None
+
+    def _chain(
+        self, name: str, dataset: Dataset, source: Source, sink: Sink, chains: Mapping[str, Chain | None]
+    ) -> Stream:
+        reads, mode, single = self.entry.all_sources[name], self.mode(name), len(chains) == 1
         check_cursor(dataset, mode, reads.cursor)
-        chain = Chain(dataset, self.plan.steps) if self.plan.steps else None
+        chain = chains[dataset.name]
         target = self.writes.dataset or (reads.as_ if single and reads.as_ else dataset.name)
         stream = self._stream(chain.output if chain else dataset, source, sink, target=target, mode=mode)
         return replace(
@@ -219,7 +292,16 @@ class Part:
             key=key,
             deletes=self.writes.delete_mode,
             lane=self.entry.forced_lane,
+            **self._tolerance(target),
         )
+
+    def _tolerance(self, target: str) -> dict[str, Any]:
+        """What the dictionary says about schema changes: the target's entry, or that of the only source."""
+        meaning = next(iter(self.meanings.values())) if len(self.meanings) == 1 else None
+        entry = self.dictionary.get(target) or meaning
+        if entry is None:
+            return {}
+        return {"schema_changes": SchemaChanges(entry.schema_changes), "renamed": entry.renamed}
 
     def _key(self, given: Dataset) -> tuple[str, ...]:
         where = ("sink",) if self.entry.sink else ("sinks", self.sink_name)
@@ -261,15 +343,26 @@ def limits(entry: PipelineEntry) -> Limits:
     )
 
 
+def _unlocked(step: Step, ends: Ends) -> Step:
+    """The step with the keys that it refers to."""
+    try:
+        return replace(step, operator=step.operator.unlocked(ends.secret))
+    except SecretError as error:
+        error.path = error.path or step.path
+        raise
+
+
 def parts(name: str, request: RunRequest, project: Project, ends: Ends) -> list[Part]:
     """A pipeline's sinks, each with what it takes; all names and references are looked up, nothing is connected to."""
     entry = project.pipeline(name)
-    steps = steps_of(entry, name, project.entries, project.places)
+    steps = [_unlocked(step, ends) for step in steps_of(entry, name, project.entries, project.places)]
     whole = shape(entry, name, steps)
     opened = {source: ends.end(reads.connection) for source, reads in entry.all_sources.items()}
     meanings = {
         source: project.dictionary.get(reads.as_ or reads.dataset or "") for source, reads in entry.all_sources.items()
     }
+    used = [reference for step in steps for reference in step.operator.references.values()]
+    referred = {reference.connection: ends.end(reference.connection) for reference in used}
     found = [
         Part(
             name=name,
@@ -282,6 +375,8 @@ def parts(name: str, request: RunRequest, project: Project, ends: Ends) -> list[
             places=project.places,
             full=request.full,
             restart=request.restart,
+            referred=referred,
+            dictionary=project.dictionary,
         )
         for sink, writes in entry.all_sinks.items()
     ]

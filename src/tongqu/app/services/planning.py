@@ -7,8 +7,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
+from tongqu.app.project.load import laid
 from tongqu.app.services.ends import End, Ends
 from tongqu.app.services.execution import Kept
+from tongqu.app.services.impacts import impacts
 from tongqu.app.services.piping import Part, RunRequest, parts
 from tongqu.app.services.versioning import Versioning
 from tongqu.core.connector import Sink, Source
@@ -23,7 +25,8 @@ _MOST = 2000
 def plan(mine: Versioning, ends: Ends, *, offline: bool = False, every: bool = False) -> dict[str, Any]:
     """The changes with everything downstream, and per table that a changed pipeline writes what a run would do to it.
 
-    Nothing is changed and no file or table is made. A system that cannot be reached becomes a note of the document.
+    `impacts` tells for every changed field of the dictionary which pipelines follow by themselves and where the others
+    break. Nothing is changed and no file or table is made. A system that cannot be reached becomes a note.
     `every` looks at the tables of all pipelines, `offline` at none.
     """
     head, found = mine.pending()
@@ -37,25 +40,23 @@ def plan(mine: Versioning, ends: Ends, *, offline: bool = False, every: bool = F
         "targets": [],
         "notes": [mine.scrubber.problem(note) for note in project.notes],
     }
-    if offline:
-        return document
+    streams: dict[str, list[Stream]] = {}
     with ExitStack() as stack:
         looking = Looking(ends, stack)
-        for name in names:
-            request = RunRequest((name,))
+        for name in () if offline else names:
             try:
-                for part in parts(name, request, project, looking):
-                    document["targets"] += _targets(part, looking)
+                for part in parts(name, RunRequest((name,)), project, looking):
+                    found_streams = part.streams(looking.keep)
+                    streams.setdefault(name, []).extend(found_streams)
+                    document["targets"] += [_target(part, stream, looking) for stream in found_streams]
             except TongquError as error:
                 problem = mine.scrubber.problem(error.problem())
                 document["notes"].append(
                     {**problem, "path": problem["path"] or f"pipelines.{name}", "level": "warning"}
                 )
+        before = laid(head.shared, head.overlay) if head else {}
+        document["impacts"] = impacts(before, laid(project.shared, project.overlay), project.pipelines, streams)
     return document
-
-
-def _targets(part: Part, looking: Looking) -> list[dict[str, Any]]:
-    return [_target(part, stream, looking) for stream in part.streams(looking.keep)]
 
 
 def _target(part: Part, stream: Stream, looking: Looking) -> dict[str, Any]:
@@ -63,7 +64,7 @@ def _target(part: Part, stream: Stream, looking: Looking) -> dict[str, Any]:
     key = tuple(stream.key or arriving.key)
     write = Write(
         stream=stream.name, dataset=arriving.bound(stream.target, key), mode=stream.write, sync="", run="", key=key,
-        deletes=stream.deletes,
+        deletes=stream.deletes, schema_changes=stream.schema_changes, renamed=stream.renamed,
     )  # fmt: skip
     existing = looking.existing(part.sink, stream.target)
     statements: Sequence[str] = ()

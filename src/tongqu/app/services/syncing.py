@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from tongqu.app.project.limits import share
 from tongqu.app.project.places import nearest
 from tongqu.app.services.ends import Ends
 from tongqu.app.services.execution import Outcome, Run, Runner
+from tongqu.app.services.flows import Names
 from tongqu.core.data import Deletes, Lane, Mode, WriteMode
 from tongqu.core.errors import InvalidPlanError, InvalidSettingsError
+from tongqu.core.schema_changes import SchemaChanges
 from tongqu.engine.compile import Wanted, plan_sync
 from tongqu.engine.job import Job, Limits
 
@@ -28,6 +31,7 @@ class SyncRequest:
     write: str = ""
     lane: str = ""
     deletes: str = ""
+    schema_changes: str = ""
     restart: bool = False
     until_caught_up: bool = False
     splits: int | None = None
@@ -44,6 +48,7 @@ class Settled:
     write: WriteMode | None
     lane: Lane | None
     deletes: Deletes
+    schema_changes: SchemaChanges
     key: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
 
@@ -75,11 +80,12 @@ def settle(request: SyncRequest) -> Settled:
     deletes = Deletes(_choice("--deletes", request.deletes or Deletes.IGNORE, Deletes))
     if deletes is not Deletes.IGNORE and mode is not Mode.FULL:
         raise InvalidPlanError("deletes are found by full reads only", path="--deletes", hint="use --mode full")
+    changes = SchemaChanges(_choice("--schema-changes", request.schema_changes or SchemaChanges.EVOLVE, SchemaChanges))
     for name, number in (("--splits", request.splits), ("--chunk-rows", request.chunk_rows)):
         if number is not None and number < 1:
             raise InvalidSettingsError(f"{name} is at least 1 (got {number})", path=name)
     lane = Lane(_choice("--lane", request.lane, Lane)) if request.lane else None
-    return Settled(mode, write, lane, deletes, columns(request.key), _limits(request))
+    return Settled(mode, write, lane, deletes, changes, columns(request.key), _limits(request))
 
 
 def columns(keys: Sequence[str]) -> tuple[str, ...]:
@@ -104,22 +110,26 @@ def sync(request: SyncRequest, ends: Ends, run: Runner, new_id: Callable[[], str
         cursor=request.cursor or None,
         lane=settled.lane,
         deletes=settled.deletes,
+        schema_changes=settled.schema_changes,
     )
 
     def plan() -> Job:
+        source, sink = run.keep(source_end.source()), run.keep(sink_end.sink())
+        sink.prepare()
         streams = plan_sync(
-            run.keep(source_end.source()),
-            run.keep(sink_end.sink()),
+            source,
+            sink,
             source_id=source_end.identity,
             sink_id=sink_end.identity,
             wanted=wanted,
         )
         return Job(streams, restart=request.restart, limits=settled.limits, run=new_id())
 
-    return run.execute(Run("sync", request.command, kept), plan)
+    names = Names({"source": source_end.name}, sink_end.name)
+    return run.execute(Run("sync", request.command, kept, names), plan)
 
 
-def _choice(option: str, value: str, valid: type[Mode] | type[WriteMode] | type[Lane] | type[Deletes]) -> str:
+def _choice(option: str, value: str, valid: type[StrEnum]) -> str:
     names = [str(item.value) for item in valid]
     if value not in names:
         raise InvalidSettingsError(

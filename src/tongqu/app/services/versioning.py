@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pwd
 from collections.abc import Callable, Mapping, Sequence
@@ -16,8 +17,9 @@ from tongqu.core.errors import InvalidPlanError, NotFoundError, StaleVersionErro
 from tongqu.store.scrub import Scrubber
 from tongqu.store.versions import Person, Proposal, Tree, Version, Versions, digest, shown
 
-HIDDEN = "***"
-"""What a stored version has in place of a secret that stands in a file."""
+FILES = "files"
+"""The section of a stored version that holds digests of other files; it stands in no project file."""
+_LONGEST_NAME = 200
 
 
 def person(environ: Mapping[str, str] = os.environ) -> Person:
@@ -45,8 +47,7 @@ class Versioning:
 
     def contents(self) -> tuple[Tree, Tree]:
         """Shared sections and overlay of the files, with secrets hidden."""
-        project = self.project()
-        return self._hidden(project.shared), self._hidden(project.overlay)
+        return contents(self.project(), self.scrubber)
 
     def pending(self) -> tuple[Version | None, list[Change]]:
         """The version that counts and what the files would change in it."""
@@ -118,7 +119,7 @@ class Versioning:
             raise NotFoundError(
                 f"nothing was applied to {shown(source)} yet", hint=f"tongqu apply --env {source}", path=source
             )
-        overlay = self._hidden(self.project().overlay)
+        _, overlay = self.contents()
         checked(self.folder, self.project().files, there.shared, overlay, Places(folder=self.folder.absolute()))
         head = self.store.head(self.env)
         made = Proposal(
@@ -162,10 +163,32 @@ class Versioning:
         version = self.store.add(Proposal(**{**vars(made), "waits": waits, "changes": told}), self.person)
         return version.summary()
 
-    def _hidden(self, tree: Tree) -> Tree:
-        if not tree.get("connections"):
-            return tree
-        return {**tree, "connections": _scrubbed(tree["connections"], self.scrubber)}
+
+def contents(project: Project, scrubber: Scrubber) -> tuple[Tree, Tree]:
+    """Shared sections and overlay of a project's files, with secrets hidden.
+
+    Other files that pipelines name (mapping sheets, code lists, Python) stand in the section `files` with their
+    digest, so that a change of one is a change of the project.
+    """
+    shared, overlay = _hidden(project.shared, scrubber), _hidden(project.overlay, scrubber)
+    named = _named_files(laid(shared, overlay).get("pipelines"), project.folder)
+    return ({**shared, FILES: named} if named else shared), overlay
+
+
+def _named_files(value: Any, folder: Path) -> dict[str, str]:
+    """The digest of every file in the project's folder that a text anywhere in the value names."""
+    if isinstance(value, Mapping | list):
+        inner = value.values() if isinstance(value, Mapping) else value
+        return {name: told for item in inner for name, told in _named_files(item, folder).items()}
+    name = value.partition(":")[0] if isinstance(value, str) else ""  # `clean.py:function`
+    if "." not in name or "\n" in name or len(name) > _LONGEST_NAME:
+        return {}
+    file = folder / name
+    try:
+        inside = file.resolve().is_relative_to(folder.resolve()) and file.is_file()
+        return {name: hashlib.sha256(file.read_bytes()).hexdigest()[:16]} if inside else {}
+    except OSError:
+        return {}
 
 
 def opened(
@@ -182,6 +205,12 @@ def other(mine: Versioning, env: str) -> Versioning:
 
 def _tree(version: Version | None) -> dict[str, Any]:
     return laid(version.shared, version.overlay) if version else {}
+
+
+def _hidden(tree: Tree, scrubber: Scrubber) -> Tree:
+    if not tree.get("connections"):
+        return tree
+    return {**tree, "connections": _scrubbed(tree["connections"], scrubber)}
 
 
 def _scrubbed(value: Any, scrubber: Scrubber) -> Any:

@@ -8,6 +8,7 @@ from tongqu.testing.services.mariadb import MariaDB, start_mariadb
 from tongqu.testing.services.postgres import Postgres, start_postgres
 from tongqu.testing.services.proxy import FaultProxy
 from tongqu.testing.services.service import Service
+from tongqu.testing.services.small_disk import SmallDisk
 
 __all__ = [
     "FaultProxy",
@@ -18,6 +19,7 @@ __all__ = [
     "ServiceInstallError",
     "ServiceMissingError",
     "ServiceStartError",
+    "SmallDisk",
     "ensure",
     "missing",
     "start_mariadb",

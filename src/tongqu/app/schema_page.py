@@ -1,0 +1,56 @@
+"""The page about schema changes: the table of outcomes, made from the data that the code and its tests go by."""
+
+from __future__ import annotations
+
+from tongqu.core.schema_changes import OUTCOMES, Kind, Outcome, SchemaChanges
+
+KINDS = {
+    Kind.NEW: "new column",
+    Kind.DROPPED: "dropped column",
+    Kind.RENAMED: "renamed column, declared by `renamed_from`",
+    Kind.WIDENED: "widened type",
+    Kind.NARROWED: "narrowed type",
+    Kind.RETYPED: "other type",
+    Kind.KEY: "other key",
+    Kind.OPTIONAL: "may be null now",
+    Kind.REQUIRED: "is required now",
+    Kind.REORDERED: "other order of columns",
+}
+WORDS = {
+    Outcome.ADDED: "the column is added; rows from before have null in it",
+    Outcome.RENAMED: "the target's column is renamed, with its values and indexes",
+    Outcome.WIDENED: "the target's column is widened by ALTER, within its family of types",
+    Outcome.OPTIONAL: "NOT NULL is lifted",
+    Outcome.REKEYED: "`replace`: the new generation has the new key; `upsert` and `history`: refused, with the fix",
+    Outcome.FOLLOWED: "the content is written anew with what arrives",
+    Outcome.UNCHANGED: "nothing has to be done: columns go by name, and every value fits",
+    Outcome.NULL: "the target keeps the column: null in new rows, merged rows keep what they have",
+    Outcome.LEFT_OUT: "the column is not written; its values are counted as `discarded`",
+    Outcome.BLANKED: "values that do not fit become null and are counted as `discarded`",
+    Outcome.QUARANTINED: "rows whose value does not fit go to quarantine, the others are written",
+    Outcome.REFUSED: "refused before a row is written (`data.schema`)",
+}
+
+
+def page() -> str:
+    """The reference page: changes by row, modes by column."""
+    head = " | ".join(f"`{mode.value}`" for mode in SchemaChanges)
+    lines = [
+        "# Schema changes 结构变更\n\n"
+        "What happens when the schema that arrives is not the one that this target was last given. Set it with "
+        "`sync --schema-changes MODE`, or `schema_changes:` in a dataset of the dictionary; the default is `evolve`. "
+        "Each cell is a parametrised case of `tests/connectors/test_schema_changes.py`, run against PostgreSQL, "
+        "MariaDB, SQLite, DuckDB and files. [How and why](../schema-changes.md).\n\n",
+        f"| change | {head} |\n|---|{'---|' * len(SchemaChanges)}\n",
+    ]
+    for kind, name in KINDS.items():
+        cells = " | ".join(OUTCOMES[kind][mode].value for mode in SchemaChanges)
+        lines.append(f"| {name} | {cells} |\n")
+    lines.append("\n")
+    lines += [f"* **{outcome.value}**: {words}.\n" for outcome, words in WORDS.items()]
+    lines.append(
+        "\nA file that is replaced is *followed* in every case of `evolve`. A file that is appended to grows where its "
+        "rows name their columns or it is rewritten (JSON Lines, JSON, XML, Parquet, Arrow); a CSV file keeps its "
+        "header, so new columns are refused there. A renamed column that nobody declared is a dropped and a new one.\n"
+    )
+    return "".join(lines)
