@@ -20,6 +20,8 @@ from tongqu.testing.services import (
 
 S = TypeVar("S", bound=Service)
 
+pytest_plugins = ["tongqu.testing.tested"]
+
 _LABELS = pytest.StashKey[list[str]]()
 _SENT = "tongqu_services"  # key under which an xdist worker hands its labels to the controller
 

@@ -205,3 +205,50 @@ def test_what_is_not_there_is_named(folder: Path) -> None:
     assert call(folder, "versions", "undo").code == 1
     assert call(folder, "promote", "test", "production").code == 1
     assert call(folder, "pull", "--version", "9").code == 1
+
+
+def test_a_changed_field_names_every_pipeline_that_must_follow(folder: Path) -> None:
+    """Ten pipelines read the dataset whose field is renamed: each follows by itself, or is named with the place."""
+    extra = "".join(
+        f"  p{n}:\n    source: {{connection: crm, dataset: orders}}\n    steps: [{{{step}}}]\n"
+        f"    sink: {{connection: lake, dataset: t{n}}}\n"
+        for n, step in enumerate(
+            ["filter: \"name = 'a'\"", 'filter: "id > 1"', "rename: {name: title}", 'derive: {twice: "id * 2"}',
+             "drop: [name]", "select: [id]", 'derive: {shout: "upper(name)"}', "check: {name: {required: true}}"]
+        )
+    )  # fmt: skip
+    edit(folder, "  id: {type: int32}  # a number\n", "  id: {type: int32}\n      name: {type: string}\n")
+    file = folder / "tongqu.yaml"
+    file.write_text(file.read_text(encoding="utf-8") + extra, encoding="utf-8")
+    call(folder, "apply")
+    edit(folder, "      name: {type: string}\n", "      title: {type: string, renamed_from: name}\n")
+
+    found = call(folder, "plan").document["impacts"]
+
+    breaking = {line["resource"] for line in found if line["verdict"] == "breaks"}
+    assert {line["resource"] for line in found} == {
+        f"pipelines.{n}" for n in ("load", "copy", *(f"p{i}" for i in range(8)))
+    }
+    assert breaking == {f"pipelines.p{n}" for n in (0, 2, 4, 6, 7)}
+    assert all(".steps[0]" in line["path"] for line in found if line["verdict"] == "breaks")
+
+
+def test_a_changed_python_file_is_a_changed_project(folder: Path) -> None:
+    """What a step runs belongs to the version: the plan names the file and who uses it."""
+    (folder / "clean.py").write_text("def clean(rows):\n    return rows\n", encoding="utf-8")
+    step = "    steps: [{python: {file: clean.py, function: clean}}]\n"
+    edit(
+        folder,
+        "    source: {connection: crm, dataset: orders}\n",
+        f"    source: {{connection: crm, dataset: orders}}\n{step}",
+    )
+    call(folder, "apply")
+    (folder / "clean.py").write_text("def clean(rows):\n    return rows.slice(1)\n", encoding="utf-8")
+
+    (change,) = call(folder, "plan", "--offline").document["changes"]
+    applied = call(folder, "apply").document["version"]
+    pulled = call(folder, "pull", "--version", "1").document
+
+    assert (change["resource"], change["action"]) == ("files.clean.py", "update")
+    assert set(change["affects"]) == {"pipelines.load", "pipelines.copy"}
+    assert (applied, pulled["not_pulled"]) == (2, ["clean.py"])

@@ -16,8 +16,9 @@ DICTIONARY = {
 
 def test_every_file_is_a_verb() -> None:
     assert verbs() == (
-        "aggregate", "cast", "check", "convert", "deduplicate", "derive", "drop", "filter", "join", "python", "rename",
-        "select", "sql",
+        "aggregate", "cast", "check", "clean", "code_map", "compare", "convert", "decrypt", "deduplicate", "derive",
+        "drop", "encrypt", "fill", "filter", "join", "lookup", "mask", "model", "parse", "pivot", "python", "rename",
+        "route", "select", "sort", "split_columns", "split_rows", "sql", "to_json", "union", "unpivot", "window",
     )  # fmt: skip
 
 

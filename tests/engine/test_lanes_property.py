@@ -102,6 +102,14 @@ step = st.one_of(
     st.just({"cast": {"i": "bigint", "e": "decimal(18,6)"}}),
     st.just({"rename": {"t": "c", "c": "t"}}),
     st.just({"drop": ["day"]}),
+    st.just({"fill": {"i": 7, "t": "it's", "big": {"expression": "i::bigint * 2"}, "b": False}}),
+    st.sampled_from(["keep", "null"]).map(
+        lambda way: {
+            "code_map": {"i": {"map": {1: 10, 2: -2}, "unmatched": way}, "t": {"map": {"a": "%'"}, "default": "z"}}
+        }
+    ),
+    st.just({"mask": {"big": {"with": "constant", "value": 5}, "t": {"with": "constant", "value": "***"}}}),
+    st.just({"split_columns": {"column": "t", "widths": [1, 2], "into": ["t3", "t4"], "extra": "drop", "keep": True}}),
 )
 STEPS = st.lists(step, min_size=1, max_size=4)
 

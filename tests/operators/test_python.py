@@ -7,11 +7,14 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tongqu.core.data import Dataset
 from tongqu.core.errors import ConfigError, SchemaError, TongquError
 from tongqu.core.operator import parse_step
 from tongqu.engine.chain import Chain
+from tongqu.testing.single_step import run, step
 
 CODE = """
 import pyarrow as pa
@@ -58,3 +61,21 @@ def test_wrong_function_is_an_error_with_its_place(tmp_path: Path, function: str
     with pytest.raises(error) as caught:
         chain(tmp_path, function=function).run(ROWS)
     assert caught.value.path == "steps[0].python"
+
+
+@pytest.mark.oracle("python")
+def test_any_rows_in_any_pieces(tmp_path: Path) -> None:
+    (tmp_path / "steps.py").write_text(CODE, encoding="utf-8")
+    positive = step({"python": {"file": "steps.py", "function": "positive"}}, str(tmp_path))
+    doubled = step({"python": {"file": "steps.py", "function": "doubled"}}, str(tmp_path))
+
+    @settings(max_examples=25, deadline=None)
+    @given(st.lists(st.none() | st.integers(-9, 9), max_size=12))
+    def same(values: list[int | None]) -> None:
+        rows = [{"n": value} for value in values]
+        kept = run(positive, rows, ROWS.schema)
+        assert kept.column("n") == [value for value in values if value is not None and value > 0]
+        twice = run(doubled, rows[:1], ROWS.schema)
+        assert twice.column("n") == values[:1] * 2
+
+    same()

@@ -15,6 +15,7 @@ from tongqu.core.data import Dataset
 from tongqu.core.errors import ConfigError, InvalidPlanError, UnknownNameError
 from tongqu.core.operator import parse_step
 from tongqu.engine.chain import Chain, Result
+from tongqu.testing.tested import saw
 
 FIELDS: list[pa.Field[Any]] = [
     pa.field("k", pa.string(), metadata={"tongqu.title": "批号"}),
@@ -45,6 +46,7 @@ def run(step: Row, rows: list[Row]) -> Result:
     made = chain(step)
     result = made.run(pa.Table.from_pylist(rows, schema=SCHEMA))
     made.close()
+    saw(result.steps)
     assert result.rows.schema.equals(made.output.schema, check_metadata=True)
     return result
 
@@ -52,18 +54,21 @@ def run(step: Row, rows: list[Row]) -> Result:
 few = settings(max_examples=25, deadline=None)
 
 
+@pytest.mark.oracle("select")
 @few
 @given(ROWS)
 def test_select(rows: list[Row]) -> None:
     assert run({"select": ["d", "k"]}, rows).rows.to_pylist() == [{"d": r["d"], "k": r["k"]} for r in rows]
 
 
+@pytest.mark.oracle("drop")
 @few
 @given(ROWS)
 def test_drop(rows: list[Row]) -> None:
     assert run({"drop": ["n", "b"]}, rows).rows.to_pylist() == [{"k": r["k"], "d": r["d"]} for r in rows]
 
 
+@pytest.mark.oracle("rename")
 @few
 @given(ROWS)
 def test_rename_swaps(rows: list[Row]) -> None:
@@ -71,6 +76,7 @@ def test_rename_swaps(rows: list[Row]) -> None:
     assert found == [{"b": r["k"], "n": r["n"], "d": r["d"], "k": r["b"]} for r in rows]
 
 
+@pytest.mark.oracle("filter")
 @few
 @given(ROWS)
 def test_filter_keeps_what_is_true(rows: list[Row]) -> None:
@@ -80,6 +86,7 @@ def test_filter_keeps_what_is_true(rows: list[Row]) -> None:
     assert (result.steps[0].rows_in, result.steps[0].filtered) == (len(rows), len(rows) - len(kept))
 
 
+@pytest.mark.oracle("derive")
 @few
 @given(ROWS)
 def test_derive(rows: list[Row]) -> None:
@@ -89,6 +96,7 @@ def test_derive(rows: list[Row]) -> None:
     ]
 
 
+@pytest.mark.oracle("cast")
 @few
 @given(ROWS)
 def test_cast_sends_what_does_not_fit_to_quarantine(rows: list[Row]) -> None:
@@ -99,6 +107,7 @@ def test_cast_sends_what_does_not_fit_to_quarantine(rows: list[Row]) -> None:
     assert [(b.code, b.field, b.value) for b in result.bad] == [("cast.invalid", "n", str(r["n"])) for r in bad]
 
 
+@pytest.mark.oracle("convert")
 @few
 @given(ROWS)
 def test_convert_is_exact(rows: list[Row]) -> None:
@@ -108,6 +117,7 @@ def test_convert_is_exact(rows: list[Row]) -> None:
     assert result.rows.schema.field("d").metadata == {b"tongqu.unit": b"kg"}
 
 
+@pytest.mark.oracle("check")
 @few
 @given(ROWS)
 def test_check(rows: list[Row]) -> None:

@@ -16,6 +16,7 @@ from tongqu.core.data import Dataset
 from tongqu.core.operator import parse_step
 from tongqu.core.plan import plan
 from tongqu.engine.graph import Graph
+from tongqu.testing.tested import saw
 
 SCHEMA = pa.schema([("k", pa.int64()), ("v", pa.int64())])
 OTHER = pa.schema({"k": pa.int64()}).append(pa.field("w", pa.string()))
@@ -38,6 +39,7 @@ def run(step: Row, **inputs: tuple[pa.Schema, list[Row]]) -> list[Row]:
     with graph.open({n: t.to_reader for n, t in tables.items()}) as opened:
         rows = [row for batch in opened.read("out") for row in batch.to_pylist()]
         assert all(s.rows_in == sum(t.num_rows for t in tables.values()) for s in opened.steps)
+        saw(opened.steps)
     return rows
 
 
@@ -45,6 +47,7 @@ def ordered(rows: list[Row]) -> list[str]:
     return sorted(repr(sorted(row.items())) for row in rows)
 
 
+@pytest.mark.oracle("deduplicate")
 @few
 @given(ROWS, st.sampled_from(["first", "last"]), st.booleans())
 def test_deduplicate(rows: list[Row], keep: str, by_value: bool) -> None:
@@ -62,6 +65,7 @@ def test_deduplicate(rows: list[Row], keep: str, by_value: bool) -> None:
     assert ordered(run(step, s=(SCHEMA, rows))) == ordered(expected)
 
 
+@pytest.mark.oracle("aggregate")
 @few
 @given(ROWS)
 def test_aggregate(rows: list[Row]) -> None:
@@ -76,6 +80,7 @@ def test_aggregate(rows: list[Row]) -> None:
     assert ordered(run(step, s=(SCHEMA, rows))) == ordered(expected)
 
 
+@pytest.mark.oracle("join")
 @few
 @given(ROWS, OTHERS, st.sampled_from(["inner", "left", "right", "full", "semi", "anti"]))
 def test_join(rows: list[Row], others: list[Row], how: str) -> None:
@@ -96,6 +101,7 @@ def test_join(rows: list[Row], others: list[Row], how: str) -> None:
     assert ordered(run(step, a=(SCHEMA, rows), b=(OTHER, others))) == ordered(expected)
 
 
+@pytest.mark.oracle("sql")
 @few
 @given(ROWS)
 def test_sql(rows: list[Row]) -> None:

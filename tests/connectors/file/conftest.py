@@ -80,10 +80,10 @@ class Desk:
         opened.close()
 
     @staticmethod
-    def passed(opened: Source, dataset: Dataset, **asked: Any) -> list[Bytes]:
+    def passed(opened: Source, dataset: Dataset, form: str = "csv", **asked: Any) -> list[Bytes]:
         (split,) = opened.splits(dataset, 1)
         select = Select(tuple(Column(name) for name in dataset.columns))
-        return list(opened.copy_out(Read(dataset, split, **asked), select, "csv"))
+        return list(opened.copy_out(Read(dataset, split, **asked), select, form))
 
 
 @pytest.fixture
