@@ -1,11 +1,13 @@
 """Writes the reference pages from the code itself, or checks that they are what the code says.
 
 `python -m tongqu.app.reference` writes docs/reference/*.md; with `--check` it changes nothing and fails when a page
-differs. No page holds a date or a machine's name, so the same code gives the same pages.
+differs. Pages about tests are made of docs/reference/tested.json, which `make tables` writes. No page holds a date or a
+machine's name, so the same code and the same facts give the same pages.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -15,23 +17,28 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from tongqu.app import schema_page, type_table
+from tongqu.app import operator_page, schema_page, type_table
 from tongqu.app.messages import catalogue
 from tongqu.core import errors, operator, registry
 from tongqu.core.connector import Can, Connector
 from tongqu.kit.faults import POINTS
 
+_TESTED = "tested.json"
+_MADE_OF_TESTS = "<!-- Made by `make tables` from tests that ran (tested.json); change the tests instead. -->\n\n"
 _MADE = "<!-- Made by `make docs` from the code; edit the code instead. -->\n\n"
 
 
-def pages() -> dict[str, str]:
-    """Every reference page by file name."""
+def pages(folder: Path) -> dict[str, str]:
+    """Every reference page by file name. The folder has what tests noted (`tested.json`)."""
+    tested = json.loads((folder / _TESTED).read_text(encoding="utf-8"))
     return {
         "connectors.md": _MADE + _connectors(),
         "operators.md": _MADE + _operators(),
         "cli.md": _MADE + _cli(),
         "errors.md": _MADE + _errors(),
-        "schema-changes.md": _MADE + schema_page.page(),
+        "operator-tests.md": _MADE_OF_TESTS + operator_page.page(tested, "en"),
+        "operator-tests.zh-CN.md": _MADE_OF_TESTS + operator_page.page(tested, "zh"),
+        "schema-changes.md": _MADE_OF_TESTS + schema_page.page(tested),
         "types.md": _MADE + type_table.page(),
     }
 
@@ -162,7 +169,7 @@ def _kinds(kind: type[errors.TongquError]) -> Iterator[type[errors.TongquError]]
 def write(folder: Path, *, check: bool) -> list[str]:
     """Write the pages into the folder, or only compare; returns the names of pages that differed."""
     different = []
-    for name, text in pages().items():
+    for name, text in pages(folder).items():
         path = folder / name
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue

@@ -16,6 +16,7 @@ from tongqu.core.compare import Canon
 from tongqu.core.errors import CheckpointError, NotFoundError, WriteError
 
 FORMAT = 1
+_SHOWN = {"result", "left", "right", "finished", "sha256"}
 RULES = {
     "digest": "first 60 bits of the MD5 of a row's text, summed over the rows",
     "row": "each column's text followed by |, text and json led by their length in bytes and :, null is ~",
@@ -93,7 +94,7 @@ def sha256(document: Mapping[str, Any]) -> str:
     """The SHA-256 of a document's canonical JSON (sorted keys, no blanks, UTF-8) without its own `sha256`."""
     bare = {name: value for name, value in document.items() if name != "sha256"}
     text = json.dumps(bare, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def write(path: Path, document: Mapping[str, Any]) -> None:
@@ -116,9 +117,9 @@ def verify(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise NotFoundError(f"the certificate cannot be read: {error.strerror}", path=str(path)) from error
-    except ValueError:
+    except (ValueError, RecursionError):
         raise CheckpointError("this file is not JSON", path=str(path)) from None
-    if not isinstance(document, dict) or "sha256" not in document:
+    if not isinstance(document, dict) or not document.keys() >= _SHOWN:
         raise CheckpointError("this file is not a certificate", path=str(path))
     if sha256(document) != document["sha256"]:
         raise CheckpointError(

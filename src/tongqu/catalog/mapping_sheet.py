@@ -40,6 +40,7 @@ HEADINGS: Mapping[str, tuple[str, str]] = {
 OPTIONS = ("options", "选项")
 _MAIN = ("mapping", "映射")
 _LOOK = 20
+_FORMULA = ("=", "+", "-", "@")
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,8 @@ def read_sheet(path: Path) -> MappingSheet:
     book = Workbook(path)
     book.check()
     sheets = book.sheets(hidden=True)
+    if not sheets:
+        raise InvalidSettingsError(f"{name} has no sheet", path=name)
     main = next((sheet for sheet in sheets if sheet.lower() in _MAIN), sheets[0])
     found = book.sheet(main)
     for (top, left), (bottom, right) in found.areas:
@@ -157,7 +160,19 @@ def read_sheet(path: Path) -> MappingSheet:
 def _csv_rows(path: Path) -> Iterator[list[str]]:
     text = b"".join(TextStream.detect(path, files.kind(path)[1], None).blocks()).decode("utf-8", "replace")
     dialect = "excel-tab" if "\t" in text.partition("\n")[0] else "excel"
-    yield from ([cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), dialect))
+    try:
+        yield from ([_unguarded(cell.strip()) for cell in row] for row in csv.reader(io.StringIO(text), dialect))
+    except csv.Error as error:
+        raise InvalidSettingsError(f"{path.name} is no mapping sheet: {error}", path=path.name) from None
+
+
+def _guarded(text: str) -> str:
+    """A cell that a spreadsheet would take for a formula, led by `'`: names and comments come from foreign systems."""
+    return f"'{text}" if text[:1] in _FORMULA else text
+
+
+def _unguarded(text: str) -> str:
+    return text[1:] if text[:1] == "'" and text[1:2] in _FORMULA else text
 
 
 def _text(cell: Any) -> str:
@@ -221,7 +236,7 @@ def write_sheet(sheet: MappingSheet, path: Path, language: str) -> None:
     rows = [[getattr(line, column) for column in HEADINGS] for line in sheet.lines]
     if path.suffix.lower() == ".csv":
         buffer = io.StringIO(newline="")
-        csv.writer(buffer).writerows([headings, *rows])
+        csv.writer(buffer).writerows([headings, *([_guarded(cell) for cell in row] for row in rows)])
         files.write_atomically(path, buffer.getvalue().encode("utf-8-sig"))
         return
     if path.suffix.lower() != ".xlsx":

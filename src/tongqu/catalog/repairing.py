@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -43,7 +43,8 @@ class Repair:
     without an error finishes it.
 
     `partial` tells that only some columns are compared: then a differing row keeps what it has in the others. Raises
-    SchemaError if the target needs values that the left side does not have, and whatever the sink raises.
+    SchemaError if the target needs values that the left side does not have, BusyError while an unfinished run writes
+    the target (its newer rows would be overwritten by what was compared), and whatever the sink raises.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Repair:
             raise SchemaError(f"the key column {', '.join(missing)} of the target is computed", path=right.name)
         self._write = Write(
             stream=right.name, dataset=Dataset(right.name, self._schema, key), mode=WriteMode.UPSERT,
-            sync=sync, run=run, key=key, incremental=True, unique=True, restart=True, started_at=at,
+            sync=sync, run=run, key=key, incremental=True, unique=True, restart=True, started_at=at, replay=True,
         )  # fmt: skip
         self._split = Split(_SPLIT, right.name)
         self._session: Session | None = None
@@ -98,17 +99,46 @@ class Repair:
             self._sink.end(self._write.sync, self._write.run, [self._write])
 
     def mend(self, found: Found) -> None:
-        """Delete, update and insert these rows in one transaction."""
+        """Delete, update and insert these rows in one transaction.
+
+        A missing row is only ever inserted: one whose key the target takes for that of a row it has (a collation that
+        ignores case, a row that came meanwhile) is refused, and the others go in by halves, a transaction each. Raises
+        SchemaError, with nothing of these rows done, if the target takes the key of an extra row for other rows' too.
+        """
+        self._put(self._theirs(found.extra), self._changed(found.different), self._ours(found.missing))
+
+    def _put(self, gone: pa.Table, changed: pa.Table, new: pa.Table) -> None:
         assert self._session is not None  # noqa: S101  # entered
-        gone = self._theirs(found.extra)
-        changed = self._changed(found.different)
-        new = self._ours(found.missing)
-        if gone.num_rows:
-            self.done.deleted += self._session.remove(gone)
+        removed = self._session.remove(gone) if gone.num_rows else 0
+        if removed > gone.num_rows:
+            self._session.abort()
+            raise SchemaError(
+                f"{gone.num_rows:,} extra rows were to be deleted, and the target finds {removed:,} by their keys",
+                path=self._write.stream,
+                hint="its collation takes different keys for equal: compare by a key that is unique there",
+            )
         written = [self._session.write(rows) for rows in (changed, new) if rows.num_rows]
+        if new.num_rows and written[-1].inserted + len(written[-1].refused) != new.num_rows:
+            self._session.abort()
+            self._apart(gone, changed, new)
+            return
+        self.done.deleted += removed
         for one in written:
             self._add(one)
         self._session.commit(Checkpoint(self._split, None, self._counts))
+
+    def _apart(self, gone: pa.Table, changed: pa.Table, new: pa.Table) -> None:
+        """Find the missing rows that cannot be inserted; all else is done."""
+        none = new.slice(0, 0)
+        if gone.num_rows or changed.num_rows:
+            self._put(gone, changed, none)
+            self._put(none, none, new)
+        elif new.num_rows == 1:
+            self.done.refused.append(_taken(new, self._write.key))
+        else:
+            middle = new.num_rows // 2
+            self._put(none, none, new.slice(0, middle))
+            self._put(none, none, new.slice(middle))
 
     def _add(self, written: Written) -> None:
         self.done.inserted += written.inserted
@@ -165,6 +195,12 @@ class Repair:
         middle = rows.num_rows // 2
         halves = [self._fitted(part, refuse=refuse) for part in (rows.slice(0, middle), rows.slice(middle))]
         return pa.concat_tables(halves)
+
+
+def _taken(row: pa.Table, key: Sequence[str]) -> BadRow:
+    values = ", ".join(str(row.column(name)[0].as_py()) for name in key)
+    message = f"the target takes the key ({values}) for that of another row, which is left as it is"
+    return BadRow("diff", "target.refused", key[0], None, "", message)
 
 
 def _meta(field: pa.Field[Any], key: Meta) -> str | None:

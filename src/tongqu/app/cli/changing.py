@@ -65,7 +65,8 @@ def show_version(document: Mapping[str, Any]) -> None:
         t("version.line", version=document["version"], env=shown(document["env"]), state=state, actor=document["actor"])
     )
     if document["state"] == "proposed":
-        say(t("version.waits", version=document["version"]))
+        env = f" --env {document['env']}" if document["env"] else ""
+        say(t("version.waits", version=document["version"], env=env))
 
 
 def _show_change(change: Mapping[str, Any]) -> None:

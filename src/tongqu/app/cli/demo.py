@@ -1,4 +1,4 @@
-"""`tongqu demo`: builds a little factory and moves its data, end to end."""
+"""`tongqu demo`: builds a little factory and plays what its data goes through, end to end."""
 
 from __future__ import annotations
 
@@ -21,27 +21,26 @@ def demo(
     call: Call,
     dir: Annotated[Path | None, typer.Option("--dir", metavar="DIR", help=t("demo.dir"))] = None,
 ) -> int:
-    """Build the factory in the folder (default: a new temporary one), run its pipelines, tell what happened."""
+    """Build the factory in the folder (default: a new temporary one), play the acts, tell what happened."""
     from tongqu.app.cli.moving import command_line, move
-    from tongqu.app.demo import PIPELINES, build, story
-    from tongqu.app.services.piping import RunRequest
-    from tongqu.app.services.piping import run as run_pipelines
-    from tongqu.app.wire import new_id
+    from tongqu.app.demo import telling
+    from tongqu.app.demo.acts import Stage, has_excel, play
+    from tongqu.app.demo.factory import build
 
-    folder = dir or Path(tempfile.mkdtemp(prefix="tongqu-demo-"))
+    folder, excel = dir or Path(tempfile.mkdtemp(prefix="tongqu-demo-")), has_excel()
     tell(t("demo.building", folder=str(folder)))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        build(folder)
+        build(folder, excel=excel)
     except OSError as error:
         what = f"the factory cannot be built in {folder}: {error.strerror or error}"
         raise InvalidSettingsError(what, path="--dir", hint="name a folder that can be written") from error
     call = replace(call, project=folder, env="")
     wire = call.wire()
-    request = RunRequest(PIPELINES, restart=True, command=command_line())
-    code = move(call, wire, lambda: run_pipelines(request, wire.project, wire.ends, wire.runner, new_id))
+    stage = Stage(wire, command_line(), excel)
+    code = move(call, wire, lambda: play(stage))
     if code in (0, 3) and not call.json:
-        for line in story(folder / "data" / "lake.duckdb", wire.project.dictionary):
+        for line in (*telling.acts(stage.told), *telling.story(stage.data / "lake.duckdb", wire.project.dictionary)):
             say(line)
         say(t("demo.next", folder=str(folder)))
     return code

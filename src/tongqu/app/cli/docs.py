@@ -24,7 +24,7 @@ def docs(
     ] = None,
 ) -> int:
     """Write the documentation into a folder."""
-    from tongqu.app.services import documentation
+    from tongqu.app.services import documentation, reports
 
     wanted = formats or ["html", "md"]
     for name in wanted:
@@ -35,15 +35,14 @@ def docs(
     wire = call.wire()
 
     book = documentation.book(wire.project, wire.scrubber.text)
-    out.mkdir(parents=True, exist_ok=True)
     files = []
     for name in wanted:
         file = out / f"{book.title}.{language()}.{name}".replace("/", "_")
         if name == "xlsx":
-            file.write_bytes(documentation.workbook(book))
+            reports.write(file, documentation.workbook(book))
         else:
             text = documentation.page(book) if name == "html" else documentation.markdown(book)
-            file.write_text(text, encoding="utf-8")
+            reports.write(file, text)
         files.append(str(file))
     call.answer({"files": files}, lambda document: say("\n".join(document["files"])))
     return 0

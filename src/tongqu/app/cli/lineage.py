@@ -31,6 +31,7 @@ def lineage(
 ) -> int:
     """Show the fields around a field, or export everything."""
     from tongqu.app.services import lineage as service
+    from tongqu.app.services import reports
 
     if not name and openlineage is None:
         raise typer.BadParameter(t("lineage.what"), param_hint="FIELD")
@@ -39,7 +40,7 @@ def lineage(
         if openlineage is not None:
             events = service.exported(runs)
             lines = "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in events)
-            openlineage.write_text(lines, encoding="utf-8")
+            reports.write(openlineage, lines)
             if not name:
                 call.answer({"events": len(events), "file": str(openlineage)}, lambda d: say(t("lineage.out", **d)))
                 return 0
@@ -50,7 +51,7 @@ def lineage(
     if html is not None:
         from tongqu.app.services.picture import page
 
-        html.write_text(page(name, document), encoding="utf-8")
+        reports.write(html, page(name, document))
     call.answer(document, _show)
     return 0
 

@@ -32,7 +32,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def _leave() -> None:
     """What is left goes with the process: looking for cycles in it takes longer than a small sync."""
-    if "duckdb" not in sys.modules:  # its binding complains of what is left
+    if "duckdb" in sys.modules:  # its binding complains on stderr of what is left
+        gc.unfreeze()
+    else:
         gc.disable()
         gc.freeze()
 
@@ -41,6 +43,7 @@ def _hurry() -> None:
     """Starting makes many objects that stay: the collector need not walk them every 700. And pydantic need not look
     through every installed package for plugins."""
     gc.set_threshold(200_000, 20, 20)
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # its own keeps what many threads have let go
     atexit.register(_leave)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 

@@ -29,7 +29,8 @@ def command_line() -> str:
 def move(call: Call, wire: Wire, act: Callable[[], Outcome]) -> int:
     """Run with progress and signals, print the document, give the exit code. What steps of the user's print goes to
     stderr: stdout is the document's."""
-    gc.set_threshold(50_000, 20, 20)  # all that stays is there: now garbage may come
+    gc.freeze()  # all that stays is there, and need not be walked: now garbage may come
+    gc.set_threshold(50_000, 20, 20)
     with _progress(call, wire) as listener, stoppable(wire.stop), redirect_stdout(sys.stderr):
         wire.runner.listeners.append(listener)
         if call.debug:

@@ -23,12 +23,15 @@ def trace(
     place: Annotated[str, typer.Argument(metavar="CONNECTION", help=t("trace.place"), show_default=False)],
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help=t("trace.dataset"), show_default=False)],
     row: Annotated[list[str], typer.Argument(metavar="COLUMN=VALUE...", help=t("trace.row"), show_default=False)],
+    *,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=1000, help=t("trace.limit"))] = 20,
+    show_personal: Annotated[bool, typer.Option("--show-personal", help=t("trace.show_personal"))] = False,
 ) -> int:
     """Show the source rows, runs and versions behind a row."""
     hide_passwords(sys.argv[1:])
+    from tongqu.app.project.load import MAIN
     from tongqu.app.services.lineage import recorded
-    from tongqu.app.services.tracing import Tracing, conditions
+    from tongqu.app.services.tracing import Tracing, closed_fields, conditions, masked
 
     where = conditions(row)
     wire = call.wire()
@@ -38,6 +41,9 @@ def trace(
     with closing(runs):
         flows = recorded(runs)
         document = Tracing(wire.ends, flows, runs, wire.scrubber, limit=limit).trace(place, dataset, where)
+    if not show_personal:
+        project = wire.project if (wire.folder / MAIN).is_file() else None
+        document = masked(document, closed_fields(project, flows))
     call.answer(document, _show)
     return 0
 

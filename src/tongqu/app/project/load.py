@@ -76,16 +76,26 @@ class Project:
 
 def load(folder: Path, env: str = "") -> Project:
     """The project in a folder; raises ProblemsError holding everything that is wrong with its files."""
-    files = find_files(folder, env)
+    files = find_files(folder)
     problems: list[TongquError] = []
     tree, places = merge(files, problems)
-    over = _overlay(folder / f"tongqu.{env}.yaml", places, problems) if env else {}
+    overlay = folder / f"tongqu.{env}.yaml"
+    declared = tree.get("environments")
+    if env and not overlay.is_file() and not (isinstance(declared, dict) and env in declared):
+        known = [path.name.removeprefix("tongqu.").removesuffix(".yaml") for path in _overlays(folder)]
+        raise UnknownNameError(
+            f"there is no environment {env!r}: neither tongqu.{env}.yaml nor an entry of `environments`",
+            path="--env",
+            hint=nearest(env, [*known, *(declared if isinstance(declared, dict) else ())]),
+            params={"name": env},
+        )
+    over = _overlay(overlay, places, problems) if env and overlay.is_file() else {}
     if problems:
         raise ProblemsError(problems)
     return checked(folder, files, tree, over, places)
 
 
-def find_files(folder: Path, env: str = "") -> tuple[Path, ...]:
+def find_files(folder: Path) -> tuple[Path, ...]:
     """`tongqu.yaml` and the further `*.yaml` beside it, without overlays; raises ConfigError if there is no project."""
     if not (folder / MAIN).is_file():
         raise ConfigError(
@@ -93,12 +103,13 @@ def find_files(folder: Path, env: str = "") -> tuple[Path, ...]:
             hint="name the folder with --project DIR, or use `tongqu sync SRC DST`, which needs no project",
             params={"folder": str(folder)},
         )
-    overlays = sorted(path for path in folder.glob("tongqu.*.yaml"))
-    if env and folder / f"tongqu.{env}.yaml" not in overlays:
-        known = [path.name.removeprefix("tongqu.").removesuffix(".yaml") for path in overlays]
-        raise UnknownNameError(f"there is no tongqu.{env}.yaml", path="--env", hint=nearest(env, known))
+    overlays = _overlays(folder)
     beside = sorted(path for path in folder.glob("*.yaml") if path.name != MAIN and not path.name.startswith("."))
     return (folder / MAIN, *(path for path in beside if path not in overlays))
+
+
+def _overlays(folder: Path) -> list[Path]:
+    return sorted(folder.glob("tongqu.*.yaml"))
 
 
 def merge(files: tuple[Path, ...], problems: list[TongquError]) -> tuple[dict[str, Any], Places]:

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from tongqu.app.services.ends import End
+from tongqu.core.bad_rows import BadRows
 from tongqu.core.data import BadRow, Read
 from tongqu.engine.segment import Outcome
 from tongqu.kit.originals import originals, shape_of
@@ -69,7 +70,7 @@ class Claims:
             if any(row.refused for row in outcome.bad):
                 return outcome
             taken = self.claim(outcome.rows, "check")
-            return outcome if taken is None else Outcome(outcome.rows.slice(0, 0), [*outcome.bad, taken])
+            return outcome if taken is None else Outcome(outcome.rows.slice(0, 0), BadRows([*outcome.bad, taken]))
 
         return run
 

@@ -59,11 +59,11 @@ def book(project: Project, scrub: Callable[[str], str]) -> Book:
 
 def markdown(made: Book) -> str:
     """As Markdown, the flow as a Mermaid diagram."""
-    lines = [f"# {made.title}", ""]
+    lines = [f"# {_plain(made.title)}", ""]
     for table in made.tables:
-        lines += [f"## {table.title}", ""]
+        lines += [f"## {_plain(table.title)}", ""]
         if table.note:
-            lines += [table.note, ""]
+            lines += [_plain(table.note), ""]
         lines.append("| " + " | ".join(table.columns) + " |")
         lines.append("| " + " | ".join("---" for _ in table.columns) + " |")
         lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in table.rows] + [""]
@@ -215,7 +215,12 @@ def _flow(project: Project) -> dict[str, Any]:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", "<br>")
+    return _plain(text).replace("|", "\\|").replace("\n", "<br>")
+
+
+def _plain(text: str) -> str:
+    """A text that no Markdown renderer takes for HTML."""
+    return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _quoted(text: str) -> str:
@@ -224,7 +229,7 @@ def _quoted(text: str) -> str:
 
 def _sheet(title: str, taken: set[str]) -> str:
     """A name that Excel takes: at most 31 characters, none of `[]:*?/\\`, not used yet."""
-    plain = "".join("_" if sign in "[]:*?/\\" else sign for sign in title).strip("'")[:31] or "_"
+    plain = "".join("_" if sign in "[]:*?/\\" else sign for sign in title)[:31].strip("'") or "_"
     name, number = plain, 1
     while name.lower() in taken:
         number += 1

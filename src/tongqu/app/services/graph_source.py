@@ -8,8 +8,9 @@ from threading import Event
 
 import pyarrow as pa
 
+from tongqu.core.bad_rows import BadRows
 from tongqu.core.connector import Source
-from tongqu.core.data import BadRow, Batch, Counts, Dataset, Read, Split
+from tongqu.core.data import Batch, Counts, Dataset, Read, Split
 from tongqu.core.errors import CancelledError, QualityError
 from tongqu.core.operator import Step
 from tongqu.engine.graph import Graph, GraphRun
@@ -69,7 +70,7 @@ class GraphSource(Source):
 
     def read(self, read: Read) -> Iterator[Batch]:
         """All rows, without positions; the last batch is empty and carries the counts."""
-        unread: list[BadRow] = []
+        unread = BadRows()
         openers = {name: partial(self._open, name, read, unread) for name in self._graph.plan.sources}
         total = Counts()
         with self._graph.open(openers) as run:
@@ -78,13 +79,13 @@ class GraphSource(Source):
                     return
                 bad = _taken(run.bad, unread)
                 total.inserted += rows.num_rows
-                total.quarantined += sum(row.refused for row in bad)
+                total.quarantined += bad.refused
                 yield Batch(self.dataset.name, rows, None, bad=bad)
             bad = _taken(run.bad, unread)
-            total.quarantined += sum(row.refused for row in bad)
+            total.quarantined += bad.refused
             yield self._last(run, total, bad)
 
-    def _last(self, run: GraphRun, total: Counts, bad: tuple[BadRow, ...]) -> Batch:
+    def _last(self, run: GraphRun, total: Counts, bad: BadRows) -> Batch:
         """The counts, less what the engine counts by itself: each row and each bad row as read."""
         unparsed = total.quarantined - sum(step.quarantined for step in run.steps)
         read = sum(run.read_rows.values()) + unparsed
@@ -101,7 +102,7 @@ class GraphSource(Source):
         empty = pa.RecordBatch.from_pylist([], schema=self.dataset.schema)
         return Batch(self.dataset.name, empty, {"end": True}, bad=bad, counts=counts)
 
-    def _open(self, name: str, read: Read, unread: list[BadRow]) -> pa.RecordBatchReader:
+    def _open(self, name: str, read: Read, unread: BadRows) -> pa.RecordBatchReader:
         dataset = self._graph.datasets[name]
         rows = _rows(self._sources[name], dataset, read, unread, read.stop)
         return pa.RecordBatchReader.from_batches(dataset.schema, rows)
@@ -123,7 +124,7 @@ def looked_up(graph: Graph, sources: Mapping[str, Source], name: str, stop: Even
         raise CancelledError(f"stopped while {name!r} was read to look things up in")
 
 
-def _rows(source: Source, dataset: Dataset, read: Read, unread: list[BadRow], stop: Event) -> Iterator[pa.RecordBatch]:
+def _rows(source: Source, dataset: Dataset, read: Read, unread: BadRows, stop: Event) -> Iterator[pa.RecordBatch]:
     for split in source.splits(dataset, 1):
         wanted = Read(dataset, split, batch_rows=read.batch_rows, chunk_rows=read.chunk_rows, stop=stop)
         for batch in source.read(wanted):
@@ -131,8 +132,5 @@ def _rows(source: Source, dataset: Dataset, read: Read, unread: list[BadRow], st
             yield batch.rows.cast(dataset.schema) if batch.rows.schema != dataset.schema else batch.rows
 
 
-def _taken(*lists: list[BadRow]) -> tuple[BadRow, ...]:
-    found = tuple(row for rows in lists for row in rows)
-    for rows in lists:
-        rows.clear()
-    return found
+def _taken(first: BadRows, second: BadRows) -> BadRows:
+    return first.take() + second.take()

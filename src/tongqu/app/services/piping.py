@@ -171,6 +171,7 @@ class Part:
     def _streams(self, keep: Callable[[Any], Any]) -> list[Stream]:
         sources: dict[str, Source] = {name: keep(end.source()) for name, end in self.ends.items()}
         sink: Sink = keep(self.sink.sink())
+        sink.prepare()
         along = trunk(self.plan)
         with learnt():
             found = {name: self._datasets(name, source) for name, source in sources.items()}

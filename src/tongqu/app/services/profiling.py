@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+from tongqu.app.services import reports
 from tongqu.app.services.ends import Ends
 from tongqu.app.services.tables import datasets_of
 from tongqu.catalog.draft import draft
@@ -17,13 +18,15 @@ from tongqu.catalog.profile_changes import changes
 from tongqu.catalog.profiling import profile
 from tongqu.core.connector import Source
 from tongqu.core.data import Dataset
-from tongqu.core.errors import InvalidPlanError, InvalidSettingsError, TongquError, WriteError, learnt
+from tongqu.core.errors import InvalidPlanError, InvalidSettingsError, SchemaError, TongquError, learnt
 from tongqu.core.scan import Scan
 from tongqu.store.profiles import Profiles
 
 _SURE = 0.5
 """Columns suspected at least so much of holding personal data have their values hidden."""
 _UNIT_SURE = 0.8
+_NUMBERS = ("mean", "deviation", "quantiles")
+"""What tells the values of a column too: in a small table a quantile is somebody's."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,9 @@ class Profiling:
             document |= {"compared": {"id": old["id"], "at": old["at"]}, "changes": changes(old, hidden)}
         if request.html is not None:
             shown = {**document, **hidden}
-            _write(request.html, self.page(shown))
+            reports.write(request.html, self.page(shown))
         if request.draft is not None:
-            _write(request.draft, draft_yaml({**hidden, "id": id}))
+            reports.write(request.draft, draft_yaml({**hidden, "id": id}))
         return document
 
 
@@ -90,6 +93,8 @@ def _one(source: Source, table: str) -> Dataset:
     if len(found) != 1:
         names = ", ".join(dataset.name for dataset in found[:20])
         raise InvalidPlanError("name one table", path="--table", hint=f"there are: {names or 'none'}")
+    if not found[0].columns:
+        raise SchemaError(f"{found[0].name!r} has no column to look at", hint="is there a row in it that can be read?")
     return found[0]
 
 
@@ -116,7 +121,14 @@ def _masked(column: dict[str, Any]) -> dict[str, Any]:
     secret = suspected["class"] == "secret"
     top = [{**entry, "value": _hidden(entry["value"], secret)} for entry in column["top"]]
     ends = {end: _hidden(column[end], secret) for end in ("min", "max")}
-    return {**column, **ends, "top": top, "patterns": [] if secret else column["patterns"], "masked": True}
+    patterns = [] if secret else [{**entry, "pattern": _shape(entry["pattern"])} for entry in column["patterns"]]
+    shown = {name: value for name, value in column.items() if name not in _NUMBERS}
+    return {**shown, **ends, "top": top, "patterns": patterns, "masked": True}
+
+
+def _shape(pattern: str) -> str:
+    """The pattern with the letters of every script hidden; Latin and Han ones are already."""
+    return "".join(sign if sign.isascii() or not sign.isalnum() else "中" for sign in pattern)
 
 
 def _hidden(value: Any, secret: bool) -> str | None:
@@ -157,11 +169,3 @@ def _accepted(unit: str) -> bool:
     except TongquError:
         return False
     return True
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise WriteError(f"the report cannot be written: {error.strerror}", path=str(path)) from error

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
+from tongqu.app.project.load import Project
 from tongqu.app.services.diffing import comparable
 from tongqu.app.services.ends import End, Ends
 from tongqu.catalog.agreement import Wish, agree
@@ -19,6 +20,7 @@ from tongqu.store.runs import Runs
 from tongqu.store.scrub import Scrubber
 
 _RUNS = 5
+_CLOSED = ("personal", "sensitive", "secret")
 
 
 @dataclass
@@ -81,14 +83,19 @@ class Tracing:
         }
 
     def _sources(self, flow: Flow, rows: Sequence[Mapping[str, Any]], depth: int) -> list[dict[str, Any]]:
-        """The rows of each source: by the columns that were copied from it, else by those it was matched on with a
-        source whose rows are known by then."""
+        """The rows of each source: by what was copied of it into the target's key, else by the columns it was matched
+        on with a source whose rows are known by then, else by any columns that were copied."""
         waiting = list(dict.fromkeys(flow.sources))
         done: dict[Place, dict[str, Any]] = {}
         while waiting:
             known = {place: document["rows"] for place, document in done.items()}
             place, wanted = next(
-                ((place, wanted) for place in waiting if (wanted := _wanted(flow, place, rows, known))),
+                (
+                    (place, wanted)
+                    for way in (_by_key, _by_match, _by_copies)
+                    for place in waiting
+                    if (wanted := way(flow, place, rows, known))
+                ),
                 (waiting[0], []),
             )
             waiting.remove(place)
@@ -133,6 +140,35 @@ class Tracing:
             "count": total.rows,
             "rows": table.slice(0, self.limit).to_pylist(),
         }
+
+
+def masked(document: Any, hidden: Collection[str]) -> Any:
+    """The document with the values of hidden fields as `***`, in rows and conditions alike."""
+    if isinstance(document, list):
+        return [masked(item, hidden) for item in document]
+    if not isinstance(document, Mapping):
+        return document
+    shown = {name: masked(value, hidden) for name, value in document.items()}
+    if "rows" in document and "dataset" in document:
+        shown["rows"] = [_hide(row, hidden) for row in document["rows"]]
+        told = document.get("where")
+        shown["where"] = [_hide(one, hidden) for one in told] if isinstance(told, list) else _hide(told or {}, hidden)
+    return shown
+
+
+def _hide(row: Mapping[str, Any], hidden: Collection[str]) -> dict[str, Any]:
+    return {name: "***" if name in hidden and value is not None else value for name, value in row.items()}
+
+
+def closed_fields(project: Project | None, flows: Sequence[Flow]) -> set[str]:
+    """Names of fields of class personal, sensitive or secret: the dictionary's, and the columns they are copies of or
+    were copied to."""
+    entries = project.dictionary.values() if project else ()
+    found = {name for entry in entries for name, told in entry.fields.items() if told.class_ in _CLOSED}
+    pairs = [(name, origin[2]) for flow in flows for name, origins in flow.columns.items() for origin in origins]
+    while more := {b for a, b in (*pairs, *((y, x) for x, y in pairs)) if a in found and b not in found}:
+        found |= more
+    return found
 
 
 def conditions(texts: Sequence[str]) -> dict[str, str]:
@@ -199,17 +235,32 @@ def _distinct(wanted: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return list({repr(sorted(where.items())): where for where in wanted}.values())
 
 
-def _wanted(
-    flow: Flow, place: Place, rows: Sequence[Mapping[str, Any]], known: Mapping[Place, Sequence[Mapping[str, Any]]]
-) -> list[dict[str, Any]]:
-    """What the rows of a source must have, for each of the target's rows or of another source's; nothing if unknown."""
-    copies = {column: origin for column, origin in flow.copies.items() if origin[:2] == place}
-    keyed = {column: origin for column, origin in copies.items() if column in flow.key}
-    if copies:
-        return [{origin[2]: row.get(column) for column, origin in (keyed or copies).items()} for row in rows]
+_Rows = Sequence[Mapping[str, Any]]
+_Known = Mapping[Place, _Rows]
+
+
+def _by_key(flow: Flow, place: Place, rows: _Rows, known: _Known) -> list[dict[str, Any]]:
+    """What the rows of a source must have by the target's key columns that were copied from it; nothing if none was."""
+    del known
+    keyed = {c: origin[2] for c, origin in flow.copies.items() if origin[:2] == place and c in flow.key}
+    return [{old: row.get(column) for column, old in keyed.items()} for row in rows] if keyed else []
+
+
+def _by_match(flow: Flow, place: Place, rows: _Rows, known: _Known) -> list[dict[str, Any]]:
+    """The same by the columns that a step found equal in rows of another source; null is equal to nothing."""
+    del rows
     pairs = [*flow.links, *((second, first) for first, second in flow.links)]
     for other, others in known.items():
         matched = {mine[2]: theirs[2] for mine, theirs in pairs if (mine[:2], theirs[:2]) == (place, other)}
         if matched and others:
-            return [{mine: row.get(theirs) for mine, theirs in matched.items()} for row in others]
+            found = [{mine: row.get(theirs) for mine, theirs in matched.items()} for row in others]
+            return [where for where in found if None not in where.values()]
     return []
+
+
+def _by_copies(flow: Flow, place: Place, rows: _Rows, known: _Known) -> list[dict[str, Any]]:
+    """The same by all columns of the target that were copied from it; a row of nulls says nothing."""
+    del known
+    copies = {column: origin[2] for column, origin in flow.copies.items() if origin[:2] == place}
+    found = [{old: row.get(column) for column, old in copies.items()} for row in rows]
+    return [where for where in found if set(where.values()) - {None}]

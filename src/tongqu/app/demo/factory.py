@@ -1,21 +1,22 @@
-"""The demo: a little factory on embedded systems, built the same every time, moved, checked and told."""
+"""A little factory on embedded systems, built the same every time, and what happens at it while the demo plays."""
 
 from __future__ import annotations
 
 import csv
 import random
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from tongqu.app.messages import language, t
-from tongqu.app.project.model import DatasetEntry
+from tongqu.app.demo import patrols
 
 INSPECTIONS = 20_000
 MATERIALS = 200
-PIPELINES = ("inspections", "materials", "lines", "yield_by_line")
+NEW_INSPECTIONS = 500
+SHORT = 40
+"""Materials in the export that was cut short."""
 _LINES = (
     ("A1", "冲压一线", "冲压车间"),
     ("A2", "冲压二线", "冲压车间"),
@@ -28,11 +29,14 @@ _NAMES = ("轴承座", "法兰盘", "齿轮", "连接板", "端盖", "支架", "
 _PEOPLE = ("王伟", "李娜", "张敏", "刘洋", "陈静", "赵磊")
 
 
-def build(folder: Path) -> None:
-    """Write project file and data into the folder, replacing what an earlier demo left; the same every time."""
+def build(folder: Path, *, excel: bool = True) -> None:
+    """Write project file and data into the folder, replacing what an earlier demo left; the same every time.
+
+    The workbook is left out unless `excel`, which needs the extra of that name.
+    """
     data = folder / "data"
     (data / "erp").mkdir(parents=True, exist_ok=True)
-    for old in ("qms.db", "mes.duckdb", "lake.duckdb"):
+    for old in ("qms.db", "mes.duckdb", "lake.duckdb", "bi.db"):
         for path in data.glob(f"{old}*"):
             path.unlink()
     text = files(__package__).joinpath("factory.yaml").read_text(encoding="utf-8")
@@ -42,6 +46,8 @@ def build(folder: Path) -> None:
     _qms(data / "qms.db", weights, chance)
     _erp(data / "erp" / "materials.csv", weights)
     _mes(data / "mes.duckdb")
+    if excel:
+        patrols.write(data / "patrols.xlsx", [name for _, name, _ in _LINES], chance)
 
 
 def _qms(path: Path, weights: dict[str, int], chance: random.Random) -> None:
@@ -90,39 +96,53 @@ def _mes(path: Path) -> None:
     import duckdb
 
     database = duckdb.connect(str(path))
-    database.execute("CREATE TABLE line (line_id VARCHAR PRIMARY KEY, line_name VARCHAR, workshop VARCHAR)")
-    database.executemany("INSERT INTO line VALUES (?, ?, ?)", _LINES)
+    database.execute(
+        "CREATE TABLE line (line_id VARCHAR PRIMARY KEY, line_name VARCHAR, workshop VARCHAR, parts_a_day SMALLINT)"
+    )
+    database.executemany("INSERT INTO line VALUES (?, ?, ?, 1200)", _LINES)
     database.close()
 
 
-def story(lake: Path, dictionary: Mapping[str, DatasetEntry]) -> list[str]:
-    """What came out, for people: each line's yield, and what was wrong with the quarantined rows, in the words of the
-    data dictionary."""
+def edit_by_hand(bi: Path) -> None:
+    """Somebody mends numbers in the BI system's copy: three lots renamed, a row deleted, one made up."""
+    database = sqlite3.connect(bi)
+    with database:
+        database.execute("UPDATE inspection SET lot_no = 'L99999999' WHERE inspection_id IN (7, 77, 777)")
+        database.execute("DELETE FROM inspection WHERE inspection_id = 4242")
+        database.execute(
+            "INSERT INTO inspection SELECT 999999, lot_no, material, line_id, weight, passed FROM inspection"
+            " WHERE inspection_id = 1"
+        )
+    database.close()
+
+
+def change_schemas(data: Path) -> None:
+    """The QMS gets a column `shift` and fills it for new rows; a number of the MES outgrows its type."""
     import duckdb
 
-    database = duckdb.connect(str(lake), read_only=True)
-    try:
-        lines = [t("demo.yield")]
-        found = database.execute(
-            "SELECT line_name, inspections, passed, worst_deviation FROM yield_by_line ORDER BY passed / inspections"
-        ).fetchall()
-        for name, inspections, passed, worst in found:
-            share = f"{100 * int(passed) / int(inspections):.1f}"
-            lines.append("  " + t("demo.line", name=name, inspections=inspections, share=share, worst=f"{worst:.3f}"))
-        lines.append(t("demo.dirty"))
-        dirty = database.execute(
-            "SELECT stream, code, field, count(*), min(value) FROM _tongqu_quarantine "
-            "GROUP BY ALL ORDER BY 4 DESC, 1, 2"
-        ).fetchall()
-        for stream, code, field, count, value in dirty:
-            example = t("demo.empty") if value is None else value
-            told = {"stream": stream, "field": field, "count": count, "example": example}
-            lines.append("  " + t("demo.cause", title=_title(field, dictionary), reason=t(f"reason.{code}"), **told))
-    finally:
-        database.close()
-    return lines
+    database = sqlite3.connect(data / "qms.db")
+    with database:
+        database.execute("ALTER TABLE inspection_result ADD COLUMN shift TEXT")
+        database.execute(
+            "INSERT INTO inspection_result SELECT id + ?, LOT, ITEM, LINE, abs(WGT_G) % 10000, passed, inspector,"
+            " replace(inspected_at, '2026-01', '2026-02'), CASE WHEN id % 2 THEN 'day' ELSE 'night' END"
+            " FROM inspection_result WHERE LOT LIKE 'L%' ORDER BY id LIMIT ?",
+            (INSPECTIONS, NEW_INSPECTIONS),
+        )
+    database.close()
+    lines = duckdb.connect(str(data / "mes.duckdb"))
+    lines.execute("ALTER TABLE line ALTER parts_a_day TYPE INTEGER")
+    lines.execute("UPDATE line SET parts_a_day = 120000 WHERE line_id LIKE 'A%'")
+    lines.close()
 
 
-def _title(field: str, dictionary: Mapping[str, DatasetEntry]) -> str:
-    titles = next((entry.fields[field].title for entry in dictionary.values() if field in entry.fields), {})
-    return (titles.get("zh") if language() == "zh" else titles.get("en")) or field
+def cut_short(data: Path) -> None:
+    """The ERP's next export breaks off after a few materials."""
+    path = data / "erp" / "materials.csv"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[: SHORT + 1]))
+
+
+def lower_limit(project: Path) -> None:
+    """Somebody lowers what an inspection may weigh, in the project file."""
+    text = project.read_text(encoding="utf-8")
+    project.write_text(text.replace("unit: kg, min: 0, max: 50}", "unit: kg, min: 0, max: 5}"), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""The demo: a little factory, moved, cleaned, mended, compared, changed, undone and told."""
