@@ -161,7 +161,7 @@ class Batch:
     schema_version: int = 0
     kind: Literal["rows", "truncate", "schema", "heartbeat"] = "rows"
     ends_transaction: bool = True
-    bad: tuple[BadRow, ...] = ()
+    bad: Sequence[BadRow] = ()
     """Rows the source could not parse, between the previous position and this one: counted as read and quarantined."""
     counts: Counts | None = None
     """Numbers to add for work done inside the source, where it is a graph of steps."""
@@ -360,7 +360,8 @@ class Write:
     cursor: str | None = None
     """The column that grows with every change, if the stream is incremental."""
     replay: bool = False
-    """Quarantined rows go in again: never over a row that is newer by the cursor, nor while a run writes the target."""
+    """Quarantined rows go in again, or a repair's: never over a row that is newer by the cursor, nor while a run writes
+    the target."""
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def check_changes(plan: Plan, changing: Collection[str], *, appends: bool = Fals
             touched.add(step.id)
             if step.operator.leaves_rows and not appends:
                 raise InvalidPlanError(
-                    f"step {step.id!r}: {step.verb} makes several rows of one, and a changed row may leave old ones",
+                    f"step {step.id!r}: {step.verb} may make other rows of a changed one, and old ones stay",
                     hint="read the source with `mode: full`, or write with `append`, which keeps every version",
                     path=step.path,
                 )

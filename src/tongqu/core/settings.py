@@ -100,6 +100,10 @@ def _docstrings(model: type) -> dict[str, str]:
     return found
 
 
+REFERENCE = r"^\$\{[a-z]+:[^}]+\}$"
+"""Pattern of a setting that names a secret and never holds one: `${secret:NAME}`."""
+
+
 def titled(zh: str, en: str, default: Any = ..., **extra: Any) -> Any:
     """A field with a bilingual title (`x-i18n`) for forms and docs."""
     hints: dict[str, Any] = {"x-i18n": {"zh": zh, "en": en}, **extra.pop("json_schema_extra", {})}
@@ -119,6 +123,8 @@ def invalid_settings(model: type[BaseModel], error: ValidationError, path: str) 
     if first["type"] == "missing":
         return InvalidSettingsError(f"missing key {where!r}", path=full, hint=_describe(model, where))
     given = "" if _is_secret(model.model_fields.get(str(first["loc"][0])) if first["loc"] else None) else first["input"]
+    if first["type"] == "string_pattern_mismatch" and first["ctx"]["pattern"] == REFERENCE:
+        given = ""  # what stands where a reference belongs may be the secret itself
     shown = f" (got {given!r})" if isinstance(given, str | int | float | bool) and given != "" else ""
     return InvalidSettingsError(f"{where}: {first['msg']}{shown}", path=full, hint=_describe(model, where))
 

@@ -59,7 +59,8 @@ class RowRule(Settings):
     @property
     def words(self) -> str:
         """The message, or else the rule itself."""
-        told = self.message if isinstance(self.message, str) else self.message.get("zh") or self.message.get("en")
+        several = () if isinstance(self.message, str) else self.message.values()
+        told = self.message if isinstance(self.message, str) else " / ".join(several)
         return told or f"does not meet {self.expression}"
 
 

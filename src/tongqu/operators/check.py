@@ -54,6 +54,8 @@ class Check(Operator):
     volume: Volume | None = titled("数据量", "Volume", None)
     """How many rows a run brings."""
     _known: dict[str, pa.Array[Any]] = PrivateAttr(default_factory=dict)
+    _told: tuple[Dataset, Mapping[str, Rule], Sequence[Fault]] | None = PrivateAttr(None)
+    """The faults of the dataset that was asked for last: planning asks several times."""
 
     @classmethod
     def from_yaml(cls, raw: Any, path: str) -> Check:
@@ -181,8 +183,12 @@ class Check(Operator):
         return Projection({c: column(c) for c in dataset.columns})
 
     def faults(self, dataset: Dataset) -> Sequence[Fault]:
-        where = f"datasets.{self.dataset}.rules"
-        return [*faults(self.rules, dataset), *row_faults(self.row_rules, dataset.schema, where)]
+        same = self._told
+        if same is None or same[0] is not dataset or same[1] is not self.rules:
+            where = f"datasets.{self.dataset}.rules"
+            found = [*faults(self.rules, dataset), *row_faults(self.row_rules, dataset.schema, where)]
+            same = self._told = (dataset, self.rules, found)
+        return same[2]
 
     def may_fail(self, dataset: Dataset) -> bool:
         return bool(self.row_rules)

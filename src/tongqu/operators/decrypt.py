@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ from tongqu.core.columns import need_columns, reshaped
 from tongqu.core.data import Dataset
 from tongqu.core.errors import DecryptError, InvalidPlanError, RunError
 from tongqu.core.operator import Lineage, Operator, Place
-from tongqu.core.settings import titled
+from tongqu.core.settings import REFERENCE, titled
 from tongqu.meaning.ciphers import KEY_ID, decrypted, read_key
 from tongqu.meaning.codes import typed_as
 from tongqu.meaning.fields import recast
@@ -35,7 +36,7 @@ class Decrypt(Operator):
     """Each column with the type its values have; a list of names is short for text."""
     purpose: str = titled("用途", "Purpose", min_length=3, max_length=500)
     """Why the values are needed in clear."""
-    key: str | None = titled("密钥", "Key", None, pattern=r"^\$\{[a-z]+:[^}]+\}$")
+    key: str | None = titled("密钥", "Key", None, pattern=REFERENCE)
     """Reference to the one key."""
     key_id: str = titled("密钥标识", "Key id", "1", pattern=r"^[A-Za-z0-9_-]{1,32}$")
     """The id of the one key."""
@@ -57,7 +58,7 @@ class Decrypt(Operator):
         for name, reference in self.keys.items():
             if not KEY_ID.fullmatch(name):
                 raise ValueError(f"{name!r} is no id of a key")
-            if not (reference.startswith("${") and reference.endswith("}")):
+            if not re.match(REFERENCE, reference):
                 raise ValueError("a key is given by reference: ${secret:NAME}")
         return self
 

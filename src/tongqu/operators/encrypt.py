@@ -14,7 +14,7 @@ from tongqu.core.columns import need_columns, reshaped
 from tongqu.core.data import Dataset
 from tongqu.core.errors import InvalidPlanError, RunError
 from tongqu.core.operator import Lineage, Operator
-from tongqu.core.settings import titled
+from tongqu.core.settings import REFERENCE, titled
 from tongqu.meaning.ciphers import Algorithm, Random, encrypted, read_key
 from tongqu.meaning.fields import recast
 
@@ -35,7 +35,7 @@ class Encrypt(Operator):
 
     columns: tuple[str, ...] = titled("字段", "Columns", min_length=1)
     """Columns to encrypt."""
-    key: str = titled("密钥", "Key", pattern=r"^\$\{[a-z]+:[^}]+\}$")
+    key: str = titled("密钥", "Key", pattern=REFERENCE)
     """Reference to the key (`${secret:NAME}`, `${env:NAME}`, `${file:NAME}`): hex or base64 of 16, 24 or 32 bytes."""
     key_id: str = titled("密钥标识", "Key id", "1", pattern=r"^[A-Za-z0-9_-]{1,32}$")
     """Stored in each value, so that keys can change: give each key an id of its own."""

@@ -12,7 +12,11 @@ from tongqu.meaning.expressions import column, parsed, predicate
 
 
 class Filter(Operator):
-    """Keep rows where the condition is true (not false, not null): `filter: "weight is not null"`."""
+    """Keep rows where the condition is true (not false, not null): `filter: "weight is not null"`.
+
+    Over changes (`mode: incremental`) a row that no longer meets it is not written, and a target that has it from
+    before keeps it as it was until a full run with `deletes`; `tongqu diff` shows such rows.
+    """
 
     verb = "filter"
     title: ClassVar[Mapping[str, str]] = {"zh": "过滤", "en": "Filter rows"}

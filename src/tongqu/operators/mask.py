@@ -10,7 +10,7 @@ from pydantic import PrivateAttr, ValidationError
 
 from tongqu.core.columns import need_columns, reshaped
 from tongqu.core.data import Dataset
-from tongqu.core.errors import InvalidPlanError, InvalidSettingsError, RunError, UnknownNameError
+from tongqu.core.errors import InvalidPlanError, InvalidSettingsError, RunError, SecretError, UnknownNameError
 from tongqu.core.operator import Lineage, Operator, Place, Projection
 from tongqu.core.settings import invalid_settings, titled
 from tongqu.meaning.digests import digested
@@ -80,7 +80,13 @@ class Masking(Operator):
 
     def unlocked(self, resolve: Callable[[str], str]) -> Masking:
         made = self.model_copy()
-        made._keys = {n: resolve(m.key).encode() for n, m in self.columns.items() if m.key is not None}
+        made._keys = {n: resolve(m.key).strip().encode() for n, m in self.columns.items() if m.key is not None}
+        for name, key in made._keys.items():
+            if not key:
+                raise SecretError(
+                    f"the key {self.columns[name].key} is empty, and anybody could guess the hashes of {name!r}",
+                    hint="make one: python -c 'import secrets; print(secrets.token_hex(32))'",
+                )
         return made
 
     def output(self, inputs: Sequence[Dataset]) -> Dataset:

@@ -37,6 +37,10 @@ class Branch(Operator):
     def reads(self, inputs: Sequence[Dataset]) -> set[tuple[int, str]]:
         return {(0, c) for c in predicate(self.condition, inputs[0].schema).columns}
 
+    @property
+    def leaves_rows(self) -> bool:
+        return True  # a changed row may belong to another branch by now
+
     def projection(self, dataset: Dataset) -> Projection:
         made = predicate(self.condition, dataset.schema)
         return Projection({c: column(c) for c in dataset.columns}, made.tree)
@@ -50,6 +54,10 @@ class Route(Operator):
     condition is not true. Rows without a branch go to the branch named by `otherwise`; without it they count as
     filtered. Each branch is a step of its own in the counts: its rows, and the others as filtered. A branch that
     nobody takes is refused when planning, unless `drop` names it. A column of the conditions is needed, not changed.
+
+    Over changes (`mode: incremental`) it is refused unless the sink appends: a changed row would go to another branch
+    and stay in the target of its old one. Each sink reads the source for itself: in one that is written meanwhile, a
+    row that changes branch between two reads may reach both sinks or none, until the next full run.
     """
 
     verb = "route"
@@ -125,6 +133,10 @@ class Route(Operator):
     @property
     def dropped(self) -> tuple[str, ...]:
         return self.drop
+
+    @property
+    def leaves_rows(self) -> bool:
+        return True
 
     def output(self, inputs: Sequence[Dataset]) -> Dataset:
         for branch in self.branches.values():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from tongqu.kit.local_path import FULL_DISK, absolute, sink_folder
 from tongqu.kit.patterns import nearest
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 
@@ -93,12 +94,9 @@ class DuckDb(Db):
         with self.translated():
             return self._connection.sql(sql)
 
-    def insert_texts(self, table: str, columns: Mapping[str, Sequence[str | None]]) -> None:
+    def insert_texts(self, table: str, texts: pa.Table) -> None:
         """See Db.insert_texts."""
-        import pyarrow as pa
-
-        names = ", ".join(quoted(name) for name in columns)
-        texts = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+        names = ", ".join(quoted(name) for name in texts.column_names)
         with self.translated():
             self._connection.register(_TEXTS, texts)
         try:

@@ -9,8 +9,6 @@ from typing import Any
 from tongqu.connectors.file.settings import FileSettings
 from tongqu.core.errors import InvalidSettingsError, NotFoundError
 from tongqu.kit import files
-from tongqu.kit.formats.sheet_table import as_cell_text
-from tongqu.kit.formats.workbook import Workbook
 
 _SHEETS = ("options", "选项")
 _HEADINGS = ("option", "选项")
@@ -22,6 +20,9 @@ def chosen(settings: FileSettings) -> FileSettings:
     name or value, NotFoundError if there is no such workbook or sheet."""
     if not settings.choices:
         return settings
+    from tongqu.kit.formats.sheet_table import as_cell_text
+    from tongqu.kit.formats.workbook import Workbook
+
     path = Path(settings.choices)
     with files.translated(path):
         book = Workbook(path)

@@ -31,7 +31,6 @@ from tongqu.kit.formats.jsonl import JsonFile, ObjectStream
 from tongqu.kit.formats.text_stream import Blocks, TextStream
 from tongqu.kit.formats.xml_records import XmlStream, open_xml
 
-FORMS = ("json", "jsonl", "xml")
 _ASKED = {"format", "compression", "encoding", "records", "nested", "parent_key", "null"}
 _JSON: dict[Any, Any] = {Meta.LOGICAL.value.encode(): b"json"}
 
@@ -148,12 +147,3 @@ def _document(
     names = nested_names(made.level(), limit)
     arrays = tuple(name for name, bracket in names.items() if bracket == "[")
     return replace(made, held=tuple(names), dropped=arrays if settings.nested == "children" else ())
-
-
-def form(found: Found, settings: FileSettings) -> str:
-    """The format of a file: as set, by its extension, fixed width if a layout is given, else CSV."""
-    if settings.format:
-        return settings.format
-    if settings.layout and found.format in (None, "csv", "fixed"):
-        return "fixed"
-    return found.format or "csv"

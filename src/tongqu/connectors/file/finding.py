@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tongqu.connectors.file.documents import FORMS, Document, form
+from tongqu.connectors.file.forms import DOCUMENTS, form
 from tongqu.connectors.file.layout import look_limit
 from tongqu.connectors.file.settings import FileSettings
 from tongqu.core.errors import InvalidPlanError, NotFoundError
 from tongqu.kit import files
 from tongqu.kit.files import Found
-from tongqu.kit.formats.workbook import Workbook
 
 
 def find(settings: FileSettings) -> dict[str, list[Found]]:
@@ -51,6 +50,8 @@ def _sheets(name: str, books: list[Found], settings: FileSettings) -> dict[str, 
 
 
 def _wanted(found: Found, settings: FileSettings) -> list[str]:
+    from tongqu.kit.formats.workbook import Workbook
+
     with files.translated(found.path):
         book = Workbook(found.path)
         book.check()
@@ -68,10 +69,12 @@ def _wanted(found: Found, settings: FileSettings) -> list[str]:
 
 
 def _children(name: str, group: list[Found], settings: FileSettings) -> dict[str, list[Found]]:
+    from tongqu.connectors.file.documents import Document
+
     held: dict[str, list[Found]] = {}
     limit = look_limit(group, settings)
     for one in group:
-        if form(one, settings) not in FORMS:
+        if form(one, settings) not in DOCUMENTS:
             continue
         with files.translated(one.path):
             document = Document.of(one, settings.of(name), limit)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from tongqu.connectors.file.documents import FORMS, Document
-from tongqu.connectors.file.documents import form as form_of
+from tongqu.connectors.file.forms import DOCUMENTS
+from tongqu.connectors.file.forms import form as form_of
 from tongqu.connectors.file.settings import FileSettings
 from tongqu.core.errors import InvalidSettingsError, LostPositionError, ReadError
 from tongqu.kit import files
@@ -19,21 +19,24 @@ from tongqu.kit.formats.columnar import ArrowFile, ParquetFile
 from tongqu.kit.formats.csv import CsvFile
 from tongqu.kit.formats.dialect import Dialect
 from tongqu.kit.formats.encoding import canonical
-from tongqu.kit.formats.fixed_width import FixedFile
 from tongqu.kit.formats.inference import Column, widest
-from tongqu.kit.formats.jsonl import JsonFile
 from tongqu.kit.formats.layout import FixedColumn, checked
-from tongqu.kit.formats.sheet_table import SheetFile, Table, find_table, type_of
 from tongqu.kit.formats.text_stream import TextStream
 from tongqu.kit.formats.types import named
-from tongqu.kit.formats.workbook import Workbook
+
+if TYPE_CHECKING:
+    from tongqu.connectors.file.documents import Document
+    from tongqu.kit.formats.fixed_width import FixedFile
+    from tongqu.kit.formats.jsonl import JsonFile
+    from tongqu.kit.formats.sheet_table import SheetFile
+
+    Reader = CsvFile | JsonFile | ParquetFile | ArrowFile | SheetFile | FixedFile
 
 SCAN = 32 << 20
 """Files of a dataset up to this many bytes together (a quarter of it compressed) are read whole to infer their types;
 of larger ones the first 16 MiB of text and, where they can be sought, 16 places of 1 MiB spread over the rest, unless
 `infer=all` is set. A value that contradicts the sample makes its row a bad row."""
 _HEAD = 16 << 20
-Reader = CsvFile | JsonFile | ParquetFile | ArrowFile | SheetFile | FixedFile
 
 
 @dataclass(frozen=True)
@@ -79,13 +82,23 @@ class Part:
             return CsvFile(stream, Dialect.from_json(dict(self.dialect)), self.columns)
         if self.format == "jsonl":
             own = pa.schema([schema.field(n) if n in schema.names else pa.field(n, pa.string()) for n in self.columns])
-            return JsonFile(Document.from_json(self.details).stream(), own, self.loose)
+            from tongqu.kit.formats.jsonl import JsonFile
+
+            return JsonFile(self.document().stream(), own, self.loose)
         if self.format == "xlsx":
+            from tongqu.kit.formats.sheet_table import SheetFile, Table
+
             table = Table(self.columns, tuple(self.details["places"]), self.details["first"])
             return SheetFile(path, self.details["sheet"], table, tuple(self.details["null"]))
         if self.format == "fixed":
             return _fixed(path, self.compression, self.encoding, self.details)
         return ParquetFile(path, self.groups) if self.format == "parquet" else ArrowFile(path)
+
+    def document(self) -> Document:
+        """How a part of the format `jsonl` becomes lines of objects."""
+        from tongqu.connectors.file.documents import Document
+
+        return Document.from_json(self.details)
 
     def describe(self) -> str:
         """The file and what was detected, for people."""
@@ -94,7 +107,7 @@ class Part:
             d = Dialect.from_json(dict(self.dialect))
             words += [self.encoding, f"delimiter {d.delimiter!r}", "header" if d.header else "no header"]
         elif self.format == "jsonl":
-            document = Document.from_json(self.details)
+            document = self.document()
             words[0] = {"lines": "jsonl", "xml": "xml"}.get(document.form, "json")
             words += [self.encoding, *([".".join(document.inside)] if document.inside else [])]
         elif self.format == "xlsx":
@@ -166,7 +179,9 @@ def _look_at(
         rows = csv.show({n: texts.setdefault(n, Column()) for n in wanted}, limit) if wanted else None
         part = replace(base, encoding=csv.stream.encoding, dialect=csv.dialect.to_json(), columns=csv.names)
         return part, None, rows
-    if form in FORMS:
+    if form in DOCUMENTS:
+        from tongqu.connectors.file.documents import Document
+
         document = Document.of(one, settings, limit)
         file = document.infer(limit, given)
         changes: dict[str, Any] = {"encoding": document.encoding, "details": document.to_json(), "loose": file.loose}
@@ -186,6 +201,9 @@ def _look_at(
 
 
 def _look_at_sheet(part: Part, name: str, settings: FileSettings) -> tuple[Part, pa.Schema, None]:
+    from tongqu.kit.formats.sheet_table import find_table, type_of
+    from tongqu.kit.formats.workbook import Workbook
+
     sheet = Workbook(Path(part.path)).sheet(name)
     table, kinds = find_table(sheet, settings.header, settings.skip_rows, settings.null)
     pairs = zip(table.names, table.places, strict=True)
@@ -222,6 +240,8 @@ def _look_at_fixed(
 
 
 def _fixed(path: Path, packed: str | None, encoding: str, details: Mapping[str, Any]) -> FixedFile:
+    from tongqu.kit.formats.fixed_width import FixedFile
+
     columns = tuple(FixedColumn(**values) for values in details["columns"])
     null = tuple(details["null"])
     return FixedFile(path, packed, encoding, columns, details["counted"], details["skip"], null, details["decimal"])
@@ -231,7 +251,7 @@ def _key(parts: Sequence[Part]) -> tuple[str, ...]:
     """The key of records with children and of children, where one key tells them apart in all files."""
     if any(part.format != "jsonl" for part in parts):
         return ()
-    keys = {Document.from_json(part.details).keys() for part in parts}
+    keys = {part.document().keys() for part in parts}
     return keys.pop() if len(keys) == 1 else ()
 
 

@@ -82,11 +82,12 @@ def fix(state: Path, fixes: Sequence[Fix]) -> int:
 
 
 def _now(row: dict[str, Any], fixed: dict[str, Any], settled: dict[str, Any]) -> dict[str, Any]:
-    """The row with what happened to it since; of two events the later one says its state."""
+    """The row with what happened to it since; of two events the later one says its state, but a row that went in has
+    gone in, whatever the clock says."""
     if fixed:
         row |= {"fixed": fixed["fixed"], "history": fixed["history"], "state": fixed["state"]}
     if settled:
-        if not fixed or settled["at"] > fixed["at"]:
+        if not fixed or settled["state"] not in OPEN or settled["at"] > fixed["at"]:
             row["state"] = settled["state"]
         if "cause" in settled:
             first = {name: row[name] for name in ("code", "field", "value", "message")}

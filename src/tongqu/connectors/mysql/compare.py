@@ -12,7 +12,7 @@ from tongqu.connectors.mysql.settings import MysqlSettings
 from tongqu.connectors.mysql.types import is_text
 from tongqu.core.compare import Canon, Comparison, Form
 from tongqu.core.data import Dataset
-from tongqu.kit.comparing.sql import SqlComparable
+from tongqu.kit.comparing.sql import COUNTABLE, SqlComparable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -171,7 +171,9 @@ def _trimmed(text: str) -> str:
 def _float(sql: str, tolerance: float) -> str:
     """The server's text is the shortest; it writes small numbers out (`0.000015`), which become `1.5e-5`."""
     if tolerance:
-        return f"CAST(CAST(ROUND({sql} / {tolerance!r}) AS DECIMAL(65,0)) AS CHAR)"
+        times = f"{sql} / {tolerance!r}"
+        whole = f"CAST(CAST(ROUND({times}) AS DECIMAL(65,0)) AS CHAR)"
+        return f"IF(ABS({times}) < {COUNTABLE}, {whole}, {_float(sql, 0.0)})"
     text, size = f"CAST({sql} AS CHAR)", f"CAST(ABS({sql}) AS CHAR)"
     digits = f"TRIM(LEADING '0' FROM SUBSTRING({size}, 3))"
     rest = f"IF(LENGTH({digits}) > 1, CONCAT('.', SUBSTRING({digits}, 2)), '')"

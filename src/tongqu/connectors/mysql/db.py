@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tongqu.connectors.mysql.errors import translate
 from tongqu.connectors.mysql.settings import MysqlSettings
 from tongqu.core.errors import ConnectError, RefusedRowsError, TongquError, WriteError
 from tongqu.kit.db import Db, Row
 from tongqu.kit.drivers import driver
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _SQL_MODE = (
     "STRICT_ALL_TABLES,STRICT_TRANS_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,"
@@ -173,14 +176,15 @@ class MysqlDb(Db):
         with self._execute(sql, params) as cursor:
             return int(cursor.rowcount)
 
-    def insert_texts(self, table: str, columns: Mapping[str, Sequence[str | None]]) -> None:
+    def insert_texts(self, table: str, texts: pa.Table) -> None:
         """See Db.insert_texts. The driver makes few statements of many rows each."""
-        names = ", ".join(quoted(name) for name in columns)
-        holes = ", ".join(["%s"] * len(columns))
+        names = ", ".join(quoted(name) for name in texts.column_names)
+        holes = ", ".join(["%s"] * texts.num_columns)
         sql = f"INSERT INTO {table} ({names}) VALUES ({holes})"
+        rows = list(zip(*(column.to_pylist() for column in texts.columns), strict=True))
         with self.connection.cursor() as cursor:
             try:
-                cursor.executemany(sql, list(zip(*columns.values(), strict=True)))
+                cursor.executemany(sql, rows)
             except (self._driver.err.MySQLError, OSError) as error:
                 raise translate(self.settings, error) from None
 

@@ -10,7 +10,7 @@ from tongqu.connectors.postgres.settings import PostgresSettings
 from tongqu.connectors.postgres.types import PgType
 from tongqu.core.compare import Canon, Comparison, Form
 from tongqu.core.data import Dataset
-from tongqu.kit.comparing.sql import SqlComparable
+from tongqu.kit.comparing.sql import COUNTABLE, SqlComparable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -154,5 +154,7 @@ class PostgresComparable(SqlComparable):
 def _float(sql: str, tolerance: float) -> str:
     """PostgreSQL's shortest text is ours but for the exponent, `1e+20` and `1e-05`, and the sign of zero."""
     if tolerance:
-        return f"round(({sql}::float8 / {tolerance!r}::float8)::numeric)::text"
+        times = f"({sql}::float8 / {tolerance!r}::float8)"
+        whole = f"round({times}::numeric)::text"
+        return f"CASE WHEN abs({times}) < {COUNTABLE} THEN {whole} ELSE {_float(sql, 0.0)} END"
     return f"replace(replace(({sql}::float8 + 0.0::float8)::text, 'e+', 'e'), 'e-0', 'e-')"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tongqu.connectors.postgres.settings import PostgresSettings
 from tongqu.core.errors import (
@@ -20,6 +20,9 @@ from tongqu.core.errors import (
 )
 from tongqu.kit.db import Db, Row
 from tongqu.kit.drivers import driver
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # One spelling of every value's text form, whatever the server's configuration says.
 SESSION = {
@@ -83,16 +86,13 @@ class PgDb(Db):
                     copy.write(block)
             return int(cursor.rowcount)
 
-    def insert_texts(self, table: str, columns: Mapping[str, Sequence[str | None]]) -> None:
+    def insert_texts(self, table: str, texts: pa.Table) -> None:
         """See Db.insert_texts."""
-        import pyarrow as pa
-
         from tongqu.connectors.postgres.encode import HEADER, TRAILER, Encoder
 
-        texts = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
-        encoder = Encoder(texts.schema, ["text"] * len(columns))
+        encoder = Encoder(texts.schema, ["text"] * texts.num_columns)
         rows = (block for batch in texts.to_batches(max_chunksize=_COPIED) for block in encoder.chunks(batch))
-        names = ", ".join(quoted(name) for name in columns)
+        names = ", ".join(quoted(name) for name in texts.column_names)
         self.copy_in(f"COPY {table} ({names}) FROM STDIN (FORMAT BINARY)", chain([HEADER], rows, [TRAILER]))
 
     def begin(self) -> None:

@@ -16,6 +16,7 @@ from tongqu.connectors.postgres.types import native_type
 from tongqu.core.connector import Select, Source
 from tongqu.core.data import Batch, Bytes, Dataset, Mode, Position, Read, Split
 from tongqu.core.errors import ConnectError, ConnectorError, NotFoundError, altered
+from tongqu.kit.drivers import ahead
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,7 +62,9 @@ class PostgresSource(Source):
     def datasets(self, patterns: Sequence[str] | None = None) -> list[Dataset]:
         """See Source.datasets."""
         with self._lock:
-            found = catalog.relations(self._db(), patterns)
+            db = self._db()
+            ahead("asyncpg")
+            found = catalog.relations(db, patterns)
             names = {relation.oid: relation.name for relation in found}
             self._relations.update({relation.name: relation for relation in found})
             self._fingerprints.update(catalog.fingerprints(self._db(), found))
@@ -106,6 +109,7 @@ class PostgresSource(Source):
         schema = schema_of([read.dataset.schema.field(name) for name in columns])
         ordering, kind = self._ordered(read)
         lower, upper, closed = self._bounds(read, kind)
+        limit = self._limit(read, kind)
         table = self._table(read.dataset.name)
         query = f"SELECT {arrow_read.select_list(read.dataset, columns)} FROM {table} WHERE "
         known = self._known(read.dataset, ordering) if kind == "key" else None
@@ -114,7 +118,7 @@ class PostgresSource(Source):
             while not read.stop.is_set():
                 rows = read.chunk_rows if read.until is None else 0
                 bound, last = reader.end(chunk_end(ordering, known, lower, upper, rows, closed=closed))
-                condition = ordering.condition(lower, bound, closed=closed, within=upper) if ordering else "TRUE"
+                condition = ordering.condition(lower, bound, closed=closed, within=limit) if ordering else "TRUE"
                 position: dict[str, Any] = {kind: bound} if bound is not None else {}
                 if last:
                     position = read.until or (position | {"end": True})
@@ -334,11 +338,18 @@ class PostgresSource(Source):
         return None, "key"
 
     @staticmethod
+    def _limit(read: Read, kind: str) -> Bound | None:
+        """Where the split ends. A position after a chunk may lie above it."""
+        spec = read.split.spec
+        limit: Bound | None = (spec.get("until") or {}).get(kind) if kind == "cursor" else spec.get("upper")
+        return limit
+
+    @staticmethod
     def _bounds(read: Read, kind: str) -> tuple[Bound | None, Bound | None, bool]:
         """Lower bound, upper bound and whether the lower one is included."""
         spec = read.split.spec
         start = (spec.get("after") or {}).get(kind) if kind == "cursor" else spec.get("lower")
-        end = (spec.get("until") or {}).get(kind) if kind == "cursor" else spec.get("upper")
+        end = PostgresSource._limit(read, kind)
         resumed = (read.after or {}).get(kind)
         if read.until is not None:
             end = read.until.get(kind, end)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from tongqu.connectors.sqlite.settings import SqliteSettings
@@ -24,6 +24,9 @@ from tongqu.kit.db import Db, Row
 from tongqu.kit.file_holder import described, holder
 from tongqu.kit.local_path import FULL_DISK, absolute, sink_folder
 from tongqu.kit.patterns import nearest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _DENIED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_CANTOPEN}
@@ -68,11 +71,12 @@ class SqliteDb(Db):
         with self.translated():
             return self._connection.executemany(sql, rows).rowcount
 
-    def insert_texts(self, table: str, columns: Mapping[str, Sequence[str | None]]) -> None:
+    def insert_texts(self, table: str, texts: pa.Table) -> None:
         """See Db.insert_texts."""
-        names = ", ".join(quoted(name) for name in columns)
-        holes = ", ".join("?" * len(columns))
-        self.bulk(f"INSERT INTO {table} ({names}) VALUES ({holes})", zip(*columns.values(), strict=True))
+        names = ", ".join(quoted(name) for name in texts.column_names)
+        holes = ", ".join("?" * texts.num_columns)
+        rows = zip(*(column.to_pylist() for column in texts.columns), strict=True)
+        self.bulk(f"INSERT INTO {table} ({names}) VALUES ({holes})", rows)
 
     def begin(self) -> None:
         """See Db.begin."""
