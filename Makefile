@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install services demo test test-all check format bench docs lock clean
+.PHONY: help install services demo test test-all check format bench docs tables lock clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -20,7 +20,7 @@ $(STAMP): requirements.lock pyproject.toml
 services: install ## install the Debian packages of the servers that tests talk to, if they are missing
 	$(BIN)/python -m tongqu.testing.services ensure
 
-demo: install ## a little factory: three systems, dirty rows, one honest summary
+demo: install ## a little factory: five systems, eight acts, one honest summary
 	$(BIN)/tongqu demo || test $$? -eq 3  # 3: done, and some rows need attention
 
 test: services ## all tests, against real servers on loopback
@@ -44,6 +44,12 @@ bench: services ## measure against the databases' own tools; writes docs/benchma
 	$(BIN)/python -m bench
 
 docs: install ## write the generated reference pages
+	$(BIN)/python -m tongqu.app.reference
+
+tables: services ## run the tests that the tables in the reference pages are made of, and write those pages
+	TONGQU_REQUIRE_SERVICES=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "oracle or tabled" \
+	  --write-tested docs/reference/tested.json tests/operators tests/connectors/test_schema_changes.py \
+	  tests/connectors/file/test_schema_changes.py
 	$(BIN)/python -m tongqu.app.reference
 
 lock: ## resolve pyproject.toml into requirements.lock again (needs uv)

@@ -145,6 +145,44 @@ def test_text_keys_of_other_collations_are_compared_by_their_bytes(tmp_path: Pat
     assert my(mysql_url, "SELECT v FROM w WHERE k = BINARY '中00333'") == [(str(words.index("中00333")),)]
 
 
+def test_a_repair_leaves_rows_alone_whose_keys_the_target_takes_for_others(
+    tmp_path: Path, pg_url: str, mysql_url: str
+) -> None:
+    """To this MariaDB `a`, `A` and `ä` are one key: the row it has stays, and what cannot go in beside it is named."""
+    pg(pg_url, "CREATE TABLE k (k text PRIMARY KEY, v int)",
+       "INSERT INTO k VALUES ('a', 1), ('A', 2), ('ä', 3), ('b', 4), ('c', 5), ('C', 6)")  # fmt: skip
+    my(mysql_url, "CREATE TABLE k (k varchar(9) PRIMARY KEY, v int) COLLATE utf8mb4_general_ci",
+       "INSERT INTO k VALUES ('a', 1), ('B', 4)")  # fmt: skip
+    done = inside(tmp_path, "diff", pg_url, mysql_url, "--table", "k", "--repair", "--json")
+    table = done.document["tables"][0]
+    assert (done.code, table["repaired"]) == (3, {"inserted": 2, "updated": 0, "deleted": 1, "refused": 3})
+    assert table["remaining"] == {"missing": 3, "extra": 0, "different": 0}
+    assert "takes the key (A) for that of another row" in str(table["problems"])
+    [first, second, third] = my(mysql_url, "SELECT k, v FROM k ORDER BY k")
+    assert (first, second, third) in ((("a", 1), ("b", 4), ("c", 5)), (("a", 1), ("b", 4), ("C", 6)))
+
+
+def test_a_repair_deletes_no_row_beside_an_extra_one(tmp_path: Path, pg_url: str, mysql_url: str) -> None:
+    pg(pg_url, "CREATE TABLE k (k text PRIMARY KEY, v int)", "INSERT INTO k VALUES ('a', 1), ('b', 1)")
+    my(mysql_url, "CREATE TABLE k (k varchar(9), v int) COLLATE utf8mb4_general_ci",
+       "INSERT INTO k VALUES ('a', 1), ('A', 2), ('b', 5)")  # fmt: skip
+    done = inside(tmp_path, "diff", pg_url, mysql_url, "--table", "k", "--key", "k", "--repair", "--json")
+    assert (done.code, done.document["problems"][0]["code"]) == (1, "data.schema")
+    assert sorted(my(mysql_url, "SELECT k, v FROM k")) == [("A", 2), ("a", 1), ("b", 5)]
+
+
+def test_nothing_is_repaired_while_a_run_writes_the_target(tmp_path: Path, pg_url: str) -> None:
+    pg(pg_url, "CREATE TABLE t (id int PRIMARY KEY, x int)", "INSERT INTO t SELECT n, n FROM generate_series(1, 90) n")
+    sync = ("sync", pg_url, "sqlite:t.db", "--table", "t", "--write", "upsert", "--chunk-rows", "30", "--json")
+    assert tongqu(tmp_path, *sync, TONGQU_CRASH_AT="before_commit:2").code not in (0, 3)
+    repair = ("diff", pg_url, "sqlite:t.db", "--table", "t", "--repair", "--json")
+    busy = inside(tmp_path, *repair)
+    assert (busy.code, busy.document["problems"][0]["code"]) == (1, "connector.busy")
+    assert query(tmp_path / "t.db", "SELECT count(*) FROM t") == [(30,)]
+    assert inside(tmp_path, *sync).code == 0
+    assert inside(tmp_path, *repair).code == 0
+
+
 def test_json_is_compared_by_value(tmp_path: Path, pg_url: str) -> None:
     pg(pg_url, "CREATE TABLE j (id int PRIMARY KEY, v jsonb)", """INSERT INTO j VALUES (1, '{"a": 1, "b": [true]}'),
        (2, '{"a": 1}'), (3, NULL)""")  # fmt: skip
@@ -177,6 +215,21 @@ def test_floats_differ_by_less_than_the_tolerance(tmp_path: Path) -> None:
     assert counts(exact) == (1, 0, 0, 4)
     near = inside(tmp_path, "diff", "sqlite:l.db", "sqlite:r.db", "--table", "m", "--tolerance", "1e-9", "--json")
     assert counts(near) == (3, 0, 0, 2)
+
+
+def test_doubles_that_no_tolerance_counts_are_compared_as_they_are(tmp_path: Path, pg_url: str, mysql_url: str) -> None:
+    odd = "(1, 'NaN'), (2, 'Infinity'), (3, '-Infinity')"
+    pg(pg_url, "CREATE TABLE o (id int PRIMARY KEY, x float8)",
+       f"INSERT INTO o VALUES {odd}, (4, 1e300), (5, -1e80), (6, 2e15), (7, 1.0)")  # fmt: skip
+    with duckdb.connect(str(tmp_path / "o.duckdb")) as database:
+        database.execute("CREATE TABLE o (id INT PRIMARY KEY, x DOUBLE)")
+        database.execute(f"INSERT INTO o VALUES {odd}, (4, 1e300), (5, -1e70), (6, 2e15), (7, 1.0004)")
+    done = inside(tmp_path, "diff", pg_url, "duckdb:o.duckdb", "--table", "o", "--tolerance", "0.001", "--json")
+    assert counts(done) == (6, 0, 0, 1)
+    my(mysql_url, "CREATE TABLE o (id int PRIMARY KEY, x double)",
+       "INSERT INTO o VALUES (4, 1e300), (5, -1e70), (6, 2e15), (7, 1.0004)")  # fmt: skip
+    ends = ("duckdb:o.duckdb", mysql_url, "--table", "o", "--tolerance", "0.001", "--where", "id > 3", "--json")
+    assert counts(inside(tmp_path, "diff", *ends)) == (4, 0, 0, 0)
 
 
 def test_tables_without_a_key_are_refused_or_compared_as_bags(tmp_path: Path) -> None:

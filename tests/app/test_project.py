@@ -76,7 +76,7 @@ def test_files_beside_it_merge_and_the_environment_lies_on_top(tmp_path: Path) -
         "b": {"type": "postgres", "host": "two"},
     }
     assert load(folder, "prod").connections["a"] == {"type": "postgres", "host": "prod", "port": 5433}
-    with pytest.raises(UnknownNameError, match=r"there is no tongqu\.prd\.yaml") as raised:
+    with pytest.raises(UnknownNameError, match="there is no environment 'prd'") as raised:
         load(folder, "prd")
     assert "did you mean 'prod'?" in raised.value.hint
 

@@ -94,7 +94,7 @@ def test_rows_are_mended_and_go_in_again(folder: Path) -> None:
     assert (stream["written"], stream["quarantined"]) == (88, 12)
     listed = run(folder, "quarantine", "list").document["rows"]
     assert {row["code"] for row in listed} == {"check.range", "check.pattern", "check.reference", "check.expression"}
-    assert [row["message"] for row in listed if row["code"] == "check.expression"] == ["[order] 先发货"]
+    assert [row["message"] for row in listed if row["code"] == "check.expression"] == ["[order] 先发货 / shipped first"]
 
     fixed = run(folder, "quarantine", "fix", "--code", "check.reference", "--rule", "map line Z=A")
     assert (fixed.code, fixed.document["fixed"], fixed.document["still_bad"]) == (0, 1, 0), fixed.err
@@ -232,6 +232,20 @@ def test_every_kind_of_sink(folder: Path, sink: str) -> None:
     assert run(folder, "quarantine", "replay", sink).document["written"] == 0
     [row] = run(folder, "quarantine", "list", sink, "--state", "replayed").document["rows"]
     assert row["field"] == "line"
+
+
+def test_a_row_that_went_in_stays_in_when_the_clock_is_set_back(folder: Path) -> None:
+    """Beside a file the later of two notes says a row's state; that it went in is said by no clock."""
+    run(project(folder, "out", "write: append"), "run", "clean")
+    run(folder, "quarantine", "fix", "out", "--code", "check.reference", "--rule", "set line=B")
+    assert run(folder, "quarantine", "replay", "out").document["written"] == 1
+    [notes] = (folder / "out").rglob("fixes.json")
+    kept = json.loads(notes.read_text())
+    for fix in kept["fixes"].values():
+        fix["at"] = "2999-01-01T00:00:00.000000+00:00"
+    notes.write_text(json.dumps(kept))
+
+    assert run(folder, "quarantine", "replay", "out").document["written"] == 0
 
 
 @pytest.fixture(scope="module", params=["lake", "out"])

@@ -31,6 +31,8 @@ pipelines:
     sink: {connection: lake, dataset: by_line, write: upsert, key: [label]}
 """
 
+CLASSED = "datasets: {orders: {fields: {kg: {class: personal}}}}\npipelines:"
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -116,3 +118,20 @@ def test_what_cannot_be_traced_is_told(folder: Path, pg_url: str, arguments: tup
 
     assert done.document["problems"][0]["code"] == code
     assert "Traceback" not in done.err
+
+
+def test_personal_values_are_hidden_along_the_whole_way(folder: Path, pg_url: str) -> None:
+    """A field of class personal is `***` in the target and, under its other name, at the source, unless asked for."""
+    file = folder / "tongqu.yaml"
+    text = file.read_text(encoding="utf-8").replace("pipelines:", CLASSED, 1)
+    file.write_text(text, encoding="utf-8")
+    call(folder, pg_url, "run", "load")
+
+    hidden = call(folder, pg_url, "trace", "lake", "orders", "id=1")
+    shown = call(folder, pg_url, "trace", "lake", "orders", "id=1", "--show-personal")
+
+    (source,) = hidden.document["flows"][0]["sources"]
+    assert hidden.document["target"]["rows"][0]["kg"] == "***"
+    assert source["rows"][0]["grams"] == "***"
+    assert "1500" not in hidden.out
+    assert "1500" in shown.out

@@ -252,3 +252,12 @@ def test_a_changed_python_file_is_a_changed_project(folder: Path) -> None:
     assert (change["resource"], change["action"]) == ("files.clean.py", "update")
     assert set(change["affects"]) == {"pipelines.load", "pipelines.copy"}
     assert (applied, pulled["not_pulled"]) == (2, ["clean.py"])
+
+
+def test_an_environment_needs_no_overlay_if_it_is_declared(folder: Path) -> None:
+    """`test: {}` is enough; a name that is neither declared nor has a file is refused with the known ones."""
+    (folder / "tongqu.test.yaml").unlink()
+
+    assert call(folder, "apply", "--env", "test").document["state"] == "applied"
+    refused = call(folder, "plan", "--env", "tset", "--offline")
+    assert (refused.code, "test" in refused.document["problems"][0]["hint"]) == (2, True)

@@ -239,10 +239,6 @@ def test_a_poison_row_is_quarantined_once_and_the_rest_lands(cell: Cell, source_
 
     report = moved(source_url, sink_url, lane=lane, write=write)
 
-    if poison == "unique" and write is WriteMode.REPLACE:
-        assert report.exit_code == 1, report.to_json()
-        assert rows(sink_url, PARTS) == []
-        return
     assert report.exit_code == 3, report.to_json()
     counts = report.streams[0].counts
     assert (counts.read, counts.written, counts.quarantined) == (ROWS, ROWS - 1, 1)
@@ -250,7 +246,7 @@ def test_a_poison_row_is_quarantined_once_and_the_rest_lands(cell: Cell, source_
     ((stream, code, original),) = rows(sink_url, "SELECT stream, code, original FROM _tongqu_quarantine")
     assert len(names) == ROWS - 1
     assert stream == "parts"
-    assert code in ("target.refused", "cast.invalid")
+    assert code in ("target.refused", "target.unique", "cast.invalid")
     assert '"n": 777' in original or '"n": 1,' in original
 
 
@@ -291,8 +287,15 @@ def test_a_column_added_between_two_attempts_doubles_nothing(
     assert first.exit_code == 1
     execute(source_url, "ALTER TABLE parts ADD extra int DEFAULT 7")
 
+    before = rows(sink_url, PARTS)
+
     second = moved(source_url, sink_url, lane=lane, write=write)
 
+    if write is WriteMode.APPEND:  # part of the rows is there without the column, and cannot be told apart
+        assert second.status == "failed"
+        assert "--restart" in second.problems[0]["hint"]
+        assert rows(sink_url, PARTS) == before
+        return
     assert second.status == "succeeded", second.problems
     assert rows(sink_url, PARTS) == rows(source_url, PARTS)
     assert rows(sink_url, "SELECT count(*) FROM parts WHERE extra = 7")[0][0] >= ROWS - 500

@@ -8,6 +8,7 @@ import pytest
 
 from tongqu.core.errors import ConfigError, ExpressionError, InvalidSettingsError, UnknownNameError
 from tongqu.core.operator import operator, parse_step, verbs
+from tongqu.core.settings import description
 
 DICTIONARY = {
     "inspection": {"fields": {"lot_no": {"required": True, "title": {"zh": "批号"}}, "plant": {"type": "string"}}}
@@ -27,7 +28,7 @@ def test_every_verb_has_titles_and_a_schema_with_descriptions(verb: str) -> None
     kind = operator(verb)
     assert kind.verb == verb and set(kind.title) == {"zh", "en"}
     assert kind.yaml_schema()["description"]
-    assert all(field.description for field in kind.model_fields.values())
+    assert all(description(kind, name) for name in kind.model_fields)
 
 
 @pytest.mark.parametrize(

@@ -289,7 +289,8 @@ def test_bounds_from_the_data(rule: Row, then: str) -> None:
 
 
 def _key(row: Row) -> str:
-    return json.dumps(row, sort_keys=True)
+    same = {name: float(value) if isinstance(value, int) else value for name, value in row.items()}
+    return json.dumps(same, sort_keys=True)
 
 
 def _repaired(rows: list[Row], rule: Row, then: str) -> tuple[list[Row], list[Row]]:

@@ -129,3 +129,25 @@ def test_two_real_sinks(tmp_path: Path) -> None:
         assert [n for (n,) in lake.execute("SELECT id FROM big_orders ORDER BY id").fetchall()] == big
     small = [n for (n,) in query(tmp_path / "desk.db", "SELECT id FROM small_orders ORDER BY id")]
     assert small == [n for n, _ in rows if n not in big]
+
+
+def test_a_changed_row_never_stays_in_the_branch_it_left(tmp_path: Path) -> None:
+    """Written by key, the row would be in two targets afterwards, so that is refused; an append keeps every version."""
+    make(tmp_path / "s.db", "t", "id INTEGER PRIMARY KEY, qty INT, at INT", [(1, 500, 1), (2, 5, 2)])
+    project = """
+connections: {s: {type: sqlite, path: s.db}, k: {type: sqlite, path: k.db}}
+pipelines:
+  r:
+    sources: {t: {connection: s, dataset: t, mode: incremental, cursor: at}}
+    steps: [{id: ways, route: {big: "qty > 100", otherwise: small}}]
+    sinks:
+      a: {from: ways.big, connection: k, dataset: big, WRITE}
+      b: {from: ways.small, connection: k, dataset: small, WRITE}
+"""
+    (tmp_path / "tongqu.yaml").write_text(project.replace("WRITE", "write: upsert, key: [id]"))
+    refused = tongqu(tmp_path, "run", "r", "--json")
+    assert (refused.code, refused.document["problems"][0]["code"]) == (2, "config.invalid_plan")
+    assert "old ones stay" in refused.document["problems"][0]["message"]
+    (tmp_path / "tongqu.yaml").write_text(project.replace("WRITE", "write: append"))
+    assert tongqu(tmp_path, "run", "r", "--json").code == 0
+    assert query(tmp_path / "k.db", "SELECT id FROM big") == [(1,)]

@@ -60,7 +60,7 @@ def run(raw: Row | Step, rows: list[Row] | pa.Table, schema: pa.Schema | None = 
             result.rows.to_pylist()
         )
     assert sorted(b.message for r in again for b in r.bad) == sorted(b.message for b in result.bad)
-    return Ran(result.rows.to_pylist(), result.bad, result.steps[0], result.rows.schema)
+    return Ran(result.rows.to_pylist(), list(result.bad), result.steps[0], result.rows.schema)
 
 
 def _chain(key: str, dataset: Dataset, made: Step) -> Chain:

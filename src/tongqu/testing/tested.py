@@ -21,6 +21,7 @@ OPTION = "--write-tested"
 COUNTS = ("filtered", "deduplicated", "generated", "quarantined", "repaired", "cleaned", "marks")
 _PROPERTY = "tongqu_tested"
 _MARK = "oracle"
+_TABLED = "tabled"
 _running: list[tuple[str, Fact]] = []
 """What the test that is running has shown so far."""
 
@@ -41,11 +42,11 @@ def saw(steps: Iterable[StepCounts], lane: str = "") -> None:
 
 
 def merged(facts: Iterable[tuple[str, Fact]]) -> Tables:
-    """Facts as sorted tables: operators by verb and lane with all counts and tests together, others as they are."""
+    """Facts as sorted tables; those that differ only in their lists are one, with all that the lists hold."""
     tables: dict[str, dict[str, Fact]] = {}
     for table, fact in facts:
-        names = ("verb", "lane") if table == "operators" else tuple(fact)
-        found = tables.setdefault(table, {}).setdefault(json.dumps([fact[name] for name in names]), dict(fact))
+        key = json.dumps([value for value in fact.values() if not isinstance(value, list)])
+        found = tables.setdefault(table, {}).setdefault(key, dict(fact))
         for name, value in fact.items():
             if isinstance(value, list):
                 found[name] = sorted({*found[name], *value})
@@ -70,22 +71,27 @@ class Recorder:
         self.failed = False
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take the facts of a test that passed."""
         self.failed = self.failed or report.failed
         if report.when == "call" and report.passed:
             self.facts += [(name, fact) for key, facts in report.user_properties if key == _PROPERTY
                            for name, fact in json.loads(str(facts))]  # fmt: skip
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the document, unless this is a worker of pytest-xdist or a test failed."""
         if not hasattr(session.config, "workerinput") and not self.failed:
             self.path.write_text(written(merged(self.facts)), encoding="utf-8")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--write-tested FILE`."""
     parser.addoption(OPTION, metavar="FILE", help="write what the tests that passed have shown; nothing if one failed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Register the marks; when facts are written, generated rows are the same in every run."""
     config.addinivalue_line("markers", f"{_MARK}(*verbs): compares operators with plain Python over generated rows")
+    config.addinivalue_line("markers", f"{_TABLED}: notes facts for tables of the documentation")
     if path := config.getoption(OPTION):
         from hypothesis import settings
 
@@ -95,12 +101,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Forget what the test before has shown."""
     del item
     _running.clear()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """Put what the test has shown into its report; of operators only those that its mark names."""
     report = yield
     if call.when == "call" and item.config.getoption(OPTION):
         verbs = {verb for mark in item.iter_markers(_MARK) for verb in mark.args}

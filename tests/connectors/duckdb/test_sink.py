@@ -3,8 +3,6 @@
 # ruff: noqa: DTZ001  # local times without zone are data here
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, time
@@ -24,8 +22,6 @@ from tongqu.core.errors import (
     BusyError,
     DataError,
     FencedError,
-    InvalidPlanError,
-    NotFoundError,
     RefusedRowsError,
     SchemaError,
 )
@@ -401,59 +397,3 @@ def test_splits_take_turns_on_the_one_connection(sink: Sink, path: Path) -> None
     with pytest.raises(BusyError, match="one writer"):
         put(second, rows((998, "x")), Counts())
     session.close()
-
-
-@pytest.mark.parametrize("end", ["source", "sink"])
-def test_another_owner_is_named_at_once(path: Path, end: str) -> None:
-    code = "import duckdb, sys; db = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
-    command = [sys.executable, "-c", code, str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        assert other.stdout is not None
-        assert other.stdin is not None
-        assert other.stdout.readline() == b"held\n"
-        with pytest.raises(BusyError, match=f"is open in process {other.pid}"):
-            if end == "sink":
-                new_sink(path).start("sync-1", "run-1", False)
-            else:
-                read_back(path)
-        other.stdin.close()
-        other.wait(10)
-        sink = new_sink(path)
-        assert sink.start("sync-1", "run-1", False).attempt == 1
-        sink.close()
-
-
-def test_a_source_reads_while_a_sink_of_the_same_process_writes(sink: Sink, path: Path) -> None:
-    pour(sink, write(WriteMode.UPSERT), [rows((1, "a"))])
-    asked = write(WriteMode.UPSERT, run="run-2")
-    sink.start(asked.sync, asked.run, False)
-    sink.open(asked)
-    split = Split("0", "t")
-    sink.begin(asked, [split])
-    session = sink.session(asked, split)
-    put(session, rows((2, "b")), Counts())
-    assert read_back(path).num_rows == 1
-    session.close()
-
-
-def test_what_cannot_be_written_says_so(sink: Sink, path: Path, tmp_path: Path) -> None:
-    query(path, "CREATE TABLE t (id INT, v TEXT, other TEXT NOT NULL)")
-    with pytest.raises(SchemaError, match="needs values for other"):
-        pour(sink, write(WriteMode.APPEND), [])
-    with pytest.raises(InvalidPlanError):
-        pour(sink, write(WriteMode.UPSERT, key=()), [])
-    with pytest.raises(NotFoundError, match="no folder"):
-        new_sink(tmp_path / "gone" / "x.db").start("s", "r", False)
-
-
-def test_check_names_its_stages(sink: Sink, path: Path) -> None:
-    assert list(sink.check()) == ["folder", "privilege"]
-    assert not path.exists()
-    query(path, "CREATE TABLE x (y INT)")
-    assert list(sink.check()) == ["folder", "file", "privilege"]
-    assert query(path, "SELECT table_name FROM duckdb_tables()") == [("x",)]
-
-
-def test_asking_for_quarantined_rows_asks_nothing_of_a_file_that_is_not_there(sink: Sink, path: Path) -> None:
-    assert sink.quarantined() == []
-    assert not path.exists()

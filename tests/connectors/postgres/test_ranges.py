@@ -72,6 +72,22 @@ def test_a_cut_above_the_end_of_a_split_reads_nothing_beyond_it() -> None:
     assert condition == "\"id\" > '100'::bigint AND \"id\" <= '500'::bigint AND \"id\" <= '250'::bigint"
 
 
+def test_rows_up_to_a_cut_above_the_end_of_a_split_are_read_only_to_its_end(pg_url: str) -> None:
+    """What the columnar lane reads when raw bytes were refused whose chunk ended above the split (its end is no key of
+    the statistics): rows beyond belong to the next split."""
+    execute(
+        pg_url, "CREATE TABLE t AS SELECT i AS id FROM generate_series(1, 1000) i; ALTER TABLE t ADD PRIMARY KEY (id)"
+    )
+    source = PostgresSource(from_url(pg_url))
+    [dataset] = source.datasets(["t"])
+    split = Split("0", dataset.name, {"lower": None, "upper": ["125"]})
+
+    batches = list(source.read(Read(dataset, split, until={"key": ["500"]})))
+
+    assert sum(batch.rows.num_rows for batch in batches) == 125
+    source.close()
+
+
 KEYS = {
     "bigint": "i * 7",
     'text COLLATE "C"': "chr(65 + i % 50) || i",

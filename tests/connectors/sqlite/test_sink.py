@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -21,7 +19,7 @@ from tongqu.connectors.sqlite import connector
 from tongqu.connectors.sqlite.settings import SqliteSettings
 from tongqu.core.connector import Sink
 from tongqu.core.data import BadRow, Checkpoint, Counts, Dataset, Deletes, Meta, Split, Write, WriteMode
-from tongqu.core.errors import BusyError, FencedError, InvalidPlanError, NotFoundError, SchemaError
+from tongqu.core.errors import BusyError, FencedError, SchemaError
 from tongqu.testing.pour import pour, put, table
 
 FIELDS: list[pa.Field[Any]] = [pa.field("id", pa.int64(), False), pa.field("v", pa.string())]
@@ -371,49 +369,3 @@ def test_splits_take_turns_on_the_one_connection(sink: Sink, path: Path) -> None
     with pytest.raises(BusyError, match="one writer"):
         put(second, rows((998, "x")), Counts())
     session.close()
-
-
-def test_a_writer_of_another_process_is_named(path: Path) -> None:
-    code = (
-        "import sqlite3, sys; db = sqlite3.connect(sys.argv[1], isolation_level=None); "
-        "db.execute('CREATE TABLE IF NOT EXISTS x (y)'); db.execute('BEGIN IMMEDIATE'); "
-        "db.execute('INSERT INTO x VALUES (1)'); print('held', flush=True); sys.stdin.read()"
-    )
-    command = [sys.executable, "-c", code, str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        assert other.stdout is not None
-        assert other.stdin is not None
-        assert other.stdout.readline() == b"held\n"
-        sink = new_sink(path, busy_seconds=0.2)
-        with pytest.raises(BusyError, match=f"process {other.pid}; gave up after 0.2 s"):
-            sink.start("sync-1", "run-1", False)
-        other.stdin.close()
-        other.wait(10)
-        assert sink.start("sync-1", "run-1", False).attempt == 1
-        sink.close()
-
-
-def test_what_cannot_be_written_says_so(sink: Sink, path: Path, tmp_path: Path) -> None:
-    query(path, "CREATE TABLE t (id INT, v TEXT, other TEXT NOT NULL)")
-    with pytest.raises(SchemaError, match="needs values for other"):
-        pour(sink, write(WriteMode.APPEND), [])
-    query(path, "ALTER TABLE t DROP COLUMN other")
-    with pytest.raises(SchemaError, match="no unique key on id"):
-        pour(sink, write(WriteMode.UPSERT), [rows((1, "a"))])
-    with pytest.raises(InvalidPlanError):
-        pour(sink, write(WriteMode.UPSERT, key=()), [])
-    with pytest.raises(NotFoundError, match="no folder"):
-        new_sink(tmp_path / "gone" / "x.db").start("s", "r", False)
-
-
-def test_check_names_its_stages(sink: Sink, path: Path) -> None:
-    assert list(sink.check()) == ["folder", "privilege"]
-    assert not path.exists()
-    query(path, "CREATE TABLE x (y)")
-    assert list(sink.check()) == ["folder", "file", "privilege"]
-    assert query(path, "SELECT name FROM sqlite_master") == [("x",)]
-
-
-def test_asking_for_quarantined_rows_asks_nothing_of_a_file_that_is_not_there(sink: Sink, path: Path) -> None:
-    assert sink.quarantined() == []
-    assert not path.exists()
