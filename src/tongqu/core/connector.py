@@ -28,9 +28,9 @@ from tongqu.core.errors import InvalidPlanError
 from tongqu.core.settings import Settings
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from contextlib import AbstractContextManager
+
+    import pyarrow as pa
 
     from tongqu.core.compare import Comparable, Comparison
     from tongqu.core.scan import Scan
@@ -270,8 +270,8 @@ class Sink(ABC):
 
     def dirty(self, which: Dirty) -> list[dict[str, Any]]:
         """The quarantined rows that are meant: `id run stream step code field value original message state at sync`,
-        `shape` (the schema of the original), `fixed` and `history` (the mended version, who made it), `cause` (the first
-        cause of a row that was refused again).
+        `shape` (the schema of the original), `fixed` and `history` (the mended version, who made it), `cause` (the
+        first cause of a row that was refused again).
 
         Creates nothing; a sink that has never quarantined a row has none.
         """

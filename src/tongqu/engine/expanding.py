@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tongqu.core.bad_rows import BadRows
 from tongqu.core.balance import StepCounts
 from tongqu.core.data import BadRow, Dataset
 from tongqu.core.errors import DuplicateError
@@ -38,7 +39,7 @@ class Expanding:
     def run(self, connection: DuckDBPyConnection, rows: pa.Table, sides: Sequence[str]) -> Outcome:
         """The step over one chunk; `sides` are the quoted names of the tables with its other inputs."""
         if rows.num_rows == 0:
-            return Outcome(self.output.schema.empty_table(), [], [StepCounts(self.step.id, self.step.verb)])
+            return Outcome(self.output.schema.empty_table(), BadRows(), [StepCounts(self.step.id, self.step.verb)])
         expansion = self.step.operator.expansion([quoted(_INPUT), *sides], self.inputs)
         assert expansion is not None, self.step.verb  # noqa: S101
         return self._run(connection, rows, expansion)
@@ -73,12 +74,12 @@ class Expanding:
         width = len(self.output.columns)
         found = _ordered(found, width)
         place, code = found.column(width), found.column(width + 1)
-        bad: list[BadRow] = []
+        bad = BadRows()
         good = pc.equal(code, pa.scalar(0, code.type))
         refused: Any = pa.array([], pa.int64())
-        if not pc.all(good).as_py():
+        if not pc.all(good, min_count=0).as_py():
             refused = place.filter(pc.invert(good))
-            codes = code.filter(pc.invert(good)).to_pylist()
+            codes = code.filter(pc.invert(good))
             bad = bad_rows(self.step.id, expansion.faults, codes, rows.take(refused))
             found, place = found.filter(good), place.filter(good)
         distinct = _distinct(place.to_numpy())
@@ -95,7 +96,7 @@ class Expanding:
         original = originals(conform(rows, self.inputs[0].schema))[0]
         shape = shape_of(self.inputs[0].schema)
         bad = BadRow(self.step.id, f"{self.step.verb}.failed", "", None, original, words, shape=shape)
-        return Outcome(self.output.schema.empty_table(), [bad], [counts])
+        return Outcome(self.output.schema.empty_table(), BadRows([bad]), [counts])
 
 
 def _distinct(places: Any) -> int:

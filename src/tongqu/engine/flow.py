@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tongqu.core.bad_rows import BadRows
 from tongqu.core.balance import StepCounts
-from tongqu.core.data import BadRow, Dataset
+from tongqu.core.data import Dataset
 from tongqu.core.errors import CastError, DuplicateError, RunError, SchemaError, TongquError
 from tongqu.core.operator import Fault, Step
 from tongqu.engine.refused import bad_rows
@@ -140,7 +141,7 @@ def whole_python(step: Step, inputs: Sequence[Dataset], flows: Sequence[Flow]) -
     yield step.operator.apply(tables, inputs)
 
 
-def uniques(engine: Engine, step: Step, dataset: Dataset, rows: Flow, *, counts: StepCounts, bad: list[BadRow]) -> Flow:
+def uniques(engine: Engine, step: Step, dataset: Dataset, rows: Flow, *, counts: StepCounts, bad: BadRows) -> Flow:
     """A check with `unique` rules: rows that break a rule of their own do not count as holders of a value; of rows with
     the same value the first is good."""
     codes: dict[int, Fault] = dict(enumerate(step.operator.faults(dataset), start=1))
@@ -169,7 +170,8 @@ def uniques(engine: Engine, step: Step, dataset: Dataset, rows: Flow, *, counts:
         good = pc.equal(status, pa.scalar(0, pa.int16()))
         plain_rows = table.drop_columns([FAULT_COLUMN])
         refused = plain_rows.filter(pc.invert(good))
-        bad.extend(bad_rows(step.id, codes, status.filter(pc.invert(good)).to_pylist(), refused))
+        if refused.num_rows:
+            bad.extend(bad_rows(step.id, codes, status.filter(pc.invert(good)), refused))
         counts.quarantined += refused.num_rows
         counts.rows_out += table.num_rows - refused.num_rows
         fine = plain_rows.filter(good)

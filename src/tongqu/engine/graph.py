@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from tongqu.core.bad_rows import BadRows
 from tongqu.core.balance import StepCounts
-from tongqu.core.data import BadRow, Dataset
+from tongqu.core.data import Dataset
 from tongqu.core.errors import InvalidPlanError, TongquError
 from tongqu.core.operator import Operator, Step
 from tongqu.core.plan import Plan, check_changes
@@ -139,7 +140,7 @@ class GraphRun:
         self._spools: dict[str, Spool] = {}
         self.read_rows = dict.fromkeys(graph.plan.sources, 0)
         """Rows that came out of each source."""
-        self.bad: list[BadRow] = []
+        self.bad = BadRows()
         """Refused rows so far; the caller may take them away while reading."""
 
     def read(self, sink: str) -> Iterator[pa.RecordBatch]:

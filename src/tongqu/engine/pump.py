@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from queue import Empty, Full, Queue
 from threading import Event, Lock, Thread
@@ -23,18 +23,18 @@ from tongqu.core.errors import (
     altered,
 )
 from tongqu.core.events import Committed, Emit, LaneChanged, Retrying
+from tongqu.engine.chunk import Chunk
 from tongqu.engine.job import Limits, Stream, Surroundings
 from tongqu.engine.lanes import Route
 from tongqu.kit.faults import crash_point
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 _PART_ROWS = 65_536
 _MERGED_ROWS = 25_000
 """Raw bytes that are merged by key come in pieces of so many rows, so that the next is read while one is merged; a
 chunk that is committed holds several."""
-_CHUNK_BYTES = 256 << 20
 _STOP_SECONDS = 5.0
 _PATIENCE = 0.5
 
@@ -77,38 +77,6 @@ class Tally:
                 hint="look at them with `tongqu quarantine list`, mend the source or the rule, and run again "
                 "(with --restart where rows are written straight into the target)",
             )
-
-
-@dataclass
-class _Chunk:
-    """What was read since the last commit."""
-
-    counts: Counts
-    parts: list[pa.RecordBatch] = field(default_factory=list)
-    bad: list[BadRow] = field(default_factory=list)
-    waiting: int = 0
-    rows: int = 0
-    size: int = 0
-    position: Position | None = None
-
-    def take(self, batch: Batch) -> None:
-        """Add a batch; rows that the source could not parse count as read and quarantined."""
-        refused = sum(row.refused for row in batch.bad)
-        self.counts.read += batch.rows.num_rows + refused
-        self.counts.quarantined += refused
-        self.counts.repaired += len(batch.bad) - refused
-        if batch.bad:
-            from tongqu.kit.originals import shaped
-
-            self.bad.extend(shaped(batch.bad, batch.rows.schema))
-        if batch.counts is not None:
-            self.counts.add(batch.counts)
-        if batch.rows.num_rows:
-            self.parts.append(batch.rows)
-        self.waiting += batch.rows.num_rows
-        self.rows += batch.rows.num_rows
-        self.size += batch.rows.nbytes
-        self.position = batch.position or self.position
 
 
 @dataclass
@@ -211,7 +179,7 @@ class Pump:
                     return checkpoint, piece.position
                 waiting += piece.read()
                 if rows == whole or waiting >= whole or piece.last or self.around.stop.is_set():
-                    checkpoint = self._commit(session, checkpoint, piece.position, counts, [], done=piece.last)
+                    checkpoint = self._commit(session, checkpoint, piece.position, counts, (), done=piece.last)
                     counts, waiting = checkpoint.counts, 0
                 if checkpoint.done or self.around.stop.is_set():
                     break
@@ -233,7 +201,7 @@ class Pump:
     def _columnar(self, session: Session, checkpoint: Checkpoint, until: Position | None) -> Checkpoint:
         """Go on in Arrow batches, up to `until` or the end."""
         chain = self.stream.chain.fork() if self.stream.chain is not None else None
-        chunk = _Chunk(replace(checkpoint.counts))
+        chunk = Chunk(replace(checkpoint.counts))
         batches = ahead(self.stream.source.read(self._read(checkpoint, until)), self.around.stop)
         with closing(batches):
             for batch in batches:
@@ -244,11 +212,10 @@ class Pump:
                 if batch.position is None:
                     continue
                 end = bool(batch.position.get("end")) or batch.position == until
-                full = chunk.rows >= self.limits.chunk_rows or chunk.size >= _CHUNK_BYTES
-                if end or full or self.around.stop.is_set():
+                if end or chunk.full(self.limits.chunk_rows) or self.around.stop.is_set():
                     done = bool(batch.position.get("end"))
                     checkpoint = self._commit(session, checkpoint, batch.position, chunk.counts, chunk.bad, done=done)
-                    chunk = _Chunk(replace(chunk.counts))
+                    chunk = Chunk(replace(chunk.counts))
                     if end or self.around.stop.is_set():
                         return checkpoint
         if self.around.stop.is_set():
@@ -270,7 +237,7 @@ class Pump:
             differ = sorted(set(map(str, came)) ^ set(map(str, planned))) or list(came.names)
             raise altered(self.stream.source_dataset.name, ", ".join(differ))
 
-    def _apply(self, session: Session, chain: Any, chunk: _Chunk) -> None:
+    def _apply(self, session: Session, chain: Any, chunk: Chunk) -> None:
         """Transform what waits and write it into the open transaction."""
         if not chunk.waiting:
             return
@@ -324,12 +291,12 @@ class Pump:
         checkpoint: Checkpoint,
         position: Position,
         counts: Counts,
-        bad: list[BadRow],
+        bad: Sequence[BadRow],
         *,
         done: bool,
     ) -> Checkpoint:
         crash_point("before_commit")
-        stepped = Checkpoint(checkpoint.split, position, counts, done, tuple(bad))
+        stepped = Checkpoint(checkpoint.split, position, counts, done, bad)
         session.commit(stepped)
         crash_point("after_commit")
         total = self.tally.set(checkpoint.split.id, counts)

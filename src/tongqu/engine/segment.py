@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tongqu.core.bad_rows import BadRows
 from tongqu.core.balance import StepCounts
 from tongqu.core.data import BadRow, Dataset
 from tongqu.core.errors import RunError
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 _INPUT = "input"
 _CLEANED = "_tongqu_cleaned"
 _REPAIRED = "_tongqu_repaired"
+_GOOD = pa.scalar(0, pa.int16())
 
 
 @dataclass
@@ -32,7 +35,7 @@ class Outcome:
     """What steps made of a chunk."""
 
     rows: pa.Table
-    bad: list[BadRow] = field(default_factory=list)
+    bad: BadRows = field(default_factory=BadRows)
     steps: list[StepCounts] = field(default_factory=list)
 
 
@@ -75,6 +78,8 @@ class Segment:
             sql = f"({level.sql})"
         self.sql = self.levels[-1].sql
         filters = [level for level in self.levels if level.kept]
+        self.passing = self.faulty and all(map(_passes, self.levels, datasets[1:]))
+        """Whether rows go on as they are or not at all, so that only their faults have to be asked for."""
         self.counted = filters[:-1]
         self.filters = filters
 
@@ -124,11 +129,12 @@ class Segment:
 
         if rows.num_rows == 0:
             counts = [StepCounts(level.step.id, level.step.verb) for level in self.levels]
-            return Outcome(self.after.schema.empty_table(), [], counts)
+            return Outcome(self.after.schema.empty_table(), BadRows(), counts)
         self._register(connection, rows)
         try:
-            result = connection.sql(self.sql).to_arrow_table()
-            return self._outcome(connection, rows, result)
+            if self.passing:
+                return self._passed(connection, rows)
+            return self._outcome(connection, rows, connection.sql(self.sql).to_arrow_table())
         except (duckdb.ConversionException, duckdb.OutOfRangeException, duckdb.InvalidInputException) as error:
             if rows.num_rows == 1:
                 return self._failed(connection, rows, str(error))
@@ -151,22 +157,50 @@ class Segment:
 
     def _outcome(self, connection: DuckDBPyConnection, rows: pa.Table, result: pa.Table) -> Outcome:
         kept = [self._count(connection, level) for level in self.counted] + [result.num_rows] * bool(self.filters)
-        bad: list[BadRow] = []
+        bad = BadRows()
         refused: dict[Any, Any] = {}
         if self.faulty:
             codes = result.column(FAULT_COLUMN)
             found = pc.value_counts(codes)
             refused = dict(zip(found.field(0).to_pylist(), found.field(1).to_pylist(), strict=True))
             if set(refused) - {0}:
-                good = pc.equal(codes, pa.scalar(0, pa.int16()))
-                places = result.column(ROW_COLUMN).filter(pc.invert(good))
-                bad = self._bad(connection, rows.take(places))
+                good = pc.equal(codes, _GOOD)
+                places = result.column(ROW_COLUMN).filter(pc.invert(good)).to_numpy()
                 result = result.filter(good)
+                bad = self._bad(connection, _at(rows, places))
         repaired = self._repaired(rows, result)
         cleaned = pc.sum(result.column(_CLEANED)).as_py() or 0 if self.cleans else 0
         result = result.select(range(len(self.after.columns)))
+        counts = self._counts(rows.num_rows, kept, refused)
+        counts[0].repaired, counts[0].cleaned = len(repaired), cleaned
+        return self._made(result, bad + repaired, counts)
+
+    def _passed(self, connection: DuckDBPyConnection, rows: pa.Table) -> Outcome:
+        """The rows without a fault; what has none never goes through the database."""
+        codes = connection.sql(f"SELECT {quoted(FAULT_COLUMN)} FROM ({self.sql})").to_arrow_table().column(0)
+        found = pc.value_counts(codes)
+        refused = dict(zip(found.field(0).to_pylist(), found.field(1).to_pylist(), strict=True))
+        bad = BadRows()
+        for level in self.levels:
+            if refused.keys() & level.faults.keys():
+                low, high = min(level.faults), max(level.faults)
+                own = pc.and_(
+                    pc.greater_equal(codes, pa.scalar(low, pa.int16())),
+                    pc.less_equal(codes, pa.scalar(high, pa.int16())),
+                )
+                original = conform(rows.filter(own), level.before.schema).drop_columns(self.hidden)
+                bad.extend(bad_rows(level.step.id, level.faults, codes.filter(own), original))
+        counts = self._counts(rows.num_rows, [], refused)
+        return self._made(rows.filter(pc.equal(codes, _GOOD)) if bad else rows, bad, counts)
+
+    def _made(self, rows: pa.Table, bad: BadRows, counts: list[StepCounts]) -> Outcome:
+        if newest := self.steps[-1].operator.newest:
+            counts[-1].newest = newest_of(rows.column(self.after.columns.index(newest)))
+        return Outcome(conform(rows, self.after.schema), bad, counts)
+
+    def _counts(self, flow: int, kept: list[int], refused: dict[Any, int]) -> list[StepCounts]:
+        """The balanced counts of each step: `kept` rows after each filter, `refused` rows by code."""
         counts: list[StepCounts] = []
-        flow = rows.num_rows
         for level in self.levels:
             step = StepCounts(level.step.id, level.step.verb, rows_in=flow)
             if level.kept:
@@ -176,14 +210,11 @@ class Segment:
             step.rows_out = flow
             step.check()
             counts.append(step)
-        counts[0].repaired, counts[0].cleaned = len(repaired), cleaned
-        if newest := self.steps[-1].operator.newest:
-            counts[-1].newest = newest_of(result.column(self.after.columns.index(newest)))
-        return Outcome(conform(result, self.after.schema), bad + repaired, counts)
+        return counts
 
-    def _repaired(self, rows: pa.Table, result: pa.Table) -> list[BadRow]:
+    def _repaired(self, rows: pa.Table, result: pa.Table) -> BadRows:
         """Records of the repairs in rows that go on, with the rows as they came in."""
-        found: list[BadRow] = []
+        found = BadRows()
         for number, repair in enumerate(self.repairs):
             hit = result.filter(result.column(f"{_REPAIRED}{number}"))
             if hit.num_rows:
@@ -195,9 +226,9 @@ class Segment:
     def _count(self, connection: DuckDBPyConnection, level: _Level) -> int:
         return int(connection.sql(level.kept or "").fetchall()[0][0])
 
-    def _bad(self, connection: DuckDBPyConnection, rows: pa.Table) -> list[BadRow]:
+    def _bad(self, connection: DuckDBPyConnection, rows: pa.Table) -> BadRows:
         """Records for the input rows that some step refused, in the shape they had before that step."""
-        found: list[BadRow] = []
+        found = BadRows()
         self._register(connection, rows)
         for level in self.levels:
             if level.faults:
@@ -205,7 +236,9 @@ class Segment:
                 status = quoted(FAULT_COLUMN)
                 query = f"SELECT * FROM ({level.faulty_sql}) WHERE {status} BETWEEN {low} AND {high}"
                 rows = connection.sql(query).to_arrow_table()
-                codes = rows.column(rows.num_columns - 1).to_pylist()
+                if rows.num_rows == 0:
+                    continue
+                codes = rows.column(rows.num_columns - 1)
                 original = conform(rows.drop_columns([FAULT_COLUMN]), level.before.schema).drop_columns(self.hidden)
                 found.extend(bad_rows(level.step.id, level.faults, codes, original))
         return found
@@ -228,7 +261,7 @@ class Segment:
                 name = self._failing(connection, level)
                 code, (original,), shape = f"{level.step.verb}.failed", originals(whole), shape_of(whole.schema)
                 bad = BadRow(level.step.id, code, name, None, original, words, shape=shape)
-                return Outcome(self.after.schema.empty_table(), [bad], counts)
+                return Outcome(self.after.schema.empty_table(), BadRows([bad]), counts)
         raise RunError(f"the steps cannot run: {message.splitlines()[0]}")
 
     def _failing(self, connection: DuckDBPyConnection, level: _Level) -> str:
@@ -252,6 +285,24 @@ def places(rows: int) -> pa.Array[Any]:
     arange: Any = getattr(pa, "arange")  # noqa: B009  the type stubs lack it
     made: pa.Array[Any] = arange(0, rows)
     return made
+
+
+def _passes(level: _Level, after: Dataset) -> bool:
+    """Whether a step lets rows pass as they are."""
+    before = level.before
+    projection = level.step.operator.projection(before)
+    assert projection is not None, level.step.verb  # noqa: S101
+    same = all(is_column(tree) and tree.name == name for name, tree in projection.columns.items())
+    same = same and projection.where is None and before.schema.types == after.schema.types
+    changes = level.step.operator.repairs(before) or level.step.operator.cleaned(before)
+    return same and before.columns == after.columns and not changes and not level.step.operator.stages(before)
+
+
+def _at(rows: pa.Table, places: Any) -> pa.Table:
+    """The rows at these places, which grow."""
+    chosen = np.zeros(rows.num_rows, np.bool_)
+    chosen[places] = True
+    return rows.filter(pa.array(chosen))
 
 
 def _plain_columns(dataset: Dataset) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from tongqu.core.bad_rows import BadRows
 from tongqu.core.balance import StepCounts
-from tongqu.core.data import BadRow, Dataset
+from tongqu.core.data import Dataset
 from tongqu.core.operator import Step
 from tongqu.engine.flow import Engine, Flow, whole_query
 from tongqu.engine.segment import Segment
@@ -13,7 +14,7 @@ _INPUT = "input0"
 
 
 def treated(
-    engine: Engine, step: Step, datasets: tuple[Dataset, Dataset], rows: Flow, *, counts: StepCounts, bad: list[BadRow]
+    engine: Engine, step: Step, datasets: tuple[Dataset, Dataset], rows: Flow, *, counts: StepCounts, bad: BadRows
 ) -> Flow:
     """The step's rows in the order they came; `datasets` are its input and its output. Counts, refused rows and
     repairs are added to `counts` and `bad`."""

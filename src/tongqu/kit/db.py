@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Row = tuple[Any, ...]
 _AT_ONCE = 200
@@ -49,11 +52,12 @@ class Db(ABC):
     def close(self) -> None:
         """Close without committing; never raises."""
 
-    def insert_texts(self, table: str, columns: Mapping[str, Sequence[str | None]]) -> None:
-        """Insert rows given as columns of text; `table` is quoted, the columns' names are not."""
-        names = ", ".join(self.quote(name) for name in columns)
-        rows = list(zip(*columns.values(), strict=True))
-        holes = f"({', '.join('?' * len(columns))})"
+    def insert_texts(self, table: str, texts: pa.Table) -> None:
+        """Insert rows whose columns are all text, dictionary-encoded or not; `table` is quoted, the columns' names are
+        not."""
+        names = ", ".join(self.quote(name) for name in texts.column_names)
+        rows = list(zip(*(column.to_pylist() for column in texts.columns), strict=True))
+        holes = f"({', '.join('?' * texts.num_columns)})"
         for start in range(0, len(rows), _AT_ONCE):
             some = rows[start : start + _AT_ONCE]
             values = [value for row in some for value in row]

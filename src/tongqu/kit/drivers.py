@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import suppress
+from threading import Thread
 from typing import Any
 
 from tongqu.core.errors import MissingDriverError
@@ -20,3 +22,13 @@ def driver(module: str, extra: str) -> Any:
             hint=f"pip install 'tongqu[{extra}]'",
             params={"extra": extra, "module": module},
         ) from error
+
+
+def ahead(module: str) -> None:
+    """Begin to import a driver that will be needed, beside what is waited for. Who needs it learns if it is missing."""
+
+    def work() -> None:
+        with suppress(ImportError):
+            importlib.import_module(module)
+
+    Thread(target=work, name="tongqu-import", daemon=True).start()

@@ -171,8 +171,11 @@ class Ledger:
         return head
 
     def writer(self, target: str, but: str = "") -> str | None:
-        """The run that writes this table and has not ended, or None; the sync `but` does not count. The rows of its streams are locked, so none of
-        them begins before we commit; streams of older versions, which note no target, are not seen."""
+        """The run that writes this table and has not ended, or None; the sync `but` does not count.
+
+        The rows of its streams are locked, so none of them begins before we commit; streams of older versions, which
+        note no target, are not seen.
+        """
         found = self._db.rows(f"SELECT sync, stream, spec FROM {self._checkpoint} WHERE stream <> '' AND split = ''")
         for sync, stream, spec in found:
             if sync == but or (_load(spec) or {}).get("target") != target:

@@ -21,28 +21,51 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tongqu.core.bad_rows import BadRows
 from tongqu.core.data import BadRow
 
 _SLICE = 16_384
 _CONTROL = r"[\x00-\x1f]"
+_ESCAPED = r'[\x00-\x1f"\\]'
 _NO_YEAR = r'^"(-|\+|\d{5}|0000)'
 """Dates that ISO 8601 has no four digits for: years before 1 and after 9999."""
 _UNITS = re.compile(r"-?\d+")
+_DAYS_BEFORE, _DAYS_AFTER = 719_162, 2_932_897
+"""Days from 0001-01-01 to 1970-01-01, and from there to 10000-01-01."""
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_PER_DAY: dict[pa.DataType, int] = {pa.date32(): 1, pa.date64(): 86_400_000}
 
 
 def originals(rows: pa.Table) -> list[str]:
     """Each row as one JSON object, its keys in the order of the columns."""
-    found: list[str] = []
+    texts: Any = original_texts(rows)
+    return list(texts.to_pylist())
+
+
+def original_texts(rows: pa.Table) -> pa.Array[Any]:
+    """As `originals`, as an Arrow array of text."""
+    found: list[Any] = []
     for batch in rows.to_batches(max_chunksize=_SLICE):
         parts: list[Any] = []
         for number, name in enumerate(batch.schema.names):
             parts += [
-                f"{', ' if number else '{'}{json.dumps(name, ensure_ascii=False)}: ",
+                constant(f"{', ' if number else '{'}{json.dumps(name, ensure_ascii=False)}: "),
                 _fragment(batch.column(number)),
             ]
-        joined: Any = pc.binary_join_element_wise(*parts, "}", "") if parts else pa.array(["{}"] * batch.num_rows)
-        found += joined.to_pylist()
-    return found
+        joined: Any = (
+            pc.binary_join_element_wise(*parts, constant("}"), constant(""))
+            if parts
+            else pa.array(["{}"] * batch.num_rows)
+        )
+        found.append(joined)
+    return _concatenated(found)
+
+
+@lru_cache(maxsize=4096)
+def constant(text: str) -> Any:
+    """The text for Arrow's kernels, which would try to import a missing module for every Python value they are given
+    (`dateutil`, pyarrow 25)."""
+    return pa.scalar(text, pa.string())
 
 
 def shape_of(schema: pa.Schema) -> str:
@@ -62,6 +85,8 @@ def schema_of(shape: str) -> pa.Schema:
 
 def shaped(rows: Sequence[BadRow], schema: pa.Schema) -> Sequence[BadRow]:
     """The rows with this shape where they have none yet."""
+    if isinstance(rows, BadRows):
+        return rows.shaped(shape_of(schema))
     if all(row.shape for row in rows):
         return rows
     shape = shape_of(schema)
@@ -208,7 +233,7 @@ def _clock(text: str, unit: str) -> int:
         raise ValueError(text)
     hours, minutes, seconds = (int(found[number]) for number in (1, 2, 3))
     fraction = int((found[4] or "").ljust(9, "0"))
-    per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
+    per_second = _PER_SECOND[unit]
     if hours > 23 or minutes > 59 or seconds > 59 or fraction % (10**9 // per_second):
         raise ValueError(text)
     return (hours * 3600 + minutes * 60 + seconds) * per_second + fraction * per_second // 10**9
@@ -224,11 +249,26 @@ def _binary(kind: pa.DataType) -> bool:
 
 def shown(column: Any) -> list[str | None]:
     """Each value of a column as people read it: text as it is, everything else as `originals` writes it."""
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        return list(column.to_pylist())
+    texts: list[str | None] = shown_texts(column).to_pylist()
+    return texts
+
+
+def shown_texts(column: Any) -> pa.Array[Any]:
+    """As `shown`, as an Arrow array of text."""
     chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
-    texts = [text for chunk in chunks for text in _fragment(chunk).to_pylist()]
-    return [None if text == "null" else text.strip('"') for text in texts]
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        return _concatenated([chunk.cast(pa.string()) for chunk in chunks])
+    kernels: Any = pc
+    texts = _concatenated([_fragment(chunk) for chunk in chunks])
+    missing = pa.nulls(len(texts), pa.string())
+    shown: pa.Array[Any] = kernels.if_else(
+        kernels.equal(texts, constant("null")), missing, kernels.utf8_trim(texts, '"')
+    )
+    return shown
+
+
+def _concatenated(texts: list[Any]) -> pa.Array[Any]:
+    return pa.concat_arrays(texts) if texts else pa.array([], pa.string())
 
 
 def _fragment(column: Any) -> Any:
@@ -238,12 +278,12 @@ def _fragment(column: Any) -> Any:
     kind = column.type
     for fits, make in _FRAGMENTS:
         if fits(kind):
-            return pc.fill_null(make(column), "null")
+            return pc.fill_null(make(column), constant("null"))
     return pa.array([json.dumps(v, ensure_ascii=False, default=plain) for v in _listed(column)], pa.string())
 
 
 def _boolean(column: Any) -> Any:
-    return pc.if_else(column, "true", "false")
+    return pc.if_else(column, constant("true"), constant("false"))
 
 
 def _whole(column: Any) -> Any:
@@ -267,6 +307,8 @@ def _decimal(column: Any) -> Any:
 
 def _text(column: Any) -> Any:
     column = column.cast(pa.string()) if column.type != pa.string() else column
+    if not pc.match_substring_regex(column, _ESCAPED).true_count:
+        return _quoted(column)
     if pc.any(pc.match_substring_regex(column, _CONTROL)).as_py():
         return pa.array([None if v is None else json.dumps(v, ensure_ascii=False) for v in column.to_pylist()])
     return _quoted(pc.replace_substring(pc.replace_substring(column, "\\", "\\\\"), '"', '\\"'))
@@ -278,23 +320,42 @@ def _bytes(column: Any) -> Any:
 
 def _instant(column: Any) -> Any:
     kind = column.type
-    if pa.types.is_timestamp(kind) and kind.tz is not None and kind.tz != "UTC":
-        column = column.cast(pa.timestamp(kind.unit, "UTC"))
-    text = column.cast(pa.string())
-    text = pc.replace_substring_regex(text, r"\.0+(Z?)$", r"\1")
-    text = _quoted(pc.replace_substring(text, " ", "T", max_replacements=1))
-    if pa.types.is_time(kind) or not (odd := pc.match_substring_regex(text, _NO_YEAR)).true_count:
+    units = column.cast(pa.int32() if pa.types.is_date32(kind) or pa.types.is_time32(kind) else pa.int64())
+    if pa.types.is_time(kind):
+        return _quoted(_without_zeros(column, units))
+    if pa.types.is_date(kind):
+        text, per_day = _quoted(column.cast(pa.string())), _PER_DAY[kind]
+    else:
+        wall = units.cast(pa.timestamp(kind.unit))  # Arrow looks the zone up for every instant of one
+        shown = pc.replace_substring(_without_zeros(wall, units), " ", "T", max_replacements=1)
+        text = _quoted(shown, "" if kind.tz is None else "Z")
+        per_day = 86_400 * _PER_SECOND[kind.unit]
+    least, most = (end.as_py() or 0 for end in pc.min_max(units).values())
+    if -_DAYS_BEFORE * per_day <= least and most < _DAYS_AFTER * per_day:
         return text
-    units = column.cast(pa.int32() if pa.types.is_date32(kind) else pa.int64()).cast(pa.string())
-    return pc.if_else(odd, units, text)
+    return pc.if_else(pc.match_substring_regex(text, _NO_YEAR), units.cast(pa.string()), text)
+
+
+def _without_zeros(column: Any, units: Any) -> Any:
+    """Times and instants as text, in which whole seconds have no fraction."""
+    per_second = _PER_SECOND[column.type.unit]
+    text = column.cast(pa.string())
+    if per_second == 1:
+        return text
+    kernels: Any = pc
+    per = pa.scalar(per_second, units.type)
+    whole = kernels.equal(kernels.multiply(kernels.divide(units, per), per), units)
+    if not whole.true_count:
+        return text
+    return pc.if_else(whole, pc.replace_substring_regex(text, r"\.0+$", ""), text)
 
 
 def _duration(column: Any) -> Any:
     return column.cast(pa.int64()).cast(pa.string())
 
 
-def _quoted(text: Any) -> Any:
-    return pc.binary_join_element_wise('"', text, '"', "")
+def _quoted(text: Any, tail: str = "") -> Any:
+    return pc.binary_join_element_wise(constant('"'), text, constant(f'{tail}"'), constant(""))
 
 
 _FRAGMENTS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[Any], Any]], ...] = (

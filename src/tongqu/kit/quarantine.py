@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from tongqu.core.bad_rows import BadRows
 from tongqu.core.data import BadRow, Write
 from tongqu.core.dirty import OPEN, STILL_BAD, Dirty, Fix, Settled
 from tongqu.core.errors import BusyError, ConnectorError, FencedError
@@ -19,7 +20,7 @@ SHOWN = (
 _ADDED = ("shape", "fixed", "history", "cause")
 """Columns that ledgers of the first version lack."""
 _AT_ONCE = 200
-_STORED = 4096
+_STORED = 4_096
 
 
 class Quarantine:
@@ -59,24 +60,11 @@ class Quarantine:
 
     def add(self, *, sync: str, run: str, stream: str, first: str, rows: Sequence[BadRow], at: str) -> None:
         """Store bad rows; `first` prefixes their ids, must be unique to the chunk and sort as chunks come."""
-        holders: dict[tuple[str, str], str] = {}
-        for start in range(0, len(rows), _STORED):
-            some = rows[start : start + _STORED]
-            ids = [f"{first}-{number:06d}" for number in range(start, start + len(some))]
-            same = {"sync": sync, "run": run, "stream": stream, "at": at}
-            columns: dict[str, Sequence[str | None]] = {
-                "id": ids,
-                **{name: [value] * len(some) for name, value in same.items()},
-                "step": [row.step for row in some],
-                "code": [row.code for row in some],
-                "field": [_storable(row.field) for row in some],
-                "value": [_storable(row.value) for row in some],
-                "original": [_storable(row.original) for row in some],
-                "message": [_storable(row.message) for row in some],
-                "state": [row.state for row in some],
-                "shape": [_held(row, id, holders) for row, id in zip(some, ids, strict=True)],
-            }
-            self._db.insert_texts(self._table, columns)
+        from tongqu.kit.quarantined import stored
+
+        same = {"sync": sync, "run": run, "stream": stream, "at": at}
+        for texts in stored(rows if isinstance(rows, BadRows) else BadRows(rows), first, same, _STORED):
+            self._db.insert_texts(self._table, texts)
 
     def forget(self, sync: str, stream: str, run: str) -> None:
         """Drop the bad rows that a run stored for a stream which it begins anew."""
@@ -194,22 +182,14 @@ def written_how(write: Write) -> dict[str, Any]:
 
 
 def refuse_replay(write: Write, run: str | None) -> None:
-    """Raise BusyError if `run`, the unfinished run that writes the target of a replay, is not None."""
+    """Raise BusyError if `run`, the unfinished run that writes the target of a replay or repair, is not None."""
     if run is not None:
         raise BusyError(
             f"the run {run} writes {write.dataset.name!r} and has not ended",
             path=write.stream,
-            hint="let it end, or run the same command again to complete it; then replay",
+            hint="let it end, or run the same command again to complete it; then repeat this one",
             params={"table": write.dataset.name, "run": run},
         )
-
-
-def _held(row: BadRow, id: str, holders: dict[tuple[str, str], str]) -> str | None:
-    """The row's shape, or the name of the row of its step that holds it."""
-    if not row.shape:
-        return None
-    holder = holders.setdefault((row.step, row.shape), id)
-    return row.shape if holder == id else f"={holder}"
 
 
 def _holes(values: Sequence[Any]) -> str:

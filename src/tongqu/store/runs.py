@@ -184,7 +184,7 @@ class Runs:
         found = [_summary(row) for row in rows]
         return [run for run in found if not status or run["status"] == status][:limit]
 
-    def streams(self, name: str, last: int) -> list[dict[str, Any]]:
+    def streams(self, name: str, last: int) -> Sequence[dict[str, Any]]:
         """The newest streams of that name in runs that succeeded or need attention, as their documents show them."""
         with self._lock:
             rows = self._database.execute(

@@ -67,7 +67,7 @@ class Runner:
         if runs is None:
             return []
         try:
-            return runs.streams(stream, last)
+            return list(runs.streams(stream, last))
         except (sqlite3.Error, OSError):
             return []
         finally:

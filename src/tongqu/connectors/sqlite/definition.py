@@ -13,8 +13,20 @@ _PIECE = re.compile(
     r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/|\w+|\s+|.""", re.DOTALL
 )
 _AFTER_TYPE = frozenset(
-    ("CONSTRAINT", "PRIMARY", "NOT", "NULL", "UNIQUE", "CHECK", "DEFAULT", "COLLATE", "REFERENCES", "GENERATED", "AS",
-     "FOREIGN")
+    (
+        "CONSTRAINT",
+        "PRIMARY",
+        "NOT",
+        "NULL",
+        "UNIQUE",
+        "CHECK",
+        "DEFAULT",
+        "COLLATE",
+        "REFERENCES",
+        "GENERATED",
+        "AS",
+        "FOREIGN",
+    )
 )
 _NOT_NULL = re.compile(r"\s*(?:CONSTRAINT\s+\S+\s+)?NOT\s+NULL(?:\s+ON\s+CONFLICT\s+\w+)?", re.IGNORECASE)
 

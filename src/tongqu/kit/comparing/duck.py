@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from tongqu.core.compare import Canon, Comparison, Form
-from tongqu.kit.comparing.sql import Row, SqlComparable
+from tongqu.kit.comparing.sql import COUNTABLE, Row, SqlComparable
 
 Ask = Callable[[str, Callable[[Any], Any]], Any]
 """Runs a statement and returns what the function makes of DuckDB's relation."""
@@ -117,9 +117,12 @@ _ODD = (("nan", "NaN"), ("inf", "Infinity"), ("-inf", "-Infinity"))
 
 
 def _float(sql: str, tolerance: float) -> str:
-    """DuckDB writes `1.0`, `1e+20`, `1e-05`, and 10^15 to 10^16 without an exponent."""
+    """DuckDB writes `1.0`, `1e+20`, `1e-05`, and 10^15 to 10^16 without an exponent. What has too many tolerances to
+    be counted in whole ones, or is none, is written as it is."""
     if tolerance:
-        return f"CAST(CAST(round({sql} / {tolerance!r}) AS DECIMAL(38,0)) AS VARCHAR)"
+        times = f"{sql} / {tolerance!r}"
+        whole = f"CAST(CAST(round({times}) AS DECIMAL(38,0)) AS VARCHAR)"
+        return f"CASE WHEN abs({times}) < {COUNTABLE} THEN {whole} ELSE {_float(sql, 0.0)} END"
     text = f"CAST({sql} + 0.0 AS VARCHAR)"
     plain = f"regexp_replace({text}, '\\.0$', '')"
     digits = f"regexp_replace(regexp_replace({text}, '^-|\\.0$', '', 'g'), '0+$', '')"

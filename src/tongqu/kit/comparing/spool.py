@@ -149,23 +149,31 @@ class Spooled(Comparable):
         return DuckComparable(self._comparison, _ROWS, ask=self._ask, types=types, selected={})
 
     def _key_names(self) -> list[str]:
-        return [f"k{number}" for number in range(len(self._comparison.key))]
+        return [f"k{number}" for number in range(max(len(self._comparison.key), 1))]
 
     def _matching(
         self, keys: pa.Table, columns: Sequence[str]
     ) -> Iterator[tuple[pa.RecordBatch, pa.Table, pa.Array[Any]]]:
-        """Batches of the source with these columns, the key texts of those rows that are wanted, and their places."""
-        key, names = self._comparison.key, self._key_names()
+        """Batches of the source with these columns, the key texts of those rows that are wanted, and their places. The
+        key of a bag's rows is their digest."""
+        names = self._key_names()
         wanted = keys.select(names).combine_chunks()
-        read = {*columns, *(column.name for column in key)}
+        read = {*columns, *(column.name for column in self._comparison.key or self._comparison.columns)}
         needed = self._dataset.columns if self._condition else tuple(n for n in self._dataset.columns if n in read)
         for batch in self._batches(needed):
-            texts = [self._texts(batch, column) for column in key]
+            texts = self._key_texts(batch)
             numbers = pa.array(range(batch.num_rows), pa.int64())
             keyed = pa.table([*texts, numbers], names=[*names, "at"])
             found = keyed.join(wanted, keys=names, join_type="left semi")
             if found.num_rows:
                 yield batch, found.select(names), found.column("at").combine_chunks()
+
+    def _key_texts(self, batch: pa.RecordBatch) -> list[Any]:
+        if self._comparison.key:
+            return [self._texts(batch, column) for column in self._comparison.key]
+        self._duckdb.register(_ROWS, pa.Table.from_batches([batch]))
+        sql = f"SELECT {self._over_batch().digest_text()} AS t FROM {_ROWS}"
+        return [self._duckdb.sql(sql).to_arrow_table().column("t")]
 
     def _texts(self, batch: pa.RecordBatch, column: Canon) -> Any:
         self._duckdb.register(_ROWS, pa.Table.from_batches([batch]))

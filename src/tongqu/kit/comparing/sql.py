@@ -16,6 +16,8 @@ Row = Sequence[Any]
 _SPANS_AT_ONCE = 512
 _KEYS_AT_ONCE = 500
 _SEPARATOR, _NULL = "|", "~"
+COUNTABLE = "1e15"
+"""From so many tolerances on a double is written as it is: systems give that many digits differently, if at all."""
 
 
 class SqlComparable(Comparable):

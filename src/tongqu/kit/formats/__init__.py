@@ -19,6 +19,6 @@ json (logical)         text                    embedded                exact, wi
 =====================  ======================  ======================  ==================
 
 JSON documents are as JSON Lines. XML is as CSV, and an empty text comes back as null. A workbook gives int64, double,
-bool, date, time and timestamp (milliseconds); decimals come back as double, numbers of more than 15 digits, dates
-before 1900-03-01, instants with a zone, binary and nested values as text. Fixed width is as CSV without its white space.
+bool, date, time and timestamp (milliseconds); decimals come back as double; numbers of more than 15 digits, dates
+before 1900-03-01, instants with a zone, binary and nested values as text. Fixed width is as CSV, less its white space.
 """

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.parquet as pq
 
 from tongqu.core.data import Position
 from tongqu.core.errors import CastError, ReadError
 from tongqu.kit.formats.piece import Piece
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 pc: Any = pyarrow.compute  # the stubs know too little of the kernels
 _ARROW_FILE = b"ARROW1"
@@ -80,6 +82,8 @@ class ParquetFile:
 
     def open(self) -> pq.ParquetFile:
         """The file, mapped into memory; raises ReadError if it is no Parquet."""
+        import pyarrow.parquet as pq  # loads what reads it from clouds, too
+
         try:
             return pq.ParquetFile(self.path, memory_map=True)
         except pa.ArrowInvalid as error:

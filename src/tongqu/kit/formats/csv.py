@@ -29,7 +29,7 @@ from tongqu.kit.formats.types import convert
 pc: Any = pyarrow.compute  # the stubs know too little of the kernels
 arrow_csv: Any = pyarrow.csv
 _SLICE = 16 << 20
-_INFER = 8 << 20
+_INFER = 2 << 20
 _TYPES_AS_TEXT = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_decimal256, pa.types.is_nested)
 
 
@@ -94,7 +94,7 @@ class CsvFile:
                     before.result()
                 pending = [pool.submit(self._show, data, columns, pool)]
                 seen, records = seen + len(data), records + count
-                if limit is not None and seen >= limit:
+                if limit is not None and seen + len(data) // 2 > limit:  # slices end a little before `_INFER`
                     whole = False
                     break
             for before in pending:

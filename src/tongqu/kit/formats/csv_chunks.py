@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +16,8 @@ from tongqu.kit.formats.csv import CsvFile
 from tongqu.kit.formats.records import Records
 
 _MOST = 32 << 20
+_FIRST = (2 << 20, 8 << 20)
+"""The first chunks are smaller: nobody works while the first one is prepared, and the next is prepared meanwhile."""
 _PIECE = 1 << 20
 _END_MARK = b"\\."
 
@@ -52,8 +55,8 @@ def passable(file: CsvFile) -> bool:
 
 
 def chunks(file: CsvFile, schema: pa.Schema, after: Position | None, want: int) -> Iterator[Chunk]:
-    """The file's records after a position in chunks of about `want`, each at most 32 MiB; at least one chunk, which
-    is empty for a file without rows. The next chunk is prepared while one is used.
+    """The file's records after a position in chunks of about `want`, each at most 32 MiB (the first 2, the second 8);
+    at least one chunk, which is empty for a file without rows. The next chunk is prepared while one is used.
 
     Databases round decimals and instants that have more digits than their column; such columns are checked here, and
     a chunk with a value that does not fit the schema is not regular.
@@ -77,11 +80,13 @@ def _chunks(file: CsvFile, rounded: dict[str, pa.DataType], after: Position | No
     pieces: list[bytes] = []
     rows = size = 0
     regular = True
+    most = chain(_FIRST, repeat(_MOST))
+    limit = next(most)
     for data, complete, even in Records(file.stream.blocks(position["offset"]), want, _PIECE, file.cut):
         count = max(complete, 1)
-        if pieces and (rows + count > want or size + len(data) > _MOST):
+        if pieces and (rows + count > want or size + len(data) > limit):
             yield Chunk(tuple(pieces), rows, dict(position), regular, False, options)
-            pieces, rows, size, regular = [], 0, 0, True
+            pieces, rows, size, regular, limit = [], 0, 0, True, next(most)
         pieces.append(data)
         rows, size = rows + count, size + len(data)
         regular = regular and even and _agreed(data) and (not rounded or file.fits(data, rounded))

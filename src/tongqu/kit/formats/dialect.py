@@ -77,6 +77,8 @@ def records(text: str, delimiter: str, quote: str, escape: str = "", most: int =
 
 
 def _quote(text: str) -> str:
+    if "'" not in text:
+        return '"'
     double = len(re.findall(r'(?m)(?:^|[,\t;|])"', text))
     single = re.findall(r"(?m)(?:^|[,\t;|])'[^'\n]*'(?=$|[,\t;|\r])", text)
     return "'" if len(single) > 3 and not double else '"'

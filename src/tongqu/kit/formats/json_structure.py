@@ -104,6 +104,27 @@ def stringified(lines: bytes) -> bytes:
     return bytes(np.insert(found.data, where[order], what[order]).tobytes())
 
 
+DEEPEST = 100
+"""Arrow and Python follow nested values by recursion: a deeper line would end the process."""
+
+
+def too_deep(lines: bytes) -> bool:
+    """Whether a line nests deeper than `DEEPEST`; flat objects are told by counting alone."""
+    if lines.count(b"{") + lines.count(b"[") - lines.count(b"\n{") <= DEEPEST:
+        return False
+    data = np.frombuffer(lines, dtype=np.uint8)
+    opening = np.flatnonzero((data == _OPENING[0]) | (data == _OPENING[1]))
+    if len(opening) <= DEEPEST:
+        return False
+    ends = np.append(np.flatnonzero(data == _LF), len(data))
+    counts = np.diff(np.searchsorted(opening, ends), prepend=0)
+    starts = np.append(0, ends[:-1] + 1)
+    return any(
+        int(Structure.of(lines[starts[line] : ends[line]]).depth.max()) > DEEPEST
+        for line in np.flatnonzero(counts > DEEPEST)
+    )
+
+
 def nested(lines: bytes) -> dict[str, str]:
     """The keys at the top of the lines' objects that hold nested values, each with the first `[` or `{` of those:
     `[` where any is an array."""

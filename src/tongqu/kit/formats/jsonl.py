@@ -19,6 +19,7 @@ from tongqu.core.data import BadRow, Position
 from tongqu.core.errors import CastError, ReadError, SchemaError
 from tongqu.kit.formats.encoding import repaired
 from tongqu.kit.formats.inference import DECIMAL, DOUBLE, INT, TEMPORAL, Column, widest
+from tongqu.kit.formats.json_structure import DEEPEST, too_deep
 from tongqu.kit.formats.piece import STEP, Piece, unreadable
 from tongqu.kit.formats.records import Cut, Records, line_ends
 from tongqu.kit.formats.text_stream import Blocks, TextStream, between
@@ -82,7 +83,7 @@ def _first(head: bytes) -> bytes:
 def _is_object(line: bytes) -> bool:
     try:
         return isinstance(json.loads(line), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
@@ -213,6 +214,8 @@ def parse_lines(data: bytes, wire: pa.Schema | None, loose: Iterable[str], unexp
         data = _quoting(tuple(loose)).sub(rb'\1"\2"', data)
     if not data.strip():
         return (wire or pa.schema([])).empty_table()
+    if too_deep(data):
+        raise pa.ArrowInvalid(f"values nest deeper than {DEEPEST}")
     if _BARE_NULL.match(data) or _NULL_LINE.search(data):
         raise pa.ArrowInvalid("Column() changed from object to null")
     options = arrow_json.ParseOptions(explicit_schema=wire, unexpected_field_behavior=unexpected)

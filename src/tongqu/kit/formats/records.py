@@ -124,6 +124,8 @@ class Records:
                         hint="a quote that is never closed? set quote= (empty for none) or check the file",
                     )
                 size = len(data) * 2
+                if len(cut.ends):  # what is wanted at once, instead of cutting twice as much again and again
+                    size = max(size, min(self._most, len(data) // len(cut.ends) * self._want))
             elif first:
                 size = max(1 << 20, min(self._most, start // first * self._want * 5 // 4))
             if done and rest:

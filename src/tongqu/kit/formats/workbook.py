@@ -28,8 +28,13 @@ MOST_CELLS = 50_000_000
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 _ERROR = re.compile(
-    rb'<(?:\w+:)?c\b(?=[^>]*\bt="e")[^>]*\br="([A-Z]{1,3})([0-9]{1,7})"[^>]*>(?:[^v]*?<(?:\w+:)?v>([^<]*))?'
+    rb'<(?:\w+:)?c\b(?=[^<>]{0,400}\bt="e")[^<>]{0,400}\br="([A-Z]{1,3})([0-9]{1,7})"[^<>]{0,400}>'
+    rb"(?:[^v]{0,1000}?<(?:\w+:)?v>([^<]*))?"
 )
+"""An error cell. Every repeat is bounded: a file made for it could keep the search busy for hours."""
+_FAR = re.compile(rb'r="([A-Z]{2,3})[0-9]')
+_ROW = re.compile(rb'r="[A-Z]{0,3}([0-9]{1,7})"')
+_MOST_ROWS = 1_048_576
 _VALUE = re.compile(rb"<(?:\w+:)?(?:v|t|f)[ >]")
 _SHEET = re.compile(rb"<(?:\w+:)?sheet\b([^>]*)>")
 _RELATION = re.compile(rb"<(?:\w+:)?Relationship\b([^>]*)>")
@@ -104,18 +109,42 @@ class Workbook:
                 path=f"file:{self.path}",
                 hint=f"sheets: {', '.join(book.sheet_names)}",
             )
+        self._check_span(name, *self._span(name))  # before it is loaded: the library keeps every cell of the span
         try:
             found = book.get_sheet_by_name(name)
         except calamine.CalamineError as error:
             raise ReadError(f"{self.path}: sheet {name!r}: {error}", path=f"file:{self.path}") from error
-        height, width = (place + 1 for place in found.end or (-1, -1))
+        self._check_span(name, *(place + 1 for place in found.end or (-1, -1)))
+        return Sheet(found, self._errors(name))
+
+    def _check_span(self, name: str, height: int, width: int) -> None:
         if height * width > MOST_CELLS:
             raise ReadError(
                 f"{self.path}: sheet {name!r} spans {height} rows and {width} columns, more than {MOST_CELLS:,} cells",
                 path=f"file:{self.path}",
                 hint="delete the empty formatted cells at its end, or export it as CSV",
             )
-        return Sheet(found, self._errors(name))
+
+    def _span(self, sheet: str) -> tuple[int, int]:
+        """Rows and columns that the cells' references reach to, where an .xlsx sheet is wide enough to matter."""
+        width = max(map(column_number, self._references(sheet, _FAR)), default=-1) + 1
+        if width * _MOST_ROWS <= MOST_CELLS:
+            return 0, width
+        return max(map(int, self._references(sheet, _ROW)), default=0), width
+
+    def _references(self, sheet: str, wanted: re.Pattern[bytes]) -> Iterator[str]:
+        """What the pattern finds in the sheet's member, most of it once."""
+        if not zipfile.is_zipfile(self.path):
+            return
+        with zipfile.ZipFile(self.path) as archive:
+            part = _part(archive, sheet)
+            if part is None:
+                return
+            with archive.open(part) as file:
+                rest = b""
+                while block := file.read(_BLOCK):
+                    yield from {found.decode() for found in wanted.findall(rest + block)}
+                    rest = block[-16:]
 
     def _errors(self, sheet: str) -> dict[int, dict[int, str]]:
         """Row -> column -> error text, both from 0."""

@@ -43,7 +43,7 @@ class WorkbookWriter:
         self._book = driver("xlsxwriter", "excel").Workbook(file, options)
         self._schema = schema
         self._titles = headings(schema, by)
-        self._name = _FORBIDDEN.sub("_", sheet).strip("'")[:25] or "Sheet1"
+        self._name = _FORBIDDEN.sub("_", sheet)[:25].strip("'") or "Sheet1"
         self._bold = self._book.add_format({"bold": True, "bottom": 1})
         self._formats = [
             self._book.add_format({"num_format": form}) if (form := _shown(f.type)) else None for f in schema

@@ -32,6 +32,8 @@ _DECLARED = re.compile(rb"<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._:-]+)")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,18})?")
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _DEEPEST = 100
+_TAGS = 16
+"""What an element counts for beside its text: a record of nothing but empty elements fills memory too."""
 
 
 def open_xml(path: Path, packed: str | None, encoding: str | None) -> TextStream:
@@ -191,13 +193,20 @@ class _Records(_Events):
         elif self._is_record():
             self._open.append(_Element("", attributes))
             self._size = 0
+        else:
+            return
+        self._grow(_TAGS + sum(len(key) + len(value) for key, value in attributes.items()))
 
     def _text(self, text: str) -> None:
         if self._open:
             self._open[-1].text.append(text)
-            self._size += len(text)
-            if self._size > MAX_RECORD:
-                raise self._failed(f"a record is longer than {MAX_RECORD >> 20} Mi characters")
+            self._grow(len(text))
+
+    def _grow(self, size: int) -> None:
+        """What has been read of this record is longer; raises ReadError if it is too long."""
+        self._size += size
+        if self._size > MAX_RECORD:
+            raise self._failed(f"a record is longer than {MAX_RECORD >> 20} Mi characters")
 
     def _end(self, _: str) -> None:
         name = self._names.pop()

@@ -68,13 +68,17 @@ class Connections:
                 self._idle += [_begun(self._connect) for _ in range(sessions)]
             self._foreseen = True
 
-    def close(self) -> None:
-        """Close all that no session has; may be called twice."""
+    def forget(self) -> None:
+        """Close all that no session has: after one was lost, none of them can be trusted to be there."""
         with self._lock:
             idle, self._idle = self._idle, []
         for future in idle:
             _close(future)
         self.forget_control()
+
+    def close(self) -> None:
+        """Close all that no session has; may be called twice."""
+        self.forget()
 
 
 def _made(connect: Callable[[], Db]) -> Future[Db]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tongqu.core.errors import BusyError
 from tongqu.kit.db import Db, Row
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 D = TypeVar("D", bound=Db)
 
@@ -92,10 +95,10 @@ class Turn(Db, Generic[D]):
         with self._turn() as db:
             return db.run(sql, params)
 
-    def insert_texts(self, table: str, columns: Mapping[str, Sequence[str | None]]) -> None:
+    def insert_texts(self, table: str, texts: pa.Table) -> None:
         """See Db.insert_texts."""
         with self._turn() as db:
-            db.insert_texts(table, columns)
+            db.insert_texts(table, texts)
 
     def begin(self) -> None:
         """See Db.begin."""

@@ -136,6 +136,12 @@ class SqlSink(Quarantining):
 
     def open(self, write: Write) -> Opened:
         """See Sink.open."""
+        if not write.dataset.columns:
+            raise SchemaError(
+                f"{write.dataset.name!r} has no column, so no table can be made of it",
+                path=write.stream,
+                hint="a file in which no row can be read has none: look at its first lines",
+            )
         if write.mode in (WriteMode.UPSERT, WriteMode.HISTORY) and not write.key:
             raise InvalidPlanError(
                 f"write mode {write.mode.value!r} needs a key and {write.dataset.name!r} has none",
@@ -236,7 +242,7 @@ class SqlSink(Quarantining):
         """See Sink.reopen."""
         landing = self._landings[write.stream]
         with self._lock:
-            self._connections.forget_control()
+            self._connections.forget()
             db = self.control()
             ledger = self.ledger(db)
             db.begin()
