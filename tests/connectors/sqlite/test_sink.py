@@ -18,24 +18,10 @@ import pytest
 from tongqu.connectors.sqlite import connector
 from tongqu.connectors.sqlite.settings import SqliteSettings
 from tongqu.core.connector import Sink
-from tongqu.core.data import BadRow, Checkpoint, Counts, Dataset, Deletes, Meta, Split, Write, WriteMode
+from tongqu.core.data import BadRow, Checkpoint, Counts, Deletes, Meta, Split, WriteMode
 from tongqu.core.errors import BusyError, FencedError, SchemaError
 from tongqu.testing.pour import pour, put, table
-
-FIELDS: list[pa.Field[Any]] = [pa.field("id", pa.int64(), False), pa.field("v", pa.string())]
-SCHEMA = pa.schema(FIELDS)
-
-
-def rows(*values: tuple[int, str | None]) -> pa.Table:
-    """A table of `SCHEMA`."""
-    return pa.Table.from_pylist([{"id": id, "v": v} for id, v in values], schema=SCHEMA)
-
-
-def write(mode: WriteMode, schema: pa.Schema = SCHEMA, **more: Any) -> Write:
-    """A write of table `t` keyed by `id`."""
-    key = () if mode is WriteMode.APPEND else ("id",)
-    asked = Write("t", Dataset("t", schema, key), mode, "sync-1", "run-1", key, started_at="2024-05-01T00:00:00+00:00")
-    return replace(asked, **more)
+from tongqu.testing.small_table import SCHEMA, rows, write
 
 
 @pytest.fixture

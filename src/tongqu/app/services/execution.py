@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from threading import Lock
 from typing import Any, Protocol, TypeVar
 
 from tongqu.app.services.flows import Names, flows
+from tongqu.catalog.lineage import Flow
 from tongqu.core.errors import TongquError
 from tongqu.core.events import Committed, Emit, Event, LaneChanged, Retrying, StreamEnded, StreamPlanned, Warned
 from tongqu.engine.job import Job, Stream, Surroundings
@@ -156,7 +158,7 @@ class Recorder:
         """Write down how the columns of streams that succeeded went."""
         self._begin(run)
         for flow in flows(streams, self._run.names, run):
-            self._safely(lambda runs, flow=flow: runs.flow(flow.id, asdict(flow)))  # type: ignore[misc]
+            self._safely(partial(_keep, flow))
 
     def finish(self, run: str, document: dict[str, Any]) -> None:
         """Write the end down and close the store."""
@@ -187,6 +189,10 @@ class Recorder:
                 act(self._runs)
             except (sqlite3.Error, OSError):
                 self._runs = None
+
+
+def _keep(flow: Flow, runs: Runs) -> None:
+    runs.flow(flow.id, asdict(flow))
 
 
 def _opened(opens: Callable[[], Runs | None]) -> Runs | None:
