@@ -9,6 +9,7 @@ from bench.scenarios.scenario import Scenario
 from bench.world import World
 
 PIPELINES = 200
+_DATABASES = {"a": "planned", "b": "planned_to"}
 _MAKE = """
 DO $$ BEGIN FOR n IN 1..{count} LOOP
   EXECUTE format('CREATE TABLE p%s (id bigint PRIMARY KEY, name text NOT NULL, qty integer)', n);
@@ -30,7 +31,7 @@ def _project(world: World) -> str:
                "sink": {"connection": "b", "write": "upsert"}}
         for name in entries
     }  # fmt: skip
-    ends = {name: {"type": "postgres", "url": f"${{env:{name.upper()}}}"} for name in ("a", "b")}
+    ends = {name: {"type": "postgres", "url": world.url(database)} for name, database in _DATABASES.items()}
     tree = {"project": "many", "connections": ends, "datasets": entries, "pipelines": pipelines}
     lines = [f"{section}: {json.dumps(told)}" for section, told in tree.items() if isinstance(told, str)]
     for section, told in tree.items():
@@ -41,12 +42,11 @@ def _project(world: World) -> str:
 
 
 def _plan(world: World) -> list[Row]:
-    world.postgres.database("planned")
+    for database in _DATABASES.values():
+        world.postgres.database(database)
     world.sql("planned", _MAKE.format(count=PIPELINES))
-    world.postgres.database("planned_to")
     folder, out = _project(world), world.folder / "plan.json"
-    urls = f"A='{world.url('planned')}' B='{world.url('planned_to')}'"
-    command = f"{urls} {world.tongqu} plan --project {folder} --json > {out}"
+    command = f"{world.tongqu} plan --project {folder} --json > {out}"
 
     def targets() -> str:
         found = json.loads(out.read_text())["targets"]

@@ -38,11 +38,15 @@ def check_pipelines(
             _check_flow(entry, steps, key, places, problems)
         if len(problems) == before:
             valid[name] = entry
+            places.steps[name] = (entry, steps)
     return valid
 
 
 def steps_of(entry: PipelineEntry, name: str, dictionary: Mapping[str, Any], places: Places) -> list[Step]:
-    """The steps of a valid pipeline, in the order of the file."""
+    """The steps of a valid pipeline, in the order of the file; parsed once, with the check of the files."""
+    parsed = places.steps.get(name)
+    if parsed is not None and parsed[0] is entry:
+        return list(parsed[1])
     problems: list[TongquError] = []
     steps = _steps(entry, ("pipelines", name), dictionary, places, problems)
     if problems:

@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tongqu.core.errors import ConfigError, TongquError
+
+if TYPE_CHECKING:
+    from tongqu.core.operator import Step
 
 Key = tuple[str | int, ...]
 
@@ -31,6 +35,8 @@ class Places:
     marks: dict[Key, Mark] = field(default_factory=dict)
     folder: Path = Path()
     """The project's folder, which relative files in it start from."""
+    steps: dict[str, tuple[object, Sequence[Step]]] = field(default_factory=dict, repr=False, compare=False)
+    """Each valid pipeline's entry with its steps, as the check of the files parsed them."""
     _dotted: dict[str, Mark] = field(default_factory=dict, repr=False, compare=False)
 
     def of(self, key: Key) -> Mark | None:

@@ -103,6 +103,7 @@ class Looking(Ends):
         self._sources: dict[str, Source] = {}
         self._sinks: dict[str, Sink] = {}
         self._tables: dict[str, dict[str, Dataset] | None] = {}
+        self._missing: dict[str, bool] = {}
 
     def end(self, place: str) -> End:
         """See Ends.end; the end gives the same source and sink each time."""
@@ -132,12 +133,12 @@ class Looking(Ends):
 
     def missing(self, end: End) -> bool:
         """Whether the system itself is not there yet: a file that the first run makes."""
-        try:
-            self._catalogue(end)
-            end.source().datasets(["_"])
-        except TongquError:
-            return True
-        return False
+        if end.name not in self._missing:
+            try:
+                self._missing[end.name] = self._catalogue(end) is None and end.source().datasets(["_"]) is None
+            except TongquError:
+                self._missing[end.name] = True
+        return self._missing[end.name]
 
     def told(self, error: TongquError) -> str:
         """An error in one line, without secrets."""
