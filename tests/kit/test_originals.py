@@ -40,7 +40,7 @@ VALUES: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
     "integer": (pa.int64(), st.integers(-(2**63), 2**63 - 1)),
     "unsigned": (pa.uint64(), st.integers(0, 2**64 - 1)),
     "double": (pa.float64(), st.floats()),
-    "decimal": (pa.decimal128(38, 10), st.integers(-(10**37), 10**37).map(lambda n: Decimal(n).scaleb(-10))),
+    "decimal": (pa.decimal128(38, 10), st.integers(-(10**37), 10**37).map(lambda n: Decimal(f"{n}e-10"))),
     "binary": (pa.binary(), st.binary()),
     "instant": (pa.timestamp("us", "UTC"), st.integers(-(10**17), 10**17)),
     "wall": (pa.timestamp("ns"), st.integers(-(2**60), 2**60)),
