@@ -41,7 +41,7 @@ class Expanding:
         if rows.num_rows == 0:
             return Outcome(self.output.schema.empty_table(), BadRows(), [StepCounts(self.step.id, self.step.verb)])
         expansion = self.step.operator.expansion([quoted(_INPUT), *sides], self.inputs)
-        assert expansion is not None, self.step.verb  # noqa: S101
+        assert expansion is not None, self.step.verb  # noqa: S101  # the chain cuts such steps only
         return self._run(connection, rows, expansion)
 
     def _run(self, connection: DuckDBPyConnection, rows: pa.Table, expansion: Expansion) -> Outcome:

@@ -183,7 +183,7 @@ class Clean(Operator):
         for field in dataset.schema:
             if field.name in self.columns and self.columns[field.name].parses:
                 ((_, kind),) = type_of([trees[field.name]], seen.schema)
-                field = recast(field, kind, None)  # noqa: PLW2901
+                field = recast(field, kind, None)  # noqa: PLW2901  # the same field, retyped
             fields.append(field)
         return reshaped(dataset, fields, {c: c for c in dataset.columns if c not in self.columns})
 

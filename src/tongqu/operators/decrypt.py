@@ -88,7 +88,7 @@ class Decrypt(Operator):
             if field.name in self.columns:
                 if not (pa.types.is_string(field.type) or pa.types.is_large_string(field.type)):
                     raise InvalidPlanError(f"{field.name!r} is {field.type}; encrypted values are text")
-                field = recast(field, *typed_as(self.columns[field.name]))  # noqa: PLW2901
+                field = recast(field, *typed_as(self.columns[field.name]))  # noqa: PLW2901  # the same field, retyped
             fields.append(field)
         return reshaped(dataset, fields, {c: c for c in dataset.columns if c not in self.columns})
 
