@@ -63,7 +63,13 @@ class Wire:
         """URLs and connection names as sources and sinks."""
         from tongqu.app.services.ends import Ends
 
-        return Ends(references=self.references, scrubber=self.scrubber, project=lambda: self.project, warn=self._warn)
+        return Ends(
+            references=self.references,
+            scrubber=self.scrubber,
+            project=lambda: self.project,
+            warn=self._warn,
+            lodging=self.home.lodging,
+        )
 
     def comparing(self, command: str) -> Comparing:
         """Compares tables and writes repairs down."""

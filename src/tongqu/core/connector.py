@@ -29,6 +29,7 @@ from tongqu.core.settings import Settings
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     import pyarrow as pa
 
@@ -98,6 +99,11 @@ class Source(ABC):
     """sqlglot's name of the SQL that `Select` must be written in; empty if nothing can be pushed down."""
     resumable: bool = True
     """Whether a full read of a dataset can go on after a position; asked per dataset by `can_resume`."""
+
+    def lodge(self, folder: Path) -> None:
+        """A private folder in the project's home, which need not exist, for what the system itself cannot hold: the
+        ledger of calls, caches, recordings. Told once, before anything else is asked; creates nothing by itself."""
+        del folder
 
     @abstractmethod
     def check(self) -> Iterator[str]:
@@ -197,6 +203,11 @@ class Sink(ABC):
     """Formats `Session.copy_in` takes."""
     parallel: bool = True
     """Whether several sessions may write at the same time."""
+
+    def lodge(self, folder: Path) -> None:
+        """A private folder in the project's home, which need not exist, for what the system itself cannot hold: the
+        ledger of calls, caches, recordings. Told once, before anything else is asked; creates nothing by itself."""
+        del folder
 
     @abstractmethod
     def check(self) -> Iterator[str]:
@@ -338,6 +349,9 @@ class Connector:
     """The extra to install, if any."""
     types: Callable[[], Types] | None = None
     """Its types, for the table of types."""
+    claims: Callable[[str], bool] | None = None
+    """Which URLs of its schemes are meant for it, where another connector has the same scheme (`https:`); None: those
+    that nobody else claims."""
     systems: Iterable[str] = ()
     """Systems it speaks to, each with its honest label: `MariaDB 10.11 (real)`."""
 

@@ -60,7 +60,7 @@ def by_url(url: str) -> Connector:
     for known in (_own, _foreign):
         for name in sorted(known(), key=lambda n: (n != scheme, not scheme.startswith(n), n)):  # import few
             found = connector(name)
-            if scheme in found.schemes:
+            if scheme in found.schemes and (found.claims is None or found.claims(url)):
                 return found
     valid = sorted({s for name in names() for s in connector(name).schemes})
     raise UnknownConnectorError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,6 +41,10 @@ class Home:
     def profiles(self) -> Path:
         """The database of profiles."""
         return self.path / "profiles.db"
+
+    def lodging(self, identity: str) -> Path:
+        """The folder of a connector for what it points to (`Source.lodge`); nothing is created."""
+        return self.path / "connections" / hashlib.sha256(identity.encode()).hexdigest()[:16]
 
     @property
     def secrets(self) -> Path:

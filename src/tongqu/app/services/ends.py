@@ -33,6 +33,8 @@ class End:
     connector: Connector
     settings: Endpoint
     kept: str = ""
+    lodging: Path | None = None
+    """The connector's folder in the project's home."""
 
     @property
     def identity(self) -> str:
@@ -43,17 +45,24 @@ class End:
         """A new source; raises InvalidPlanError if the connector only writes."""
         if self.connector.source is None:
             raise InvalidPlanError(f"{self.connector.name} cannot be read", path=self.name)
-        return self.connector.source(self.settings)
+        source = self.connector.source(self.settings)
+        if self.lodging:
+            source.lodge(self.lodging)
+        return source
 
     def sink(self) -> Sink:
         """A new sink; raises InvalidPlanError if the connector only reads."""
         if self.connector.sink is None:
             raise InvalidPlanError(f"{self.connector.name} cannot be written", path=self.name)
-        return self.connector.sink(self.settings)
+        sink = self.connector.sink(self.settings)
+        if self.lodging:
+            sink.lodge(self.lodging)
+        return sink
 
 
 class Ends:
-    """Finds ends by URL or name. `warn` is told at most once that a URL holds a password."""
+    """Finds ends by URL or name. `warn` is told at most once that a URL holds a password; `lodging` gives the folder
+    of what an identity means."""
 
     def __init__(
         self,
@@ -62,8 +71,10 @@ class Ends:
         scrubber: Scrubber,
         project: Callable[[], Project],
         warn: Callable[[str], None],
+        lodging: Callable[[str], Path] | None = None,
     ):
         self._references = references
+        self._lodging = lodging
         self._scrubber = scrubber
         self._project = project
         self._warn = warn
@@ -134,7 +145,7 @@ class Ends:
         self._scrubber.add_settings(settings)
         if not isinstance(settings, Endpoint):
             raise InvalidSettingsError(f"the connector {connector.name} gives no Endpoint", path=name)
-        return End(name, connector, settings, kept)
+        return End(name, connector, settings, kept, self._lodging(settings.identity()) if self._lodging else None)
 
 
 def whole_reference(place: str) -> bool:

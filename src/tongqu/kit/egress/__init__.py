@@ -1,0 +1,1 @@
+"""How connections to the outside are opened: by which address, through which hops, and which are refused."""

@@ -1,0 +1,1 @@
+"""HTTP calls: how they are signed, paced, repeated, kept and recorded."""
