@@ -13,8 +13,16 @@ from tongqu.testing.services.errors import ServiceError, ServiceInstallError, Se
 
 POSTGRES = "postgresql"
 MARIADB = "mariadb-server"
+PROGRAMS: dict[str, tuple[str, ...]] = {
+    POSTGRES: (),  # found in its own folder
+    MARIADB: ("mariadbd", "mariadb-install-db"),
+    "openssh-server": ("sshd",),
+    "vsftpd": ("vsftpd",),
+    "samba": ("smbd",),
+}
+"""Debian packages with the programs that tell whether one is installed; a path instead of a name where it has none."""
 GROUPS: dict[str, tuple[str, ...]] = {
-    "core": (POSTGRES, MARIADB),
+    "core": tuple(PROGRAMS),
     "postgres": (POSTGRES,),
     "mariadb": (MARIADB,),
 }
@@ -52,12 +60,17 @@ def postgres_bin() -> Path:
     return max(found, key=lambda path: [int(n) for n in re.findall(r"\d+", path.parent.name)])
 
 
+def program(name: str, package: str) -> Path:
+    """Path of a program of a package; ServiceMissingError if it is not installed."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/usr/bin")
+    if found is None and not (name.startswith("/") and Path(name).exists()):
+        raise ServiceMissingError(package)
+    return Path(found or name)
+
+
 def mariadb_program(name: str) -> Path:
     """Path of one of MariaDB's programs; ServiceMissingError if it is not installed."""
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/usr/bin")
-    if found is None:
-        raise ServiceMissingError(MARIADB)
-    return Path(found)
+    return program(name, MARIADB)
 
 
 def missing(group: str = "core") -> tuple[str, ...]:
@@ -99,9 +112,8 @@ def _installed(package: str) -> bool:
     try:
         if package == POSTGRES:
             postgres_bin()
-        else:
-            mariadb_program("mariadbd")
-            mariadb_program("mariadb-install-db")
+        for name in PROGRAMS[package]:
+            program(name, package)
     except ServiceMissingError:
         return False
     return True
