@@ -42,8 +42,7 @@ def load(db: DuckDb, into: str, data: Bytes, types: Mapping[str, str], key: Sequ
     """Insert rows of a file into a table; gives their number. `types` are the table's columns with their types, `key`
     are columns that must not be null.
 
-    One thread inserts: the rows keep their order and fill whole row groups, which takes half the processor time of two
-    threads, whose unfinished row groups are written twice. Raises RefusedRowsError if DuckDB reads a column as another
+    Many rows are stored in no order (`DuckDb.inserting`). Raises RefusedRowsError if DuckDB reads a column as another
     type than the table's, refuses a row or cannot read the file.
     """
     file = Path(os.fsdecode(b"".join(bytes(block) for block in data.chunks)))
@@ -58,7 +57,7 @@ def load(db: DuckDb, into: str, data: Bytes, types: Mapping[str, str], key: Sequ
             missing = " OR ".join(f"{quoted(name)} IS NULL" for name in key)
             if db.rows(f"SELECT 1 FROM {rows} WHERE {where} AND ({missing}) LIMIT 1"):
                 raise RefusedRowsError(f"{file} has rows without a key ({', '.join(key)})", hint=_HINT)
-        with db.one_thread():
+        with db.inserting(int(data.options["stop"]) - int(data.options["first"])):
             return db.run(f"INSERT INTO {into} ({names}) SELECT {names} FROM {rows} WHERE {where}")
 
 

@@ -21,6 +21,7 @@ numbers of the first row in the file and of the one after the last, `size`, abou
 _PATTERN = re.compile(r"[*?\[\]{}]")
 _GROUP = 122_880
 """Rows of DuckDB's own row groups: a table that is filled in multiples of them needs no rewriting at the checkpoint."""
+_TIMES = 4
 _NUMBER = "file_row_number"
 
 
@@ -95,14 +96,14 @@ _PHYSICAL: dict[str, pa.DataType] = {
 
 
 def ranges(file: ParquetFile, after: Position | None, want: int) -> Iterator[Rows]:
-    """The file's rows after a position in ranges of about `want` rows, cut at multiples of DuckDB's row groups where
-    they are that long; at least one range, which is empty for a file without rows. Positions are `ParquetFile`'s."""
+    """The file's rows after a position in ranges of `want` rows or, where that is a row group of DuckDB's or more,
+    about `_TIMES` as many, cut at multiples of them: rows that nobody holds in memory may be more at once. At least one range, which is empty for a file without rows. Positions are `ParquetFile`'s."""
     sizes = file.sizes()
     first, stop = file.groups or (0, len(sizes))
     before = sum(rows for rows, _ in sizes[:first])
     own = sizes[first:stop]
     total, size = sum(rows for rows, _ in own), sum(packed for _, packed in own)
-    want = want // _GROUP * _GROUP or want
+    want = want * _TIMES // _GROUP * _GROUP if want >= _GROUP else want
     done = after["rows"] if after else 0
     ends = list(accumulate(rows for rows, _ in own))
     while True:
