@@ -9,6 +9,7 @@ from enum import Flag, auto
 from typing import TYPE_CHECKING, Any
 
 from tongqu.core.data import (
+    BadRow,
     Batch,
     Bytes,
     Checkpoint,
@@ -50,6 +51,8 @@ class Can(Flag):
     INCREMENTAL = auto()
     HORIZON = auto()
     """Incremental reads stop below rows of transactions that are still open."""
+    TRACKS = auto()
+    """Incremental reads need no cursor column: the source itself knows what is new."""
     COPY_OUT = auto()
     COPY_IN = auto()
     PUSH = auto()
@@ -99,6 +102,10 @@ class Source(ABC):
     """sqlglot's name of the SQL that `Select` must be written in; empty if nothing can be pushed down."""
     resumable: bool = True
     """Whether a full read of a dataset can go on after a position; asked per dataset by `can_resume`."""
+    one_instant: bool = False
+    """Whether all full reads of one source object see the same instant, one after the other too."""
+    tracks: bool = False
+    """Whether incremental reads need no cursor column; `horizon` is then asked with an empty one."""
 
     def lodge(self, folder: Path) -> None:
         """A private folder in the project's home, which need not exist, for what the system itself cannot hold: the
@@ -160,6 +167,10 @@ class Source(ABC):
     def acknowledge(self, split: Split, position: Position) -> None:
         """Everything up to `position` is committed in every sink; durable too, unless the rows are staged."""
 
+    def finished(self, dataset: Dataset, position: Position | None) -> None:
+        """A whole run of the dataset is durable and visible in the sink; `position` is what `horizon` gave for it. Not
+        told after a crash between the two: what must not be missed is done again by the next `horizon`."""
+
     def close(self) -> None:
         """Release connections; may be called twice."""
 
@@ -177,10 +188,17 @@ class Session(ABC):
         raise NotImplementedError(f"{type(self).__name__} takes no bytes ({data.format})")
 
     def remove(self, rows: pa.Table) -> int:
-        """Delete the target's rows that have the keys of these rows (an upsert's, as `write` takes them) in the open
-        transaction; returns how many. Raises InvalidPlanError where single rows cannot be deleted."""
+        """Take the target's rows that have the keys of these rows (an upsert's or a history's; other columns may be
+        missing) out in the open transaction: they are deleted, marked where the write asks for soft deletes, or their
+        current version is ended. Returns how many. Raises InvalidPlanError where single rows cannot be deleted."""
         del rows
         raise InvalidPlanError(f"{type(self).__name__} cannot delete single rows", hint="use sync --write replace")
+
+    def set_aside(self, rows: Sequence[BadRow], counts: Counts) -> bool:
+        """Store rows that steps refused in the open transaction already, so that they need not wait in memory for
+        `commit`; `counts` are the split's so far, these rows among them. False if they must wait."""
+        del rows, counts
+        return False
 
     @abstractmethod
     def commit(self, checkpoint: Checkpoint) -> None:
@@ -308,6 +326,11 @@ class Sink(ABC):
     def identity(self, name: str) -> str:
         """The name of a target as this system tells targets apart: two names with one identity mean the same one."""
         return name
+
+    def removes(self, write: Write) -> bool:
+        """Whether sessions of this write can take single rows out by key (`Session.remove`)."""
+        del write
+        return False
 
     def modes(self) -> tuple[WriteMode, ...]:
         """The write modes this sink has."""

@@ -4,10 +4,12 @@ TongquError
 ├ ConfigError       the author     UnknownConnectorError InvalidSettingsError InvalidPlanError MissingDriverError
 │                                  ExpressionError UnknownNameError
 ├ ConnectorError    the outside    ConnectError* AuthError PrivilegeError NotFoundError ReadError WriteError
-│                                  BusyError LostPositionError                                   (* = retryable)
+│                                  BusyError LostPositionError CertificateError AnswerError
+│                                  CallRefusedError PeerFailedError* RateLimitedError* RestingError*
+│                                  UnknownOutcomeError NotRecordedError                          (* = retryable)
 ├ DataError         the data       SchemaError CastError QualityError RefusedRowsError DuplicateError
 │                                  SupersededError DecryptError
-├ AccessError       the caller
+├ AccessError       the caller     EgressRefusedError
 └ RunError          the operator   CheckpointError FencedError CancelledError TimedOutError BalanceError
                                    StaleVersionError
 """
@@ -97,7 +99,7 @@ class MissingDriverError(ConfigError):
 
 
 class SecretError(ConfigError):
-    """A `${env:…}`, `${secret:…}` or `${file:…}` reference cannot be resolved."""
+    """A `${env:…}`, `${secret:…}`, `${file:…}` or `${vault:…}` reference cannot be resolved."""
 
     code = "config.secret"
 
@@ -106,6 +108,10 @@ class ConnectorError(TongquError):
     """Learnt by talking to a system."""
 
     code = "connector"
+    status: int = 0
+    """The HTTP status it was learnt by; 0 where there was none."""
+    answer: bytes = b""
+    """The beginning of the peer's answer, for who understands it (a fault, a list of refused items); never shown."""
 
 
 class ConnectError(ConnectorError):
@@ -155,6 +161,57 @@ class LostPositionError(ConnectorError):
     """The source no longer has the data after our position; it never jumps silently."""
 
     code = "connector.lost_position"
+
+
+class CertificateError(ConnectError):
+    """The peer's certificate is expired, of another name or not trusted, or it refused ours."""
+
+    code = "connector.certificate"
+    retryable = False
+
+
+class AnswerError(ReadError):
+    """The answer is not what was asked for: too large, damaged, another content type, an error page."""
+
+    code = "connector.answer"
+
+
+class CallRefusedError(ConnectorError):
+    """The peer refused an HTTP call (4xx); the same call will be refused again."""
+
+    code = "connector.call_refused"
+
+
+class PeerFailedError(ConnectorError):
+    """The peer failed while it answered an HTTP call (5xx); trying again may help."""
+
+    code = "connector.peer_failed"
+    retryable = True
+
+
+class RateLimitedError(ConnectorError):
+    """The peer wants fewer calls than we may wait for; nothing was done."""
+
+    code = "connector.rate_limited"
+    retryable = True
+
+
+class RestingError(ConnectError):
+    """The peer failed so often that it is left alone for a while; no call was made."""
+
+    code = "connector.resting"
+
+
+class UnknownOutcomeError(WriteError):
+    """A call that must not be made twice was sent, and nobody knows whether it had its effect."""
+
+    code = "connector.outcome_unknown"
+
+
+class NotRecordedError(ConnectorError):
+    """Calls are answered from a recording only, and this call is not in it."""
+
+    code = "connector.not_recorded"
 
 
 class DataError(TongquError):
@@ -232,6 +289,12 @@ class AccessError(TongquError):
     """The caller may not do this."""
 
     code = "access"
+
+
+class EgressRefusedError(AccessError):
+    """Nothing may be sent to this address. The message is fit for anybody; the hint tells the operator why."""
+
+    code = "access.egress"
 
 
 class RunError(TongquError):

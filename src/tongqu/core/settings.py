@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from tongqu.core.errors import InvalidSettingsError
+from tongqu.core.secret_fields import holds_secret
 
 Secret = SecretStr
 
@@ -134,4 +135,4 @@ def _describe(model: type[BaseModel], where: str) -> str:
 
 
 def _is_secret(field: FieldInfo | None) -> bool:
-    return field is not None and "SecretStr" in str(field.annotation)
+    return field is not None and holds_secret(field.annotation)

@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,7 +17,9 @@ from tongqu.core.connector import Column, Select
 from tongqu.core.data import Dataset
 from tongqu.core.errors import InvalidPlanError, SchemaError, TongquError
 from tongqu.core.operator import Lineage, Step
+from tongqu.engine.copies import copied
 from tongqu.engine.expanding import Expanding
+from tongqu.engine.leaving import Trail
 from tongqu.engine.refused import refused_rows
 from tongqu.engine.segment import Outcome, Segment, conform
 from tongqu.engine.sides import Side, Sides
@@ -95,6 +98,22 @@ class Chain:
         told = [f"{step.id} {step.verb} {step.operator.model_dump_json()}" for step in self.steps]
         told += [f"{name} {side.dataset.name} {side.recipe}" for name, side in self._sides.items()]
         return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
+
+    @property
+    def filters(self) -> tuple[str, ...]:
+        """The ids of the steps that may leave rows out."""
+        return tuple(
+            step.id
+            for number, step in enumerate(self.steps)
+            if step.operator.projection(self.datasets[number]) is None or _filters(step, self.datasets[number])
+        )
+
+    def copies(self) -> dict[str, str]:
+        """The output columns that are unchanged copies of a source column, each with that column's name."""
+        kept = {name: ("", name) for name in self.source.columns}
+        for number, step in enumerate(self.steps):
+            kept = copied(step, self.inputs(number), [kept, *({} for _ in step.operator.side_names)])
+        return {name: column for name, (_, column) in kept.items()}
 
     def lineage(self) -> dict[str, set[str]]:
         """For each output column the source columns its values come from; columns that are looked up do not count."""
@@ -177,8 +196,11 @@ class Chain:
         ((duckdb_type, _),) = type_of([tree], self.datasets[number].schema)
         return cast(_substituted(tree, trees), duckdb_type)
 
-    def run(self, rows: pa.Table) -> Result:
-        """The steps over one chunk with the source's columns, in order. Every step's counts balance or BalanceError."""
+    def run(self, rows: pa.Table, trail: Trail | None = None) -> Result:
+        """The steps over one chunk with the source's columns, in order. Every step's counts balance or BalanceError.
+
+        A new `trail` learns which rows were left out; steps in the user's Python cannot be followed.
+        """
         if not self.row_wise:
             step = next(step for step in self.steps if not step.operator.chunk_safe)
             raise InvalidPlanError(f"step {step.id!r} ({step.verb}) needs all rows at once", path=step.path)
@@ -195,6 +217,8 @@ class Chain:
                 outcome = part.run(self._database(), done.rows, self._tables(part.step))
             else:
                 outcome = self._python(*part, rows=done.rows)
+            if trail is not None:
+                trail.follow(outcome)
             done = Outcome(outcome.rows, done.bad + outcome.bad, done.steps + outcome.steps)
         return done
 
@@ -247,15 +271,16 @@ class Chain:
         except TongquError as error:
             error.path = error.path or step.path
             raise
-        made, bad = treated.rows, refused_rows(step.id, treated, rows)
+        made, bad, own = treated.rows, refused_rows(step.id, treated, rows), None
         counts = StepCounts(step.id, step.verb, rows_in=rows.num_rows, quarantined=len(bad))
         if bad and treated.codes is not None:
-            made = made.filter(pc.equal(treated.codes, pa.scalar(0, pa.int16())))
+            good = pc.equal(treated.codes, pa.scalar(0, pa.int16()))
+            made, own = made.filter(good), np.flatnonzero(good.to_numpy(zero_copy_only=False))
         counts.rows_out = made.num_rows
         counts.filtered = max(0, rows.num_rows - made.num_rows - len(bad))
         counts.generated = max(0, made.num_rows - rows.num_rows)
         counts.check()
-        return Outcome(made, bad, [counts])
+        return Outcome(made, bad, [counts], own)
 
     def _part(self, number: int) -> Expanding | tuple[Step, Dataset]:
         """A step that is no projection, as a part of its own."""

@@ -142,7 +142,7 @@ def _stream(
             path=dataset.name,
             hint=f"columns: {', '.join(dataset.columns)}",
         )
-    check_cursor(dataset, wanted.mode, wanted.cursor)
+    check_cursor(dataset, wanted.mode, wanted.cursor, tracks=source.tracks)
     write = wanted.write or default_write(wanted.mode, key)
     _check_write(sink, write, dataset.name)
     if write in (WriteMode.UPSERT, WriteMode.HISTORY) and not key:
@@ -188,9 +188,9 @@ def check_deletes(write: WriteMode, deletes: Deletes, path: str) -> None:
         )
 
 
-def check_cursor(dataset: Dataset, mode: Mode, cursor: str | None) -> None:
-    """Refuse an incremental read without a usable cursor, naming the candidates."""
-    if mode is not Mode.INCREMENTAL:
+def check_cursor(dataset: Dataset, mode: Mode, cursor: str | None, *, tracks: bool = False) -> None:
+    """Refuse an incremental read without a usable cursor, naming the candidates; a source that `tracks` needs none."""
+    if mode is not Mode.INCREMENTAL or (tracks and cursor is None):
         return
     if cursor is None:
         raise InvalidPlanError(

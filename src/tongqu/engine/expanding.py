@@ -16,7 +16,7 @@ from tongqu.core.errors import DuplicateError
 from tongqu.core.operator import Expansion, Step
 from tongqu.engine.flow import refusal
 from tongqu.engine.refused import bad_rows
-from tongqu.engine.segment import Outcome, conform, places
+from tongqu.engine.segment import Outcome, conform, joined, missing, places
 from tongqu.kit.originals import originals, shape_of
 from tongqu.meaning.sandbox import ROW_COLUMN, quoted, relation_names
 
@@ -67,8 +67,7 @@ class Expanding:
             connection.unregister(_INPUT)
         half = rows.num_rows // 2
         first, second = (self._run(connection, part, expansion) for part in (rows.slice(0, half), rows.slice(half)))
-        first.steps[0].add(second.steps[0])
-        return Outcome(pa.concat_tables([first.rows, second.rows]), first.bad + second.bad, first.steps)
+        return joined(first, half, second, rows.num_rows - half)
 
     def _outcome(self, rows: pa.Table, found: pa.Table, expansion: Expansion) -> Outcome:
         width = len(self.output.columns)
@@ -88,7 +87,9 @@ class Expanding:
         counts.generated = found.num_rows - distinct
         counts.filtered = rows.num_rows - distinct - len(bad)
         counts.check()
-        return Outcome(conform(found.select(range(width)), self.output.schema), bad, [counts])
+        own = place.to_numpy()
+        left = missing(rows.num_rows, own, refused) if counts.filtered else None
+        return Outcome(conform(found.select(range(width)), self.output.schema), bad, [counts], own, left)
 
     def _failed(self, rows: pa.Table, message: str) -> Outcome:
         counts = StepCounts(self.step.id, self.step.verb, rows_in=1, quarantined=1)
@@ -96,7 +97,7 @@ class Expanding:
         original = originals(conform(rows, self.inputs[0].schema))[0]
         shape = shape_of(self.inputs[0].schema)
         bad = BadRow(self.step.id, f"{self.step.verb}.failed", "", None, original, words, shape=shape)
-        return Outcome(self.output.schema.empty_table(), BadRows([bad]), [counts])
+        return Outcome(self.output.schema.empty_table(), BadRows([bad]), [counts], np.empty(0, np.int64))
 
 
 def _distinct(places: Any) -> int:

@@ -63,6 +63,8 @@ class Stream:
     """What does not hold of all its rows together, asked when they have come."""
     recipe: str = ""
     """A text that changes when the steps inside the source do, where it is a graph of steps."""
+    leaving: bool = True
+    """Whether a changed row that steps leave out now is taken out of a target that is written by key."""
     graph: Source | None = None
     """The whole graph of sources and steps where the chain looks something up; told for lineage, never read."""
 

@@ -8,6 +8,7 @@ from tongqu.core.connector import Column, Select
 from tongqu.core.data import Lane, Write
 from tongqu.core.errors import InvalidPlanError
 from tongqu.engine.job import Stream
+from tongqu.engine.leaving import Leaving, leaving
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ def _passing(stream: Stream, write: Write) -> Route | str:
     if stream.chain is None:
         select: Select | None = Select(tuple(Column(name) for name in write.dataset.columns))
         reason = ""
+    elif isinstance(gone := leaving(stream, write), Leaving):
+        return gone.reason
     else:
         select, reason = stream.chain.pushdown(stream.source.dialect)
     if select is None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
-from queue import Empty, Full, Queue
-from threading import Event, Lock, Thread
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from tongqu.core.bad_rows import BadRows
 from tongqu.core.balance import added
 from tongqu.core.connector import Session
 from tongqu.core.data import BadRow, Batch, Bytes, Checkpoint, Counts, Lane, Position, Read, Write, WriteMode, Written
@@ -20,23 +20,27 @@ from tongqu.core.errors import (
     ReadError,
     RefusedRowsError,
     TongquError,
+    WriteError,
     altered,
 )
 from tongqu.core.events import Committed, Emit, LaneChanged, Retrying
+from tongqu.engine.ahead import ahead
 from tongqu.engine.chunk import Chunk
 from tongqu.engine.job import Limits, Stream, Surroundings
 from tongqu.engine.lanes import Route
+from tongqu.engine.leaving import Leaving, Trail, leaving
 from tongqu.kit.faults import crash_point
 
 if TYPE_CHECKING:
-    pass
+    from pyarrow import Table
 
 _PART_ROWS = 65_536
 _MERGED_ROWS = 25_000
 """Raw bytes that are merged by key come in pieces of so many rows, so that the next is read while one is merged; a
 chunk that is committed holds several."""
-_STOP_SECONDS = 5.0
-_PATIENCE = 0.5
+_DIRTY_ROWS = 8_192
+_KEPT_ROWS = 8_192
+"""So many refused rows wait in memory for the commit of their chunk; more are stored before, where the sink can."""
 
 
 class Tally:
@@ -90,6 +94,12 @@ class Pump:
     tally: Tally
     emit: Emit
     around: Surroundings
+
+    def __post_init__(self) -> None:
+        found = leaving(self.stream, self.write)
+        self._leaving = found if isinstance(found, Leaving) else None
+        self._dirty = True
+        """Whether more than a quarter of the rows that came last were bad, as is to be feared before the first came."""
 
     def move(self, checkpoint: Checkpoint) -> None:
         """Bring one split to its end, or return early when stopping was asked for."""
@@ -238,16 +248,30 @@ class Pump:
             raise altered(self.stream.source_dataset.name, ", ".join(differ))
 
     def _apply(self, session: Session, chain: Any, chunk: Chunk) -> None:
-        """Transform what waits and write it into the open transaction."""
+        """Transform what waits and write it into the open transaction; after many bad rows, whose records are large, in
+        smaller parts."""
         if not chunk.waiting:
             return
         from pyarrow import Table
 
         rows = Table.from_batches(chunk.parts)
         chunk.parts, chunk.waiting = [], 0
+        start = 0
+        while start < rows.num_rows:
+            part = rows.slice(start, _DIRTY_ROWS if self._dirty else None)
+            before = chunk.counts.quarantined
+            self._part(session, chain, chunk, part)
+            self._dirty = (chunk.counts.quarantined - before) * 4 > part.num_rows
+            start += part.num_rows
+
+    def _part(self, session: Session, chain: Any, chunk: Chunk, rows: Table) -> None:
         counts = chunk.counts
+        gone: Table | None = None
         if chain is not None:
-            result = chain.run(rows)
+            trail = Trail(rows.num_rows) if self._leaving else None
+            result = chain.run(rows, trail)
+            if self._leaving and trail:
+                gone = self._leaving.keys(rows, trail)
             rows = result.rows
             chunk.bad.extend(result.bad)
             for step in result.steps:
@@ -264,6 +288,26 @@ class Pump:
                 from tongqu.kit.originals import shaped
 
                 chunk.bad.extend(shaped(written.refused, rows.schema))
+        if gone is not None:
+            self._remove(session, gone, counts)
+        if len(chunk.bad) >= _KEPT_ROWS and session.set_aside(chunk.bad, counts):
+            chunk.bad = BadRows()
+
+    def _remove(self, session: Session, gone: Table, counts: Counts) -> None:
+        """Take rows that left a filter out of the target. Those that were there count as deleted at the sink, the
+        others stay `filtered`."""
+        try:
+            removed = session.remove(gone)
+        except RefusedRowsError as error:
+            raise WriteError(
+                f"rows that left a filter cannot be deleted in {self.stream.target!r}: {error.message}",
+                path=self.stream.name,
+                hint="take out first what refers to them, or say `leaving: keep` in the sink",
+            ) from error
+        instead = min(removed, gone.num_rows)
+        counts.deleted += removed
+        counts.filtered -= instead
+        counts.generated += removed - instead
 
     # ---- both
 
@@ -310,57 +354,3 @@ class Pump:
 def _generator(pieces: Iterator[Bytes]) -> Any:
     """The iterator with a `close`, whatever it is."""
     return (piece for piece in pieces)
-
-
-def ahead(batches: Iterator[Batch], stop: Event | None = None, depth: int = 2) -> Generator[Batch, None, None]:
-    """The same batches, read in a thread of their own up to `depth` ahead. Ends early when stopping was asked for and
-    the source has been silent for 5 s since: it may hang."""
-    queue: Queue[Any] = Queue(maxsize=depth)
-    gone = Event()
-    asked = 0
-
-    def put(item: Any) -> bool:
-        while not gone.is_set():
-            try:
-                queue.put(item, timeout=0.5)
-            except Full:
-                continue
-            return True
-        return False
-
-    def work() -> None:
-        try:
-            for batch in batches:
-                if not put(batch):
-                    return
-            put(None)
-        except BaseException as error:  # noqa: BLE001  # carried to the reading thread, which raises it
-            put(error)
-        finally:
-            close = getattr(batches, "close", None)
-            if close is not None:
-                close()
-
-    thread = Thread(target=work, name="tongqu-read", daemon=True)
-    thread.start()
-    try:
-        while True:
-            try:
-                item = queue.get(timeout=_PATIENCE)
-            except Empty:
-                if not thread.is_alive() and queue.empty():
-                    raise ReadError("the reading thread ended without a result", hint="run again") from None
-                asked += stop is not None and stop.is_set()
-                if asked * _PATIENCE > _STOP_SECONDS:
-                    return
-                continue
-            if item is None:
-                return
-            if isinstance(item, BaseException):
-                raise item
-            crash_point("after_read")
-            yield item
-            del item
-    finally:
-        gone.set()
-        thread.join(timeout=5)

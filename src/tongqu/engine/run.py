@@ -216,6 +216,7 @@ class _StreamTask:
         crash_point("before_finish")
         self._finish(self._position)
         crash_point("after_finish")
+        self.stream.source.finished(self.stream.source_dataset, self._position)
         if self.write.mode is not WriteMode.REPLACE and report.lane != "done":
             self._judge()
         if report.counts.quarantined or report.warnings:
@@ -260,9 +261,8 @@ class _StreamTask:
             return checkpoints, checkpoints[0].split.spec.get("until", opened.previous)
         position: Position | None = None
         if stream.mode is Mode.INCREMENTAL:
-            assert stream.cursor is not None  # noqa: S101  # the compiler refuses incremental without one
             ties = self.write.mode in (WriteMode.UPSERT, WriteMode.HISTORY)
-            position = stream.source.horizon(stream.source_dataset, stream.cursor, opened.previous, ties=ties)
+            position = stream.source.horizon(stream.source_dataset, stream.cursor or "", opened.previous, ties=ties)
             if position is None:
                 return [], opened.previous
             splits = [Split("0", stream.source_dataset.name, {"after": opened.previous, "until": position})]

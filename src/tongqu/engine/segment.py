@@ -37,6 +37,10 @@ class Outcome:
     rows: pa.Table
     bad: BadRows = field(default_factory=BadRows)
     steps: list[StepCounts] = field(default_factory=list)
+    places: Any = None
+    """Of each row that came out, the place of the row it is made of; None: of every row in turn."""
+    left: Any = None
+    """The places of the rows that were left out without being refused; None: of none."""
 
 
 @dataclass
@@ -145,7 +149,8 @@ class Segment:
         finally:
             connection.unregister(_INPUT)
         half = rows.num_rows // 2
-        return self._joined(self.run(connection, rows.slice(0, half)), self.run(connection, rows.slice(half)))
+        first, second = self.run(connection, rows.slice(0, half)), self.run(connection, rows.slice(half))
+        return joined(first, half, second, rows.num_rows - half)
 
     def _register(self, connection: DuckDBPyConnection, rows: pa.Table) -> None:
         names = list(relation_names(rows.column_names).values())
@@ -159,21 +164,26 @@ class Segment:
         kept = [self._count(connection, level) for level in self.counted] + [result.num_rows] * bool(self.filters)
         bad = BadRows()
         refused: dict[Any, Any] = {}
+        dropped: Any = ()
         if self.faulty:
             codes = result.column(FAULT_COLUMN)
             found = pc.value_counts(codes)
             refused = dict(zip(found.field(0).to_pylist(), found.field(1).to_pylist(), strict=True))
             if set(refused) - {0}:
                 good = pc.equal(codes, _GOOD)
-                places = result.column(ROW_COLUMN).filter(pc.invert(good)).to_numpy()
+                dropped = result.column(ROW_COLUMN).filter(pc.invert(good)).to_numpy()
                 result = result.filter(good)
-                bad = self._bad(connection, _at(rows, places))
+                bad = self._bad(connection, _at(rows, dropped))
         repaired = self._repaired(rows, result)
         cleaned = pc.sum(result.column(_CLEANED)).as_py() or 0 if self.cleans else 0
+        own = result.column(ROW_COLUMN).to_numpy() if self.filters or len(dropped) else None
         result = result.select(range(len(self.after.columns)))
         counts = self._counts(rows.num_rows, kept, refused)
         counts[0].repaired, counts[0].cleaned = len(repaired), cleaned
-        return self._made(result, bad + repaired, counts)
+        made = self._made(result, bad + repaired, counts)
+        made.places = own
+        made.left = missing(rows.num_rows, own, dropped) if self.filters else None
+        return made
 
     def _passed(self, connection: DuckDBPyConnection, rows: pa.Table) -> Outcome:
         """The rows without a fault; what has none never goes through the database."""
@@ -191,7 +201,10 @@ class Segment:
                 original = conform(rows.filter(own), level.before.schema).drop_columns(self.hidden)
                 bad.extend(bad_rows(level.step.id, level.faults, codes.filter(own), original))
         counts = self._counts(rows.num_rows, [], refused)
-        return self._made(rows.filter(pc.equal(codes, _GOOD)) if bad else rows, bad, counts)
+        good = pc.equal(codes, _GOOD)
+        made = self._made(rows.filter(good) if bad else rows, bad, counts)
+        made.places = np.flatnonzero(good.to_numpy()) if bad else None
+        return made
 
     def _made(self, rows: pa.Table, bad: BadRows, counts: list[StepCounts]) -> Outcome:
         if newest := self.steps[-1].operator.newest:
@@ -261,7 +274,7 @@ class Segment:
                 name = self._failing(connection, level)
                 code, (original,), shape = f"{level.step.verb}.failed", originals(whole), shape_of(whole.schema)
                 bad = BadRow(level.step.id, code, name, None, original, words, shape=shape)
-                return Outcome(self.after.schema.empty_table(), BadRows([bad]), counts)
+                return Outcome(self.after.schema.empty_table(), BadRows([bad]), counts, np.empty(0, np.int64))
         raise RunError(f"the steps cannot run: {message.splitlines()[0]}")
 
     def _failing(self, connection: DuckDBPyConnection, level: _Level) -> str:
@@ -274,10 +287,30 @@ class Segment:
                 return name
         return ""
 
-    def _joined(self, first: Outcome, second: Outcome) -> Outcome:
-        for mine, theirs in zip(first.steps, second.steps, strict=True):
-            mine.add(theirs)
-        return Outcome(pa.concat_tables([first.rows, second.rows]), first.bad + second.bad, first.steps)
+
+def joined(first: Outcome, ahead: int, second: Outcome, behind: int) -> Outcome:
+    """The outcomes of two parts of a chunk, of so many rows each, as that of the whole."""
+    for mine, theirs in zip(first.steps, second.steps, strict=True):
+        mine.add(theirs)
+    made = Outcome(pa.concat_tables([first.rows, second.rows]), first.bad + second.bad, first.steps)
+    if first.places is not None or second.places is not None:
+        parts = [np.arange(ahead) if first.places is None else first.places]
+        parts.append(ahead + (np.arange(behind) if second.places is None else second.places))
+        made.places = np.concatenate(parts)
+    if first.left is not None or second.left is not None:
+        nothing = np.empty(0, np.int64)
+        parts = [nothing if first.left is None else first.left]
+        parts.append(ahead + (nothing if second.left is None else second.left))
+        made.left = np.concatenate(parts)
+    return made
+
+
+def missing(rows: int, *there: Any) -> Any:
+    """The places among so many rows that are in none of the arrays."""
+    open_ = np.ones(rows, np.bool_)
+    for found in there:
+        open_[np.asarray(found, np.int64)] = False
+    return np.flatnonzero(open_)
 
 
 def places(rows: int) -> pa.Array[Any]:

@@ -33,6 +33,7 @@ def diff(
     certificate: Annotated[
         Path | None, typer.Option("--certificate", metavar="FILE", help=t("diff.certificate"), show_default=False)
     ] = None,
+    show_personal: Annotated[bool, typer.Option("--show-personal", help=t("trace.show_personal"))] = False,
     verify: Annotated[
         Path | None, typer.Option("--verify", metavar="FILE", help=t("diff.verify"), show_default=False)
     ] = None,
@@ -40,7 +41,9 @@ def diff(
     """Compare tables of two systems; exit 3 if rows differ."""
     hide_passwords(sys.argv[1:])
     from tongqu.app.cli.stopping import stoppable
+    from tongqu.app.project.load import MAIN
     from tongqu.app.services import diffing
+    from tongqu.app.services.hiding import hidden
     from tongqu.app.services.syncing import columns as listed
     from tongqu.catalog.agreement import Wish
     from tongqu.core.errors import InvalidSettingsError
@@ -60,6 +63,8 @@ def diff(
         request = diffing.of_entry(wire.project.reconciliation(left), request)
     with stoppable(wire.stop):
         document = wire.comparing(_command_line()).diff(request)
+    if not show_personal and (wire.folder / MAIN).is_file():
+        document = hidden(document, wire.project)
     call.answer(document, _show)
     return 0 if document["ok"] else 3
 

@@ -22,7 +22,7 @@ def run(
     """Run the named pipelines, in the order given."""
     from tongqu.app.cli.moving import command_line, move
     from tongqu.app.services.piping import RunRequest
-    from tongqu.app.services.piping import run as run_pipelines
+    from tongqu.app.services.running import run as run_pipelines
     from tongqu.app.wire import new_id
 
     wire = call.wire()

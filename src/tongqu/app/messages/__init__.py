@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def translated(problem: Mapping[str, str], params: Mapping[str, Any] | None = No
     """A problem (`path code message hint`) in the language in use.
 
     English is the error's own text. Other languages take the template `CODE.text` if all its parameters are known,
-    else the code's title followed by the error's own text.
+    else the code's title followed by the error's own text; hints are looked up in the phrase book.
     """
     shown = dict(problem)
     if _state["language"] == "en":
@@ -67,4 +68,24 @@ def translated(problem: Mapping[str, str], params: Mapping[str, Any] | None = No
         shown["message"] = filled
     elif problem["code"] in words:
         shown["message"] = f"{words[problem['code']]}：{problem['message']}"
+    if shown.get("hint"):
+        shown["hint"] = hint(shown["hint"])
     return shown
+
+
+def hint(text: str) -> str:
+    """A hint in the language in use; as it is where the phrase book does not know it."""
+    for pattern, template in _phrases(_state["language"]):
+        if found := pattern.fullmatch(text):
+            return template.format(*found.groups())
+    return text
+
+
+@cache
+def _phrases(language: str) -> Sequence[tuple[re.Pattern[str], str]]:
+    """The phrase book of a language: English hints, `{}` for what varies, each with its translation; long ones first,
+    since a short one may be the beginning of another."""
+    file = Path(__file__).with_name(f"hints.{language}.json")
+    known: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    longest = sorted(known, key=lambda phrase: len(phrase.replace("{}", "")), reverse=True)
+    return [(re.compile("(.+)".join(map(re.escape, one.split("{}"))), re.DOTALL), known[one]) for one in longest]

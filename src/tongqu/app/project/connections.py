@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import SecretStr
+from pydantic import BaseModel
 
 from tongqu.app.project.places import Key, Places, nearest
 from tongqu.app.project.problems import parse
 from tongqu.core import registry
 from tongqu.core.connector import Connector
 from tongqu.core.errors import ConfigError, InvalidSettingsError, TongquError
+from tongqu.core.secret_fields import holds_secret, models_in
 from tongqu.core.settings import Settings
-from tongqu.store.references import has_reference
+from tongqu.store.references import SECRETIVE, has_reference
 from tongqu.store.scrub import known, literal_passwords
 
 
@@ -34,7 +35,7 @@ def check_connections(
         connector = _connector(values, key, places, problems)
         if connector is None:
             continue
-        notes += _literal_secrets(connector.settings, values, key, places)
+        notes += _literal_secrets([connector.settings], values, key, places)
         _check_settings(connector, values, key, places, problems)
     return notes
 
@@ -110,23 +111,30 @@ def _names(settings: type[Settings]) -> set[str]:
 
 
 def _literal_secrets(
-    settings: type[Settings], values: Mapping[str, Any], key: Key, places: Places
+    models: Sequence[type[BaseModel]], values: Mapping[str, Any], key: Key, places: Places
 ) -> list[Mapping[str, str]]:
-    """Notes for secrets that stand in the file; the secrets are known to the scrubber from here on."""
+    """Notes for secrets that stand in the file, at any depth; the secrets are known to the scrubber from here on."""
     notes: list[Mapping[str, str]] = []
     for name, value in values.items():
-        field = settings.model_fields.get(name)
-        secret = field is not None and SecretStr.__name__ in str(field.annotation)
-        written = isinstance(value, str) and value and not has_reference(value)
-        if written and (secret or literal_passwords(value)):
-            known.add(value) if secret else known.add_url(value)
-            notes.append(
-                {
-                    "path": places.path((*key, name)),
-                    "code": "project.literal_secret",
-                    "message": "a password stands in the file",
-                    "hint": "put it into an environment variable: ${env:NAME}, or a secret: ${secret:NAME}",
-                    "level": "warning",
-                }
-            )
+        fields = [
+            field for model in models for plain, field in model.model_fields.items() if name in (plain, field.alias)
+        ]
+        inner = [model for field in fields for model in models_in(field.annotation)] or (() if fields else models)
+        free = not models and SECRETIVE.search(str(name)) is not None
+        secret = free or any(holds_secret(field.annotation) for field in fields)
+        for at, one in enumerate(value) if isinstance(value, list) else [(None, value)]:
+            here = (*key, name) if at is None else (*key, name, at)
+            if isinstance(one, Mapping):
+                notes += _literal_secrets(list(inner), one, here, places)
+            elif isinstance(one, str) and one and not has_reference(one) and (secret or literal_passwords(one)):
+                known.add(one) if secret else known.add_url(one)
+                notes.append(
+                    {
+                        "path": places.path(here),
+                        "code": "project.literal_secret",
+                        "message": "a password stands in the file",
+                        "hint": "put it into an environment variable: ${env:NAME}, or a secret: ${secret:NAME}",
+                        "level": "warning",
+                    }
+                )
     return notes

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tongqu.app.project.connections import check_connections
+from tongqu.app.project.leaving import left_behind
 from tongqu.app.project.model import NOT_RUN, SECTIONS, DatasetEntry, EnvironmentEntry, NamingEntry, PipelineEntry
 from tongqu.app.project.naming import check_naming
 from tongqu.app.project.pipelines import check_pipelines
@@ -220,7 +221,7 @@ def checked(
         pipelines=pipelines,
         reconcile=reconcile,
         places=places,
-        notes=(*notes, *_left_behind(pipelines, places)),
+        notes=(*notes, *left_behind(pipelines, dictionary, places)),
         environments=environments,
         naming=naming,
         shared=shared,
@@ -308,22 +309,4 @@ def _not_run(sections: Mapping[str, Mapping[str, Any]], places: Places) -> list[
         }
         for name, pipeline in sections["pipelines"].items()
         if isinstance(pipeline, dict) and pipeline.get("schedule")
-    ]
-
-
-def _left_behind(pipelines: Mapping[str, PipelineEntry], places: Places) -> list[dict[str, str]]:
-    """A note for each filter over changes: what leaves it is not taken out of the target."""
-    return [
-        {
-            "path": places.path(("pipelines", name, "steps", at)),
-            "code": "project.filter_keeps",
-            "message": "a row that changes so that this filter leaves it out stays in the target as it was",
-            "hint": f"now and then `tongqu run {name} --full` with `deletes: hard` on the sink takes such rows out",
-            "level": "info",
-        }
-        for name, entry in pipelines.items()
-        if any(end.mode == "incremental" for end in entry.all_sources.values())
-        and any(end.write != "append" for end in entry.all_sinks.values())
-        for at, step in enumerate(entry.steps)
-        if "filter" in step
     ]

@@ -155,7 +155,7 @@ class PipelineSource(Settings):
     mode: Literal["full", "incremental", "cdc", "stream"] = "full"
     """How to read: `full` or `incremental`."""
     cursor: str | None = None
-    """Column that grows with every change; needed for `incremental`."""
+    """Column that grows with every change; needed for `incremental`, unless the source itself knows what is new."""
     key: list[str] = Field(default_factory=list)
     """Columns that identify a row, if the source does not tell."""
 
@@ -168,8 +168,6 @@ class PipelineSource(Settings):
     def _names_data(self) -> Self:
         if self.dataset is not None and self.datasets is not None:
             raise ValueError("give `dataset` (one) or `datasets` (globs), not both")
-        if self.mode == "incremental" and not self.cursor:
-            raise ValueError("mode incremental needs `cursor`, a column that grows with every change")
         if self.mode == "full" and self.cursor:
             raise ValueError("`cursor` is only used with `mode: incremental`")
         return self
@@ -192,7 +190,11 @@ class PipelineSink(Settings):
     key: list[str] = Field(default_factory=list)
     """Columns that identify a row."""
     deletes: Literal["ignore", "hard", "soft"] = "ignore"
-    """What a full read does to rows that the source no longer has."""
+    """What a full read does to rows that the source no longer has. With `soft`, rows that leave a filter are marked
+    too."""
+    leaving: Literal["delete", "keep"] = "delete"
+    """What becomes of a row in a target written by key (`upsert`, `history`) when it changes so that a filter leaves it
+    out (`mode: incremental`): it is deleted, its version is ended, or it is kept as it was (`keep`)."""
     from_: str | None = Field(default=None, alias="from")
     """The step or source whose rows are written (default: the last step)."""
 

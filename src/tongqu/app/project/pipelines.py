@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from tongqu.app.project.connections import connector_of
 from tongqu.app.project.limits import share
 from tongqu.app.project.mapping import expanded
 from tongqu.app.project.model import PipelineEntry
 from tongqu.app.project.places import Key, Places, dotted_path, nearest
 from tongqu.app.project.problems import parse
-from tongqu.core.errors import InvalidPlanError, InvalidSettingsError, TongquError, UnknownNameError
+from tongqu.core.connector import Can
+from tongqu.core.errors import ConfigError, InvalidPlanError, InvalidSettingsError, TongquError, UnknownNameError
 from tongqu.core.operator import Step, parse_step
 from tongqu.core.plan import Plan, plan, toward
 
@@ -32,6 +34,7 @@ def check_pipelines(
             continue
         before = len(problems)
         _check_ends(entry, key, (list(connections), list(dictionary)), places, problems)
+        _check_cursors(entry, key, connections, places, problems)
         _check_limit(entry, key, places, problems)
         steps = _steps(entry, key, dictionary, places, problems)
         if len(problems) == before:
@@ -94,6 +97,28 @@ def _check_ends(
                         hint="valid: full, incremental",
                     )
                 )
+
+
+def _check_cursors(
+    entry: PipelineEntry, key: Key, connections: Mapping[str, Any], places: Places, problems: list[TongquError]
+) -> None:
+    """An incremental read names its cursor, unless the source itself knows what is new."""
+    for name, end in entry.all_sources.items():
+        if end.mode != "incremental" or end.cursor or _tracks(connections.get(end.connection)):
+            continue
+        problems.append(
+            InvalidSettingsError(
+                "mode incremental needs `cursor`, a column that grows with every change",
+                path=places.path((*key, "source") if entry.source is not None else (*key, "sources", name)),
+            )
+        )
+
+
+def _tracks(connection: Any) -> bool:
+    try:
+        return isinstance(connection, Mapping) and Can.TRACKS in connector_of(connection).can
+    except ConfigError:
+        return False  # what is wrong with the connection is told elsewhere
 
 
 def _check_limit(entry: PipelineEntry, key: Key, places: Places, problems: list[TongquError]) -> None:

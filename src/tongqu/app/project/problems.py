@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from tongqu.app.project.places import Key, Places, nearest
 from tongqu.core.errors import InvalidSettingsError
+from tongqu.core.secret_fields import holds_secret
 from tongqu.core.settings import description
 from tongqu.store.references import has_reference
 
@@ -60,7 +61,7 @@ def _problem(model: type[BaseModel], item: Mapping[str, Any], key: Key, places: 
         return InvalidSettingsError(message, path=places.path(full), hint=nearest(str(item["input"]), choices))
     if item["type"] == "value_error":
         return InvalidSettingsError(str(context.get("error", item["msg"])), path=places.path(full))
-    hidden = _secret(holder, name) or not isinstance(item["input"], str | int | float)
+    hidden = _secret(model, str(location[0]) if location else "") or not isinstance(item["input"], str | int | float)
     shown = "" if hidden else f", got {item['input']!r}"
     text = item["msg"][:1].lower() + item["msg"][1:]
     return InvalidSettingsError(f"{name}: {text}{shown}", path=places.path(full), hint=_describe(holder, name))
@@ -108,4 +109,4 @@ def _describe(model: type[BaseModel] | None, name: str) -> str:
 
 def _secret(model: type[BaseModel] | None, name: str) -> bool:
     field = _field(model, name)
-    return field is not None and "SecretStr" in str(field.annotation)
+    return field is not None and holds_secret(field.annotation)

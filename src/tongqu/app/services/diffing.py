@@ -290,6 +290,7 @@ def _shown(
         **counts,
         "rows": {"left": tally.left.rows, "right": tally.right.rows},
         "listed": tally.listed,
+        "key": [column.name for column in agreement.left.key],
         "columns": list(agreement.columns),
         "differing_columns": dict(seen.columns),
         "examples": seen.examples,

@@ -29,6 +29,7 @@ class GraphSource(Source):
         self._graph = graph
         self._sources = sources
         self._sink = sink
+        self.one_instant = all(source.one_instant for source in sources.values())
         self.dataset: Dataset = graph.outputs[sink]
         """What comes out."""
 

@@ -1,4 +1,4 @@
-"""`run`: runs pipelines of a project."""
+"""Pipelines of a project, one part for each sink: names looked up, ends opened, streams planned."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from functools import partial
 from threading import Event
 from typing import Any
 
+from tongqu.app.project.leaving import fellow
 from tongqu.app.project.limits import share
 from tongqu.app.project.load import Project
 from tongqu.app.project.meaning import described
@@ -19,8 +20,7 @@ from tongqu.app.project.model import DatasetEntry, PipelineEntry, PipelineSink
 from tongqu.app.project.pipelines import narrowed, shape, steps_of
 from tongqu.app.project.places import Places, nearest
 from tongqu.app.services.ends import End, Ends
-from tongqu.app.services.execution import Outcome, Run, Runner
-from tongqu.app.services.flows import Names
+from tongqu.app.services.execution import Runner
 from tongqu.app.services.graph_source import GraphSource, looked_up
 from tongqu.app.services.judging import judge
 from tongqu.app.services.referring import knowing
@@ -51,53 +51,6 @@ class RunRequest:
     """A digest of the project's files."""
 
 
-def run(request: RunRequest, project: Project, ends: Ends, runner: Runner, new_id: Callable[[], str]) -> Outcome:
-    """Run the pipelines one after the other; each sink of each pipeline is a run of its own.
-
-    All names and references are looked up before the first connection. A sink that fails does not keep the other sinks
-    of its pipeline from their rows; a pipeline that failed ends the command.
-    """
-    wanted = [part for name in request.pipelines for part in parts(name, request, project, ends)]
-    outcomes: list[Outcome] = []
-    failed = ""
-    for part in wanted:
-        if failed not in ("", part.name):
-            break
-        kept = (part.sink.kept,) if part.sink.kept else ()
-        named = {name: end.name for name, end in part.ends.items()}
-        names = Names(named, part.sink.name, "run", project.name, request.version, request.hash)
-        told = Run("run", request.command, kept, names)
-        outcomes.append(runner.execute(told, partial(part.job, runner, new_id())))
-        if outcomes[-1].exit_code in (1, 2):
-            failed = part.name
-        if runner.around.stop.is_set():
-            break
-    return combined(outcomes)
-
-
-def combined(outcomes: Sequence[Outcome]) -> Outcome:
-    """Several outcomes as one document: all streams and problems, the worst status."""
-    if len(outcomes) == 1:
-        return outcomes[0]
-    worst = max(outcomes, key=lambda outcome: (0, 3, 2, 1).index(outcome.exit_code))
-    documents = [outcome.document for outcome in outcomes]
-    lanes = {document["lane"] for document in documents if document.get("lane")}
-    document: dict[str, Any] = {
-        "run": documents[0].get("run", ""),
-        "runs": [document["run"] for document in documents if "run" in document],
-        "status": worst.document.get("status", "failed"),
-        "attempts": max(document.get("attempts", 1) for document in documents),
-        "lane": lanes.pop() if len(lanes) == 1 else "mixed" if lanes else "",
-        "streams": [stream for document in documents for stream in document.get("streams", [])],
-    }
-    problems = [problem for found in documents for problem in found.get("problems", [])]
-    if any("level" not in problem for problem in problems):
-        document |= {"ok": False, "problems": problems}
-    elif problems:
-        document["problems"] = problems
-    return Outcome(document, worst.exit_code)
-
-
 @dataclass(frozen=True)
 class Part:
     """One sink of one pipeline, with everything looked up that needs no connection."""
@@ -116,6 +69,11 @@ class Part:
     dictionary: Mapping[str, DatasetEntry] = field(default_factory=dict)
     referred: Mapping[str, End] = field(default_factory=dict)
     """The connections that rules refer to."""
+    fellow: str | None = None
+    """Who else writes the same target."""
+    together: dict[str, Source] | None = field(default=None, compare=False)
+    """Sources that all sinks of the pipeline read at one instant, by name, once they are open; None if each sink opens
+    its own."""
     stop: Event = field(default_factory=Event, compare=False)
     """Set when the run shall stop: what steps look up is read no further."""
 
@@ -169,7 +127,7 @@ class Part:
         return knows._streams(keep)
 
     def _streams(self, keep: Callable[[Any], Any]) -> list[Stream]:
-        sources: dict[str, Source] = {name: keep(end.source()) for name, end in self.ends.items()}
+        sources: dict[str, Source] = {name: self._opened(name, keep) for name in self.ends}
         sink: Sink = keep(self.sink.sink())
         sink.prepare()
         along = trunk(self.plan)
@@ -186,6 +144,18 @@ class Part:
                     streams = [replace(s, graph=GraphSource(graph, sources, self.sink_name)) for s in streams]
         check_targets(streams)
         return streams
+
+    def _opened(self, name: str, keep: Callable[[Any], Any]) -> Source:
+        """A source, the same for all sinks of the pipeline where that makes them see the same rows."""
+        together = self.together if self.together is not None else {}
+        if name in together:
+            return together[name]
+        source = self.ends[name].source()
+        if self.together is None or not source.one_instant:
+            kept: Source = keep(source)
+            return kept
+        together[name] = source
+        return source
 
     def _datasets(self, name: str, source: Source) -> list[Dataset]:
         reads = self.entry.all_sources[name]
@@ -257,7 +227,7 @@ class Part:
         self, name: str, dataset: Dataset, source: Source, sink: Sink, chains: Mapping[str, Chain | None]
     ) -> Stream:
         reads, mode, single = self.entry.all_sources[name], self.mode(name), len(chains) == 1
-        check_cursor(dataset, mode, reads.cursor)
+        check_cursor(dataset, mode, reads.cursor, tracks=source.tracks)
         chain = chains[dataset.name]
         target = self.writes.dataset or (reads.as_ if single and reads.as_ else dataset.name)
         stream = self._stream(chain.output if chain else dataset, source, sink, target=target, mode=mode)
@@ -293,6 +263,7 @@ class Part:
             key=key,
             deletes=self.writes.delete_mode,
             lane=self.entry.forced_lane,
+            leaving=self.writes.leaving == "delete" and self.fellow is None,
             **self._tolerance(target),
         )
 
@@ -378,6 +349,7 @@ def parts(name: str, request: RunRequest, project: Project, ends: Ends) -> list[
             restart=request.restart,
             referred=referred,
             dictionary=project.dictionary,
+            fellow=fellow(project.pipelines, name, sink),
         )
         for sink, writes in entry.all_sinks.items()
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -14,9 +14,10 @@ from tongqu.app.services.impacts import impacts
 from tongqu.app.services.piping import Part, RunRequest, parts
 from tongqu.app.services.versioning import Versioning
 from tongqu.core.connector import Sink, Source
-from tongqu.core.data import Dataset, Write, WriteMode
+from tongqu.core.data import Dataset, Mode, Write, WriteMode
 from tongqu.core.errors import TongquError
 from tongqu.engine.job import Stream
+from tongqu.engine.leaving import leaving
 
 _MOST = 2000
 """Statements and notes shown of one table."""
@@ -68,7 +69,7 @@ def _target(part: Part, stream: Stream, looking: Looking) -> dict[str, Any]:
     )  # fmt: skip
     existing = looking.existing(part.sink, stream.target)
     statements: Sequence[str] = ()
-    notes: list[str] = []
+    notes: list[str] = [*_leaving(part, stream, write), *_apart(part, stream)]
     try:
         if existing is not None or not looking.missing(part.sink):
             statements = stream.sink.preview(write)
@@ -91,6 +92,27 @@ def _target(part: Part, stream: Stream, looking: Looking) -> dict[str, Any]:
         "not_filled": [name for name in gone if not name.startswith("_")],
         "notes": notes,
     }
+
+
+def _leaving(part: Part, stream: Stream, write: Write) -> Iterator[str]:
+    """What becomes of rows that leave a filter over changes."""
+    if part.fellow is not None and part.writes.leaving == "delete" and leaving(replace(stream, leaving=True), write):
+        yield f"rows that leave a filter stay as they were: {part.fellow!r} writes the same target"
+    found = leaving(stream, write)
+    if isinstance(found, str):
+        yield f"{found}; take a key that comes from the source as it is, or say `leaving: keep` in the sink"
+    elif found is not None:
+        yield f"{found.reason}, so rows travel in the columnar lane"
+
+
+def _apart(part: Part, stream: Stream) -> Iterator[str]:
+    """Where the branches of a pipeline may see a row differently."""
+    divides = any(step.verb in ("route", "filter") for step in part.plan.steps)
+    if divides and len(part.entry.all_sinks) > 1 and stream.mode is Mode.FULL and not stream.source.one_instant:
+        yield (
+            "each sink reads the source for itself: a row that is changed between two of these reads may reach several "
+            "branches or none, until the next run"
+        )
 
 
 class Looking(Ends):

@@ -10,6 +10,7 @@ from typing import Any
 from tongqu.app.project.load import Project
 from tongqu.app.services.diffing import comparable
 from tongqu.app.services.ends import End, Ends
+from tongqu.app.services.hiding import CLOSED
 from tongqu.catalog.agreement import Wish, agree
 from tongqu.catalog.lineage import Flow, Place
 from tongqu.core.compare import Span, key_columns
@@ -20,7 +21,6 @@ from tongqu.store.runs import Runs
 from tongqu.store.scrub import Scrubber
 
 _RUNS = 5
-_CLOSED = ("personal", "sensitive", "secret")
 
 
 @dataclass
@@ -164,7 +164,7 @@ def closed_fields(project: Project | None, flows: Sequence[Flow]) -> set[str]:
     """Names of fields of class personal, sensitive or secret: the dictionary's, and the columns they are copies of or
     were copied to."""
     entries = project.dictionary.values() if project else ()
-    found = {name for entry in entries for name, told in entry.fields.items() if told.class_ in _CLOSED}
+    found = {name for entry in entries for name, told in entry.fields.items() if told.class_ in CLOSED}
     pairs = [(name, origin[2]) for flow in flows for name, origins in flow.columns.items() for origin in origins]
     while more := {b for a, b in (*pairs, *((y, x) for x, y in pairs)) if a in found and b not in found}:
         found |= more

@@ -277,10 +277,14 @@ class DuckdbSink(SqlSink):
         write = landing.write
         own = {column.name for column in table.columns if not column.generated}
         columns = tuple(name for name in write.dataset.schema.names if name in own)
-        when = datetime.fromisoformat(write.started_at or self.now()).astimezone(UTC)
-        at = f"TIMESTAMPTZ {literal(when.isoformat(sep=' '))}"
+        at = self.instant(write.started_at)
         rows = place(source) if landing.staged else _temporary(source)
         return Merging(db, place(table.name), rows, write.key, columns, at, soft, _differs)
+
+    def instant(self, started_at: str) -> str:
+        """See SqlSystem.instant."""
+        when = datetime.fromisoformat(started_at or self.now()).astimezone(UTC)
+        return f"TIMESTAMPTZ {literal(when.isoformat(sep=' '))}"
 
     def append_stage(self, db: Db, landing: Landing) -> int:
         """See SqlSink.append_stage."""

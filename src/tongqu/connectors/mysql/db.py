@@ -113,7 +113,7 @@ class MysqlDb(Db):
                 host=settings.host,
                 port=settings.port,
                 user=settings.user,
-                password=settings.password.get_secret_value() if settings.password else "",
+                password=settings.password.get_secret_value().encode() if settings.password else b"",
                 database=settings.database,
                 charset="utf8mb4",
                 connect_timeout=settings.connect_seconds,
@@ -121,7 +121,9 @@ class MysqlDb(Db):
                 local_infile=not reading and settings.load_data,
                 ssl=context if settings.tls not in ("disable", "prefer") else None,
                 ssl_disabled=settings.tls == "disable",
+                defer_connect=True,
             )
+            self.connection.connect(settings.way().connect(settings.host, settings.port, settings.connect_seconds))
         except (self._driver.err.MySQLError, OSError) as error:
             raise translate(settings, error) from None
         self._keep_alive()

@@ -35,6 +35,12 @@ def refill(db: MysqlDb, landing: Landing) -> Written:
     return Written(inserted=inserted, deleted=deleted)
 
 
+def instant(started_at: str) -> str:
+    """The instant a run began, as SQL."""
+    at = started_at.replace("T", " ").removesuffix("Z").split("+")[0]
+    return f"CAST({literal(at)} AS DATETIME(6))" if at else "UTC_TIMESTAMP(6)"
+
+
 class Merge:
     """The statements of one merge; each names the source table once, since a temporary table can be opened once."""
 
@@ -47,8 +53,7 @@ class Merge:
         self._source = source
         self._whole = landing.staged
         self._deletes = landing.write.deletes
-        at = landing.write.started_at.replace("T", " ").removesuffix("Z").split("+")[0]
-        self._at = f"CAST({literal(at)} AS DATETIME(6))" if at else "UTC_TIMESTAMP(6)"
+        self._at = instant(landing.write.started_at)
         self._soft = landing.write.deletes is Deletes.SOFT and landing.write.mode is WriteMode.UPSERT
 
     def deduplicate(self) -> int:
@@ -123,6 +128,17 @@ class Merge:
                 f"UPDATE {self._target} t {gone} SET t.{deleted} = {self._at} WHERE {missing} AND t.{deleted} IS NULL"
             )
         return self._db.run(f"DELETE t FROM {self._target} t {gone} WHERE {missing}")
+
+    def retire(self) -> int:
+        """End the current versions of the source's keys, or mark their rows as deleted; returns how many. Versions that
+        began at this very instant are deleted."""
+        both = f"{self._target} t JOIN {self._source} s ON {self._on()}"
+        if self._soft:
+            deleted = quoted(DELETED)
+            return self._db.run(f"UPDATE {both} SET t.{deleted} = {self._at} WHERE t.{deleted} IS NULL")
+        new = self._db.run(f"DELETE t FROM {both} AND t.`_current` = 1 WHERE t.`_valid_from` >= {self._at}")
+        ended = f"t.`_valid_to` = {self._at}, t.`_current` = 0"
+        return new + self._db.run(f"UPDATE {both} AND t.`_current` = 1 SET {ended}")
 
     def history(self) -> Written:
         """Close changed versions and insert the new ones; with a whole generation also close vanished keys.

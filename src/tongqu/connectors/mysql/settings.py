@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ssl
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl, unquote
 
-from tongqu.core.connector import Endpoint
 from tongqu.core.errors import InvalidSettingsError
 from tongqu.core.settings import Secret, titled
+from tongqu.kit.egress.settings import Networked
+
+if TYPE_CHECKING:
+    from tongqu.kit.egress.dial import Egress
 
 
-class MysqlSettings(Endpoint):
+class MysqlSettings(Networked):
     """A MariaDB or MySQL database (also TiDB, OceanBase, Doris and StarRocks as far as the protocol goes)."""
 
     host: str = titled("主机", "Host", "localhost")
@@ -55,6 +59,14 @@ class MysqlSettings(Endpoint):
     def display(self) -> str:
         """See Endpoint.display."""
         return f"mysql://{self.user}@{self.host}:{self.port}/{self.database}"
+
+    def way(self) -> Egress:
+        """How the server is reached."""
+        return self.egress((self.host, self.port))
+
+    def stages(self) -> Iterator[str]:
+        """The first stages of a check: how the server is reached."""
+        yield from self.way().stages(self.host, self.port, seconds=self.connect_seconds)
 
     def context(self) -> ssl.SSLContext | None:
         """The TLS context, or None if TLS is off."""

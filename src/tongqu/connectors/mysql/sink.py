@@ -40,8 +40,8 @@ class MysqlSink(SqlSink):
 
     def check(self) -> Iterator[str]:
         """See Sink.check."""
+        yield from self._settings.stages()
         db = self._my(self.control())
-        yield "tcp"
         yield "tls" if db.encrypted else "tls: not used"
         yield "login"
         probe = ddl.place(db, "_tongqu_check")
@@ -141,6 +141,15 @@ class MysqlSink(SqlSink):
         """See SqlSystem.remove: by a join, which uses the target's index."""
         same = " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in key)
         return db.run(f"DELETE t FROM {target} t JOIN {chunk} s ON {same}")
+
+    def instant(self, started_at: str) -> str:
+        """See SqlSystem.instant."""
+        return merging.instant(started_at)
+
+    def retire(self, db: Db, landing: Landing, target: str, chunk: str) -> int:
+        """See SqlSystem.retire: by a join, as `remove`."""
+        del target
+        return merging.Merge(self._my(db), landing, chunk).retire()
 
     # ---- rows
 

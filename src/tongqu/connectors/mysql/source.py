@@ -44,8 +44,8 @@ class MysqlSource(Source):
 
     def check(self) -> Iterator[str]:
         """See Source.check."""
+        yield from self._settings.stages()
         db = self._db()
-        yield "tcp"
         yield "tls" if db.encrypted else "tls: not used"
         yield "login"
         found = catalog.tables(db, None)

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tongqu.connectors.mysql.db import session
 from tongqu.connectors.mysql.errors import translate
 from tongqu.connectors.mysql.settings import MysqlSettings
 from tongqu.core.errors import CancelledError, ConnectError, ReadError
 from tongqu.kit.drivers import driver
+from tongqu.kit.egress.pinned_loop import PinnedLoop
+
+if TYPE_CHECKING:
+    from tongqu.kit.egress.dial import Route
 
 T = TypeVar("T")
 Cells = tuple[bytes | None, ...]
 
 
-class _Loop(asyncio.SelectorEventLoop):
+class _Loop(PinnedLoop):
     """A loop that can drop its connections at once; the driver's own close waits for a TLS farewell nobody reads."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, route: Callable[[], Route]) -> None:
+        super().__init__(route)
         self.opened: list[Any] = []
 
     async def create_connection(self, *args: Any, **more: Any) -> Any:
@@ -56,7 +60,7 @@ class Stream:
             driver("asyncmy.errors", "mysql").MySQLError, OSError, EOFError, TimeoutError,
             asyncio.IncompleteReadError,
         )  # fmt: skip
-        self._loop = _Loop()
+        self._loop = _Loop(lambda: settings.way().route(settings.host, settings.port, settings.connect_seconds))
         self._connection: Any = None
         try:
             self._wait(self._connect())
@@ -70,7 +74,7 @@ class Stream:
             host=settings.host,
             port=settings.port,
             user=settings.user,
-            password=settings.password.get_secret_value() if settings.password else "",
+            password=settings.password.get_secret_value().encode() if settings.password else b"",
             database=settings.database,
             charset="utf8mb4",
             connect_timeout=settings.connect_seconds,

@@ -17,6 +17,7 @@ from tongqu.connectors.postgres.settings import PostgresSettings
 from tongqu.core.data import Bytes
 from tongqu.core.errors import CancelledError, ConnectError, TongquError
 from tongqu.kit.drivers import driver
+from tongqu.kit.egress.pinned_loop import PinnedLoop
 
 _BLOCK = 512 * 1024
 _QUEUED = 8
@@ -165,7 +166,8 @@ class Worker:
 
     def _work(self) -> None:
         try:
-            asyncio.run(self._serve())
+            with asyncio.Runner(loop_factory=lambda: PinnedLoop(self._settings.route)) as runner:
+                runner.run(self._serve())
         except CancelledError:
             return
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
-from tongqu.core.connector import Endpoint
 from tongqu.core.errors import InvalidSettingsError
 from tongqu.core.settings import Secret, titled
+from tongqu.kit.egress.settings import Networked
+
+if TYPE_CHECKING:
+    from tongqu.kit.egress.dial import Route
 
 
-class PostgresSettings(Endpoint):
+class PostgresSettings(Networked):
     """A PostgreSQL database (also openGauss, KingbaseES and others that speak its protocol)."""
 
     host: str = titled("主机", "Host", "localhost")
@@ -55,8 +59,29 @@ class PostgresSettings(Endpoint):
         who = f"{self.user}@" if self.user else ""
         return f"postgresql://{who}{self.host}:{self.port}/{self.database or self.user}"
 
+    def stages(self) -> Iterator[str]:
+        """The first stages of a check: how the server is reached."""
+        if self.host.startswith("/"):
+            yield "socket"
+        else:
+            way = self.egress((self.host, self.port))
+            yield from way.stages(self.host, self.port, seconds=self.connect_seconds)
+
+    def route(self) -> Route:
+        """Where a connection that is made now must go; not for a Unix socket. Raises as `Egress.route` does."""
+        return self.egress((self.host, self.port)).route(self.host, self.port, self.connect_seconds)
+
     def libpq(self) -> dict[str, Any]:
-        """libpq keywords, with time limits on every path: a peer that vanishes is noticed within 30 s."""
+        """libpq keywords of a connection that is made now: the host that certificates are checked against, and the
+        addresses it is reached by."""
+        if self.host.startswith("/"):
+            return self._libpq()
+        route = self.route()
+        hosts = ",".join([self.host] * len(route.addresses))
+        return self._libpq() | {"host": hosts, "hostaddr": ",".join(route.addresses), "port": route.port}
+
+    def _libpq(self) -> dict[str, Any]:
+        """With time limits on every path: a peer that vanishes is noticed within 30 s."""
         words: dict[str, Any] = {
             "host": self.host,
             "port": self.port,

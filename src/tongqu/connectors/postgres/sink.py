@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tongqu.connectors.postgres import ddl, generation, merging, undoing
-from tongqu.connectors.postgres.db import PgDb, quoted
+from tongqu.connectors.postgres.db import PgDb, literal, quoted
 from tongqu.connectors.postgres.settings import PostgresSettings
 from tongqu.connectors.postgres.types import binary_fit, csv_fit, field_of, native_type, text_fit
 from tongqu.core.data import Bytes, Deletes, Write, WriteMode, Written
@@ -38,8 +38,8 @@ class PostgresSink(SqlSink):
 
     def check(self) -> Iterator[str]:
         """See Sink.check."""
+        yield from self._settings.stages()
         db = self._pg(self.control())
-        yield "tcp"
         yield "tls" if db.connection.pgconn.ssl_in_use else "tls: not used"
         yield "login"
         allowed = db.rows("SELECT current_schema(), has_schema_privilege(current_schema(), 'CREATE')")[0]
@@ -228,6 +228,10 @@ class PostgresSink(SqlSink):
     def put_back(self, db: Db, name: str) -> int:
         """See SqlSink.put_back."""
         return undoing.put_back(self._pg(db), name)
+
+    def instant(self, started_at: str) -> str:
+        """See SqlSystem.instant."""
+        return f"{literal(started_at)}::timestamptz" if started_at else "now()"
 
     def relate(self, db: Db, streams: Sequence[Write]) -> None:
         """See SqlSink.relate."""

@@ -36,6 +36,7 @@ class PostgresSource(Source):
 
     formats = ("pgcopy-binary", "pgcopy-text")
     dialect = "postgres"
+    one_instant = True
 
     def __init__(self, settings: PostgresSettings):
         self._settings = settings
@@ -50,8 +51,8 @@ class PostgresSource(Source):
 
     def check(self) -> Iterator[str]:
         """See Source.check."""
+        yield from self._settings.stages()
         db = self._db()
-        yield "tcp"
         yield "tls" if db.connection.pgconn.ssl_in_use else "tls: not used"
         yield "login"
         found = catalog.relations(db, None)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from tongqu.connectors.sqlite.db import SqliteDb, quoted, text_literal
 from tongqu.connectors.sqlite.types import Kind, kind_of
 from tongqu.core.data import Dataset, ForeignKey, Index, Meta
 from tongqu.core.errors import ConnectorError, NotFoundError
 from tongqu.kit.patterns import nearest, wanted
+from tongqu.kit.sqlite import SqliteDb, quoted, text_literal
 
 _HIDDEN = 1
 _GENERATED = {2: "virtual", 3: "stored"}

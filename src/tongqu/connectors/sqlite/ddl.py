@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from tongqu.connectors.sqlite.catalog import Relation
-from tongqu.connectors.sqlite.db import quoted, text_literal
 from tongqu.connectors.sqlite.definition import changed
 from tongqu.connectors.sqlite.types import affinity, converted, declaration
 from tongqu.core.data import Deletes, Write, WriteMode
 from tongqu.kit.db import Db
 from tongqu.kit.sql.merging import CURRENT, DELETED_AT, VALID_FROM, VALID_TO
+from tongqu.kit.sqlite import quoted, text_literal
 from tongqu.meaning.settling import Alterations
 
 _HEAD = re.compile(

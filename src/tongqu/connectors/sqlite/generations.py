@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tongqu.connectors.sqlite.db import quoted, text_literal
 from tongqu.kit.db import Db
 from tongqu.kit.sql.landing import previous_name
 from tongqu.kit.sql.renaming import renamed_in
+from tongqu.kit.sqlite import quoted, text_literal
 
 
 def swap(db: Db, name: str, incoming: str, renames: Mapping[str, str] | None = None) -> None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from tongqu.connectors.sqlite import catalog, ddl, generations
-from tongqu.connectors.sqlite.db import SqliteDb, open_sink, quoted, text_literal
+from tongqu.connectors.sqlite.db import open_sink
 from tongqu.connectors.sqlite.encode import encode
 from tongqu.connectors.sqlite.settings import SqliteSettings
 from tongqu.connectors.sqlite.types import declaration, field_of
@@ -23,6 +23,7 @@ from tongqu.kit.sql.landing import Landing, Target, previous_name
 from tongqu.kit.sql.merging import CURRENT, DELETED_AT, OURS, VALID_FROM, VALID_TO, Merging
 from tongqu.kit.sql.one_writer import OneWriter, Turn
 from tongqu.kit.sql.sink import SqlSink
+from tongqu.kit.sqlite import SqliteDb, quoted, text_literal
 from tongqu.kit.undoing import nothing_kept
 from tongqu.meaning.settling import Alterations
 
@@ -222,13 +223,14 @@ class SqliteSink(SqlSink):
         if landing.staged:
             keys = ", ".join(quoted(name) for name in write.key)
             db.run(f"CREATE INDEX IF NOT EXISTS {quoted(source + '_key')} ON {quoted(source)} ({keys})")
-        at = text_literal(self._instant(write.started_at))
+        at = self.instant(write.started_at)
         target = f"main.{quoted(table.name)}"
         return Merging(db, target, place, write.key, columns, at, soft, _differs).merge(landing)
 
-    def _instant(self, started_at: str) -> str:
+    def instant(self, started_at: str) -> str:
+        """See SqlSystem.instant."""
         when = datetime.fromisoformat(started_at or self.now()).astimezone(UTC)
-        return when.strftime("%Y-%m-%d %H:%M:%S.%fZ")
+        return text_literal(when.strftime("%Y-%m-%d %H:%M:%S.%fZ"))
 
     def append_stage(self, db: Db, landing: Landing) -> int:
         """See SqlSink.append_stage."""

@@ -10,12 +10,13 @@ from typing import Any
 import pyarrow as pa
 
 from tongqu.connectors.sqlite import catalog
-from tongqu.connectors.sqlite.db import SqliteDb, open_source, quoted
+from tongqu.connectors.sqlite.db import open_source
 from tongqu.connectors.sqlite.decode import Decoder, bad_row, tolerant
 from tongqu.connectors.sqlite.settings import SqliteSettings
 from tongqu.core.connector import Source
 from tongqu.core.data import BadRow, Batch, Dataset, Mode, Position, Read, Split
 from tongqu.core.errors import LostPositionError, SchemaError
+from tongqu.kit.sqlite import SqliteDb, quoted
 
 _BLOCK = 4096
 _END: Position = {"end": True}

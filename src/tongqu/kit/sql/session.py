@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from tongqu.core.connector import Session
-from tongqu.core.data import BadRow, Bytes, Checkpoint, Split, Written
+from tongqu.core.data import BadRow, Bytes, Checkpoint, Counts, Deletes, Split, WriteMode, Written
 from tongqu.core.errors import CastError, DataError, NotFoundError, RefusedRowsError, SupersededError, WriteError
 from tongqu.kit.db import Db
 from tongqu.kit.faults import crash_point
+from tongqu.kit.ledger import Ledger
 from tongqu.kit.sql.landing import Landing
 
 if TYPE_CHECKING:
@@ -83,12 +84,34 @@ class SqlSession(Session):
 
     def remove(self, rows: pa.Table) -> int:
         """See Session.remove."""
-        db = self._db()
+        db, write = self._db(), self._landing.write
+        if write.deletes is Deletes.SOFT and write.mode is not WriteMode.HISTORY:
+            self._merged(db)  # of no rows: gives a target without the column for marks that column
         with self._still_ours():
+            rows, _ = self._sink.sift(db, self._landing, rows)
+            return self._taken_out(db, rows)
+
+    def _taken_out(self, db: Db, rows: pa.Table) -> int:
+        """Take the rows of these keys out; a key that the target cannot hold is found by halving, and is not there."""
+        if rows.num_rows == 0:
+            return 0
+        write = self._landing.write
+        db.savepoint(_POINT)
+        try:
             self._sink.load(db, self._landing, rows)
-            target, chunk, _ = self._sink.places(db, self._landing)
-            done = self._sink.remove(db, target, chunk, self._landing.write.key)
+        except (RefusedRowsError, CastError):
+            db.rollback_to(_POINT)
             self._sink.create_chunk(db, self._landing)
+            middle = rows.num_rows // 2
+            halves = (rows.slice(0, middle), rows.slice(middle)) if middle else ()
+            return sum(self._taken_out(db, half) for half in halves)
+        db.release(_POINT)
+        target, chunk, _ = self._sink.places(db, self._landing)
+        if write.mode is WriteMode.HISTORY or write.deletes is Deletes.SOFT:
+            done = self._sink.retire(db, self._landing, target, chunk)
+        else:
+            done = self._sink.remove(db, target, chunk, write.key)
+        self._sink.create_chunk(db, self._landing)
         return done
 
     @contextmanager
@@ -157,6 +180,17 @@ class SqlSession(Session):
         self._put(db, rows.slice(0, middle), written)
         self._put(db, rows.slice(middle), written)
 
+    def set_aside(self, rows: Sequence[BadRow], counts: Counts) -> bool:
+        """See Session.set_aside."""
+        self._quarantine(self._sink.ledger(self._db()), rows, counts, self._sink.now())
+        return True
+
+    def _quarantine(self, ledger: Ledger, rows: Sequence[BadRow], counts: Counts, at: str) -> None:
+        """Rows stored later have greater numbers, also after a crash, since the counts grow with them."""
+        write = self._landing.write
+        first = f"{write.run}-{write.stream}-{self._split.id}-{counts.quarantined + counts.repaired:09d}"
+        ledger.quarantine.add(sync=write.sync, run=write.run, stream=write.stream, first=first, rows=rows, at=at)
+
     def commit(self, checkpoint: Checkpoint) -> None:
         """See Session.commit."""
         db = self._db()
@@ -164,10 +198,7 @@ class SqlSession(Session):
         ledger = self._sink.ledger(db)
         at = self._sink.now()
         if checkpoint.quarantine:
-            number = checkpoint.counts.quarantined + checkpoint.counts.repaired
-            first = f"{write.run}-{write.stream}-{checkpoint.split.id}-{number:09d}"
-            rows = checkpoint.quarantine
-            ledger.quarantine.add(sync=write.sync, run=write.run, stream=write.stream, first=first, rows=rows, at=at)
+            self._quarantine(ledger, checkpoint.quarantine, checkpoint.counts, at)
         if checkpoint.settled:
             ledger.quarantine.settle(checkpoint.settled)
         ledger.advance(write.sync, write.stream, self._landing.fence, checkpoint, at)

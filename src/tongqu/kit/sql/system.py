@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tongqu.core.connector import Sink
-from tongqu.core.data import BadRow, Bytes, Written
+from tongqu.core.data import BadRow, Bytes, Deletes, Write, WriteMode, Written
 from tongqu.core.errors import InvalidPlanError
 from tongqu.kit.db import Db
 from tongqu.kit.sql.landing import Landing, Target
+from tongqu.kit.sql.retiring import retired
 from tongqu.meaning.settling import Alterations
 
 if TYPE_CHECKING:
@@ -90,6 +91,23 @@ class SqlSystem(Sink):
         """Delete the target's rows whose keys are in the chunk's table (both quoted); returns how many."""
         names = ", ".join(db.quote(name) for name in key)
         return db.run(f"DELETE FROM {target} WHERE ({names}) IN (SELECT {names} FROM {chunk})")
+
+    def removes(self, write: Write) -> bool:
+        """See Sink.removes. Versions and marks need the system's `instant`."""
+        marks = write.mode is WriteMode.HISTORY or write.deletes is Deletes.SOFT
+        return not marks or type(self).instant is not SqlSystem.instant
+
+    def retire(self, db: Db, landing: Landing, target: str, chunk: str) -> int:
+        """As `remove`, where what is taken out stays to be seen: its version is ended (history), or it is marked (soft
+        deletes); returns how many."""
+        names = ", ".join(db.quote(name) for name in landing.write.key)
+        among = f"({names}) IN (SELECT {names} FROM {chunk})"
+        return retired(db, landing, target, among=among, at=self.instant(landing.write.started_at))
+
+    def instant(self, started_at: str) -> str:
+        """The instant a run began as SQL of the type of validity columns; now where it is empty. Raises
+        InvalidPlanError if the system keeps none."""
+        raise InvalidPlanError(f"{type(self).__name__} keeps no instants ({started_at})")
 
     @abstractmethod
     def publish(self, db: Db, landing: Landing) -> Written | None:

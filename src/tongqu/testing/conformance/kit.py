@@ -18,6 +18,7 @@ from tongqu.testing.conformance.merging import MergeChecks
 from tongqu.testing.conformance.place import Place
 from tongqu.testing.conformance.reaching import ReachChecks
 from tongqu.testing.conformance.reading import ReadChecks
+from tongqu.testing.conformance.removing import RemoveChecks
 from tongqu.testing.conformance.resuming import ResumeChecks
 from tongqu.testing.conformance.settings import SettingsChecks
 from tongqu.testing.conformance.values import ValueChecks
@@ -28,7 +29,7 @@ __all__ = ["conformance", "needs"]
 F = TypeVar("F", bound=Callable[..., Any])
 SUITES = (
     SettingsChecks, ReachChecks, DiscoveryChecks, ReadChecks, ValueChecks, WriteChecks, MergeChecks, ChangeChecks,
-    ResumeChecks,
+    ResumeChecks, RemoveChecks,
 )  # fmt: skip
 SECONDS = 60
 """A check that takes longer fails."""
@@ -63,7 +64,8 @@ def conformance(
 
     @pytest.fixture(name="place")
     def made(self: Any, request: pytest.FixtureRequest) -> Place:
-        return Place(self.connector, place(request))
+        own = request.getfixturevalue("tmp_path")
+        return Place(self.connector, place(request), own.with_name(f"{own.name}-lodging"))
 
     body["place"] = made
     return type(f"Test{found.name.title()}", (), body)

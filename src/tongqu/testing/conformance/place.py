@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +25,8 @@ class Place:
 
     connector: Connector
     url: str
+    home: Path | None = None
+    """The folder that both ends are told to lodge in."""
 
     @property
     def settings(self) -> Endpoint:
@@ -37,6 +40,8 @@ class Place:
         """A source, closed at the end."""
         assert self.connector.source is not None
         made = self.connector.source(settings or self.settings)
+        if self.home is not None:
+            made.lodge(self.home)
         try:
             yield made
         finally:
@@ -47,6 +52,8 @@ class Place:
         """A sink, closed at the end."""
         assert self.connector.sink is not None
         made = self.connector.sink(settings or self.settings)
+        if self.home is not None:
+            made.lodge(self.home)
         try:
             yield made
         finally:

@@ -63,6 +63,20 @@ class ReadChecks:
                     rest = list(full(source, dataset, split, batch.position))
                     assert sorted(_pairs(whole[: number + 1]) + _pairs(rest)) == want, batch.position
 
+    @needed(Can.READ, Can.WRITE, Can.SNAPSHOT, Can.UPSERT)
+    def test_a_source_of_one_instant_keeps_to_it(self, place: Place) -> None:
+        place.fill(items(range(6)))
+        with place.source() as source:
+            if not source.one_instant:
+                return
+            dataset = place.dataset(source)
+            (split,) = source.splits(dataset, 1)
+            first = [batch.rows for batch in full(source, dataset, split)]
+            place.change(pa.concat_tables([items([0], "new{}"), items([9])]), run="run 2")
+            again = [batch.rows for batch in full(source, dataset, split)]
+        assert pa.Table.from_batches(again).equals(pa.Table.from_batches(first))
+        assert len(place.rows()) == 7
+
     @needed(Can.READ, Can.WRITE, Can.RESUME)
     def test_a_chunk_can_be_read_again(self, place: Place) -> None:
         place.fill(items(range(ROWS)))

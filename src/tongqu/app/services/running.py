@@ -1,0 +1,76 @@
+"""`run`: runs pipelines of a project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from tongqu.app.project.load import Project
+from tongqu.app.services.ends import Ends
+from tongqu.app.services.execution import Outcome, Run, Runner
+from tongqu.app.services.flows import Names
+from tongqu.app.services.piping import Part, RunRequest, parts
+from tongqu.core.connector import Source
+
+
+def run(request: RunRequest, project: Project, ends: Ends, runner: Runner, new_id: Callable[[], str]) -> Outcome:
+    """Run the pipelines one after the other; each sink of each pipeline is a run of its own.
+
+    All names and references are looked up before the first connection. A sink that fails does not keep the other sinks
+    of its pipeline from their rows; a pipeline that failed ends the command. The sinks of a pipeline read a source at
+    one instant if it can give one.
+    """
+    wanted = [parts(name, request, project, ends) for name in request.pipelines]
+    outcomes: list[Outcome] = []
+    for several in wanted:
+        together: dict[str, Source] = {}
+        try:
+            found = [replace(part, together=together) for part in several] if len(several) > 1 else several
+            outcomes += _each(found, request, project, runner, new_id)
+        finally:
+            for source in together.values():
+                source.close()
+        if runner.around.stop.is_set() or any(outcome.exit_code in (1, 2) for outcome in outcomes):
+            break
+    return combined(outcomes)
+
+
+def _each(
+    several: Sequence[Part], request: RunRequest, project: Project, runner: Runner, new_id: Callable[[], str]
+) -> list[Outcome]:
+    """The sinks of one pipeline, one after the other."""
+    outcomes: list[Outcome] = []
+    for part in several:
+        kept = (part.sink.kept,) if part.sink.kept else ()
+        named = {name: end.name for name, end in part.ends.items()}
+        names = Names(named, part.sink.name, "run", project.name, request.version, request.hash)
+        told = Run("run", request.command, kept, names)
+        outcomes.append(runner.execute(told, partial(part.job, runner, new_id())))
+        if runner.around.stop.is_set():
+            break
+    return outcomes
+
+
+def combined(outcomes: Sequence[Outcome]) -> Outcome:
+    """Several outcomes as one document: all streams and problems, the worst status."""
+    if len(outcomes) == 1:
+        return outcomes[0]
+    worst = max(outcomes, key=lambda outcome: (0, 3, 2, 1).index(outcome.exit_code))
+    documents = [outcome.document for outcome in outcomes]
+    lanes = {document["lane"] for document in documents if document.get("lane")}
+    document: dict[str, Any] = {
+        "run": documents[0].get("run", ""),
+        "runs": [document["run"] for document in documents if "run" in document],
+        "status": worst.document.get("status", "failed"),
+        "attempts": max(document.get("attempts", 1) for document in documents),
+        "lane": lanes.pop() if len(lanes) == 1 else "mixed" if lanes else "",
+        "streams": [stream for document in documents for stream in document.get("streams", [])],
+    }
+    problems = [problem for found in documents for problem in found.get("problems", [])]
+    if any("level" not in problem for problem in problems):
+        document |= {"ok": False, "problems": problems}
+    elif problems:
+        document["problems"] = problems
+    return Outcome(document, worst.exit_code)
