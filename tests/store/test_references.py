@@ -43,10 +43,11 @@ def test_credentials_in_a_url_are_encoded_and_the_rest_is_not(tmp_path: Path) ->
     ("text", "message"),
     [
         ("${env:NOPE}", "the environment variable NOPE is not set"),
-        ("${secret:nope}", "looked for the variable TONGQU_SECRET_nope and the file"),
+        ("${secret:nope}", "looked for the variable TONGQU_SECRET_nope, among the sealed secrets"),
         ("${secret:../x}", "is not a name of a secret"),
         ("${file:nope.txt}", "cannot be read"),
-        ("${vault:x}", "unknown kind of reference 'vault'"),
+        ("${vault:x}", "there is no vault to look"),
+        ("${safe:x}", "unknown kind of reference 'safe'"),
     ],
 )
 def test_what_is_missing_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -63,3 +64,49 @@ def test_a_secret_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "secrets" / "mes").chmod(0o644)
     with pytest.raises(SecretError, match="can be read by others"):
         references(tmp_path).resolve("${secret:mes}")
+
+
+def test_references_deep_inside_settings_resolve_and_tell_who_was_used(tmp_path: Path) -> None:
+    used: list[tuple[str, str]] = []
+    scrubber = Scrubber()
+    several = References(
+        secrets=tmp_path, folder=tmp_path, scrubber=scrubber, environ={"HOST": "db-1.plant", "TOKEN": "t0ken-t0ken"},
+        stored={"mes": "sealed-value"}.get, vault=lambda name: f"from {name}", noted=used.extend,
+    )  # fmt: skip
+    found = several.resolve(
+        {"auth": {"oauth2": {"client_secret": "${secret:mes}", "extra": ["${vault:a/b#c}"]}},
+         "headers": {"X-Token": "${env:TOKEN}", "Host": "${env:HOST}"}}
+    )  # fmt: skip
+    assert found == {
+        "auth": {"oauth2": {"client_secret": "sealed-value", "extra": ["from a/b#c"]}},
+        "headers": {"X-Token": "t0ken-t0ken", "Host": "db-1.plant"},
+    }
+    assert used == [("secret", "mes"), ("vault", "a/b#c"), ("env", "TOKEN"), ("env", "HOST")]
+    assert scrubber.text("sealed-value, from a/b#c, t0ken-t0ken, db-1.plant") == "***, ***, ***, db-1.plant"
+
+
+def test_a_sealed_secret_comes_before_a_plain_file_and_after_a_variable(tmp_path: Path) -> None:
+    (tmp_path / "mes").write_text("plain", encoding="utf-8")
+    (tmp_path / "mes").chmod(0o600)
+    for stored, environ, expected in (
+        ({}, {}, "plain"),
+        ({"mes": "sealed"}, {}, "sealed"),
+        ({"mes": "sealed"}, {"TONGQU_SECRET_MES": "variable"}, "variable"),
+    ):
+        several = References(
+            secrets=tmp_path, folder=tmp_path, scrubber=Scrubber(), environ=environ, stored=dict(stored).get
+        )
+        assert several.resolve("${secret:mes}") == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["${env:TONGQU_SECRET_KEY}", "${file:home/secret.key}", "${secret:key}", "${secret:KEY}"]
+)
+def test_the_key_of_all_secrets_is_no_value(tmp_path: Path, text: str) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "secret.key").write_text("the key", encoding="utf-8")
+    several = References(
+        secrets=tmp_path / "home" / "secrets", folder=tmp_path, scrubber=Scrubber(), environ={"TONGQU_SECRET_KEY": "k"}
+    )
+    with pytest.raises(SecretError):
+        several.resolve(text)

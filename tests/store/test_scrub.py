@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import re
+from html import escape
+from urllib.parse import quote, quote_plus
+
 import pytest
 from pydantic import SecretStr
 
@@ -75,3 +81,41 @@ def test_a_password_that_was_not_percent_encoded(password: str) -> None:
 @pytest.mark.parametrize("url", ["postgresql://db.example:5432/erp?options=a@b", "sqlite:a@b.db", "file:x:y@z.csv"])
 def test_urls_without_a_password(url: str) -> None:
     assert literal_passwords(url) == []
+
+
+@pytest.mark.parametrize("user", ["u", "us", "use"])
+def test_a_secret_inside_base64_is_found_wherever_it_begins(user: str) -> None:
+    scrubber = Scrubber()
+    scrubber.add("hunter2/hunter2?ü")
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        shown = scrubber.text(f"sent {encode(f'{user}:hunter2/hunter2?ü'.encode()).decode()}")
+        assert "***" in shown
+        assert b"hunter" not in base64.b64decode(re.sub(r"[^A-Za-z0-9+/]", "A", shown.removeprefix("sent ")) + "==")
+
+
+def test_a_secret_is_found_as_others_write_it() -> None:
+    secret = 'p@ss/w+rd "<密>\\'
+    scrubber = Scrubber()
+    scrubber.add(secret)
+    for form in (quote(secret), quote(secret, safe=""), quote_plus(secret), repr(secret), json.dumps(secret),
+                 escape(secret), secret.encode().hex(), quote(secret).lower()):  # fmt: skip
+        assert scrubber.text(f"<<{form}>>").strip("<>\"'") == "***", form
+
+
+def test_the_lines_of_a_private_key_are_secrets_themselves() -> None:
+    scrubber = Scrubber()
+    scrubber.add("-----BEGIN-----\nMIIEvQIBADANBgkqhkiG9w0\nshort\n")
+    assert scrubber.text("cannot parse MIIEvQIBADANBgkqhkiG9w0 in a short file") == "cannot parse *** in a short file"
+
+
+def test_what_an_authorization_header_says_is_hidden_even_if_it_was_never_seen() -> None:
+    text = Scrubber().text(
+        "{'Authorization': 'Bearer eyJhbGciOiJub25lIn0.e30.'} Basic dXNlcjpodW50ZXIyMg== Bearer token"
+    )
+    assert text == "{'Authorization': 'Bearer ***'} Basic *** Bearer token"
+
+
+def test_everything_inside_a_value_is_cleaned() -> None:
+    scrubber = Scrubber()
+    scrubber.add("hunter22")
+    assert scrubber.deep({"a": ["x hunter22", 7], "b": {"c": "hunter22"}}) == {"a": ["x ***", 7], "b": {"c": "***"}}

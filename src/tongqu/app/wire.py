@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from tongqu.app.services.ends import Ends
     from tongqu.app.services.execution import Runner
     from tongqu.app.services.profiling import Profiling
+    from tongqu.app.services.secrets import Keeping
     from tongqu.engine.job import Surroundings
+    from tongqu.kit.egress.access import Access
     from tongqu.store.references import References
     from tongqu.store.runs import Runs
+    from tongqu.store.secrets.usage import Usage
+    from tongqu.store.secrets.vault import Vault
     from tongqu.store.versions import Versions
 
 
@@ -32,9 +36,10 @@ class Wire:
     `warn` is called with a message id and its parameters for what a person should know.
     """
 
-    def __init__(self, folder: Path, env: str, warn: Callable[..., None]):
+    def __init__(self, folder: Path, env: str, warn: Callable[..., None], command: str = ""):
         self.folder = folder
         self.env = env
+        self.command = command
         self.scrubber: Scrubber = known
         self.stop = Event()
         self._warn = warn
@@ -54,9 +59,41 @@ class Wire:
     @cached_property
     def references(self) -> References:
         """Resolves `${…}`."""
+        from tongqu.app.services.secrets import looked_up
         from tongqu.store.references import References
 
-        return References(secrets=self.home.secrets, folder=self.folder, scrubber=self.scrubber)
+        return References(
+            secrets=self.home.secrets,
+            folder=self.folder,
+            scrubber=self.scrubber,
+            stored=lambda name: looked_up(self.home, self.scrubber, name),
+            vault=self._in_vault,
+            noted=self.usage.note,
+        )
+
+    @cached_property
+    def secrets(self) -> Keeping:
+        """The home's sealed secrets."""
+        from tongqu.app.services.secrets import Keeping
+
+        return Keeping(self.home, self.scrubber)
+
+    @cached_property
+    def vault(self) -> Vault:
+        """The vault that the environment names; raises SecretError if it names none."""
+        from tongqu.app.services.secrets import vault
+
+        return vault(self.scrubber)
+
+    def _in_vault(self, name: str) -> str:
+        return self.vault.value(name)
+
+    @cached_property
+    def usage(self) -> Usage:
+        """Which references this command resolved."""
+        from tongqu.store.secrets.usage import Usage
+
+        return Usage(self.home, command=self.command, warn=lambda error: self._warn("warning.usage", error=error))
 
     @cached_property
     def ends(self) -> Ends:
@@ -69,7 +106,18 @@ class Wire:
             project=lambda: self.project,
             warn=self._warn,
             lodging=self.home.lodging,
+            hub=self.hub,
         )
+
+    def hub(self) -> Access | None:
+        """How to enter the hub of agents that runs in this home, if one does; nothing else may connect to its port."""
+        from tongqu.kit.egress.access import Access
+        from tongqu.kit.egress.own_ports import announce
+
+        access = Access.read(self.home.path)
+        if access is not None:
+            announce(access.port)
+        return access
 
     def comparing(self, command: str) -> Comparing:
         """Compares tables and writes repairs down."""
@@ -112,7 +160,7 @@ class Wire:
         from tongqu.store.runs import Runs
 
         try:
-            return Runs.open(self.home)
+            return Runs.open(self.home, began=self.usage.began)
         except (sqlite3.Error, OSError, CheckpointError) as error:
             self._warn("warning.home", home=str(self.home.path), error=str(error))
             return None

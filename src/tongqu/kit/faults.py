@@ -20,7 +20,13 @@ POINTS: dict[str, str] = {
     "in_finish": "keys are built, the swap or merge is not committed",
     "after_swap": "rows are visible, the run is not marked finished",
     "after_finish": "the run is marked finished, nothing was printed",
+    "before_call": "a call to a system without transactions is noted, and not made",
+    "after_call": "the system has carried the call out, and its outcome is not noted",
     "in_undo": "the kept generation is put back, not committed where the system has transactions for that",
+    "after_new_key": "secrets: the new key is in the key file, nothing is under it yet",
+    "mid_rotation": "secrets: some data keys or secrets are under the new key, others under the old one",
+    "before_retire": "secrets: everything is under the new keys, the old ones are still there",
+    "in_retire": "secrets: the old data keys are gone, the old key is still in the key file",
 }
 """Every crash point and what has happened when it is reached."""
 

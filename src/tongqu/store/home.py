@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+KEY_FILE = "secret.key"
+"""Name of the file in a home that holds the keys of its secrets."""
+
 
 @dataclass(frozen=True)
 class Home:
@@ -50,3 +53,18 @@ class Home:
     def secrets(self) -> Path:
         """The folder of secret files."""
         return self.path / "secrets"
+
+    @property
+    def secret_store(self) -> Path:
+        """The database of sealed secrets."""
+        return self.path / "secrets.db"
+
+    @property
+    def secret_key(self) -> Path:
+        """The file of the keys that seal the secrets."""
+        return self.path / KEY_FILE
+
+    @property
+    def secret_usage(self) -> Path:
+        """The database of when which reference was resolved."""
+        return self.path / "secret-usage.db"

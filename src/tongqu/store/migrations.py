@@ -116,6 +116,53 @@ PROFILES: tuple[str, ...] = (
     """,
 )
 """The same for profiles of datasets."""
+SECRETS: tuple[str, ...] = (
+    """
+    CREATE TABLE keys (
+        id TEXT PRIMARY KEY,
+        purpose TEXT NOT NULL,
+        current INTEGER NOT NULL,
+        created TEXT NOT NULL,
+        algorithm TEXT NOT NULL,
+        wrapped_by TEXT NOT NULL,
+        nonce BLOB NOT NULL,
+        ciphertext BLOB NOT NULL,
+        tag BLOB NOT NULL
+    ) WITHOUT ROWID;
+    CREATE UNIQUE INDEX one_current_key ON keys (current) WHERE current = 1;
+    CREATE TABLE secrets (
+        name TEXT PRIMARY KEY,
+        version INTEGER NOT NULL,
+        created TEXT NOT NULL,
+        changed TEXT NOT NULL,
+        algorithm TEXT NOT NULL,
+        key TEXT NOT NULL REFERENCES keys (id),
+        nonce BLOB NOT NULL,
+        ciphertext BLOB NOT NULL,
+        tag BLOB NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX secrets_by_key ON secrets (key);
+    """,
+)
+"""The same for sealed secrets: `keys` are data keys, each sealed (`algorithm … tag`) by the key `wrapped_by` for an
+algorithm of its own (`purpose`)."""
+SECRET_USAGE: tuple[str, ...] = (
+    """
+    CREATE TABLE uses (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        name TEXT NOT NULL,
+        command TEXT NOT NULL,
+        run TEXT NOT NULL,
+        session TEXT NOT NULL,
+        pid INTEGER NOT NULL
+    );
+    CREATE INDEX uses_by_name ON uses (name, id);
+    CREATE INDEX uses_by_session ON uses (session);
+    """,
+)
+"""The same for the log of resolved references."""
 
 
 def migrate(connection: sqlite3.Connection, steps: tuple[str, ...]) -> None:

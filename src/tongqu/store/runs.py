@@ -60,8 +60,16 @@ class Runs:
     where the file cannot be used; callers that only note things down catch them.
     """
 
-    def __init__(self, path: Path, *, clock: Callable[[], datetime] = now, keep_days: int = KEEP_DAYS):
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Callable[[], datetime] = now,
+        keep_days: int = KEEP_DAYS,
+        began: Callable[[str], None] | None = None,
+    ):
         self._clock = clock
+        self._began = began
         self._lock = RLock()
         self._waiting: list[tuple[str, str, str, str]] = []
         self._flushed = 0.0
@@ -76,10 +84,11 @@ class Runs:
         self._purge(keep_days)
 
     @classmethod
-    def open(cls, home: Home) -> Runs:
-        """The runs of a home, which is made if it is not there; runs older than 180 days are dropped."""
+    def open(cls, home: Home, began: Callable[[str], None] | None = None) -> Runs:
+        """The runs of a home, which is made if it is not there; runs older than 180 days are dropped. `began` is told
+        the id of each run that begins."""
         home.ensure()
-        return cls(home.runs)
+        return cls(home.runs, began=began)
 
     def warm_up(self) -> None:
         """Write once, so that the log file exists on disk: the first write of a connection waits for the disk, the
@@ -113,6 +122,8 @@ class Runs:
                 " hash = excluded.hash, attempts = attempts + 1",
                 values,
             )
+        if self._began:
+            self._began(started.run)
 
     def plan(self, run: str, stream: str, plan: Mapping[str, Any]) -> None:
         """Keep how a stream travels: lane, reason, mode, write, splits, steps."""

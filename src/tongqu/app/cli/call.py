@@ -6,7 +6,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,12 +30,14 @@ class Call:
     json: bool
     progress: str
     debug: bool
+    name: str = ""
+    """The command's words, without its arguments: `sync`, `versions list`."""
 
     def wire(self) -> Wire:
         """The parts of the system for this project and environment."""
         from tongqu.app.wire import Wire
 
-        return Wire(self.project, self.env, _warn)
+        return Wire(self.project, self.env, _warn, self.name)
 
     def answer(self, document: Mapping[str, Any], human: Callable[[Mapping[str, Any]], None]) -> None:
         """Print the document on stdout: as JSON with `--json`, else as `human` shows it."""
@@ -112,7 +114,8 @@ def command(app: typer.Typer, name: str, id: str) -> Callable[[Callable[..., int
 
         def called(**values: Any) -> int:
             shared = {key: values.pop(key) for key in common.parameters}
-            return function(_common(**shared), **values)
+            words = id.removeprefix("command.").replace(".", " ")
+            return function(replace(_common(**shared), name=words), **values)
 
         kept = [p.replace(kind=p.KEYWORD_ONLY) for p in own.parameters.values() if p.name != "call"]
         called.__signature__ = inspect.Signature([*kept, *common.parameters.values()])  # type: ignore[attr-defined]  # typer reads it

@@ -28,15 +28,19 @@ COMMANDS: dict[str, str] = {
     "diff": "diff",
     "profile": "profile",
     "connectors": "connectors",
+    "connect": "connect",
     "schema": "schema",
+    "secret": "secret",
     "quarantine": "quarantine",
+    "calls": "calls",
+    "agent": "agent",
     "runs": "runs",
     "drill": "drill",
     "demo": "demo",
 }
 """Every command and the module of this package that holds it, in the order of the help page."""
 
-GROUPS = frozenset({"quarantine", "runs", "versions", "mapping"})
+GROUPS = frozenset({"agent", "quarantine", "calls", "runs", "versions", "mapping", "secret", "connect"})
 """Commands that have commands of their own."""
 
 

@@ -127,7 +127,9 @@ def _usage(refused: Any, as_json: bool) -> int:
 
 
 def _refused(errors: Sequence[Any], as_json: bool, code: int) -> int:
-    shown = [(_scrubbed(error.problem()), error.params) for error in errors]
+    from tongqu.store.scrub import known
+
+    shown = [(_scrubbed(error.problem()), known.deep(error.params)) for error in errors]
     if as_json:
         print_document({"ok": False, "problems": [translated(problem, params) for problem, params in shown]})
     for problem, params in shown:

@@ -16,15 +16,16 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def stoppable(stop: Event) -> Iterator[None]:
-    """Within this block signals set `stop`; the handlers from before come back after it."""
+def stoppable(stop: Event, said: str = "") -> Iterator[None]:
+    """Within this block signals set `stop`; the handlers from before come back after it. `said` is told then instead of
+    that the current chunk is awaited."""
 
     def asked(number: int, frame: FrameType | None) -> None:
         del number, frame
         if stop.is_set():
             os._exit(1)
         stop.set()
-        tell(t("progress.stopping"))
+        tell(said or t("progress.stopping"))
 
     before = {number: signal.signal(number, asked) for number in _SIGNALS}
     try:
