@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
+from threading import Event
 
+from tongqu.kit.egress.policy import Grant
 
-class Grant(StrEnum):
-    """Who vouches for a call's address (design §12, Egress)."""
-
-    OPERATOR = "operator"
-    """It stands in a connection that the operator wrote."""
-    DATA = "data"
-    """It came from data: a next-page link, a redirect, a URL in a document. The SSRF rules bind it, and credentials go
-    along only to the connection's own host."""
+__all__ = ["Call", "Grant", "Repeat", "Reply", "Stream"]
 
 
 class Repeat(StrEnum):
@@ -38,7 +34,8 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     repeat: Repeat | None = None
-    """None: by the method, GET HEAD PUT DELETE OPTIONS are safe and all others never."""
+    """None: by the method, GET HEAD PUT DELETE OPTIONS may be made again and all others never. A PUT or DELETE that
+    fails in the end may have had its effect (UnknownOutcomeError), unless it is expressly safe."""
     key: str = ""
     """Idempotency key, sent in the header that the connection names."""
     grant: Grant = Grant.OPERATOR
@@ -46,6 +43,14 @@ class Call:
     """Limit of the whole call in seconds; None: the connection's."""
     accepts: Sequence[int] = ()
     """Status codes beyond 2xx that are an answer and no error (404 where absence is one)."""
+    anonymous: bool = False
+    """Without the connection's credentials and headers, as when a token is asked for."""
+    keep_seconds: float | None = None
+    """How old a kept answer may be that saves the call (0: as the system says); None: the connection's rule."""
+    stop: Event | None = None
+    """Ends the call, its waits too, within a second with CancelledError."""
+    file: Path | None = None
+    """A file to send instead of `body`; it is read while it is sent, again for each attempt."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,10 @@ class Reply:
     url: str
     """Where it came from after redirects."""
     seconds: float = 0.0
+    """From the first attempt to the last byte, waits included."""
     attempts: int = 1
     cached: bool = False
+    """It came from the response cache or was confirmed by the system as unchanged (304)."""
 
 
 @dataclass

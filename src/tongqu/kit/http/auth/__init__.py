@@ -1,0 +1,1 @@
+"""How a call proves who makes it: keys, passwords, tokens, signatures."""
