@@ -1,0 +1,1 @@
+"""What the answers of an API hold: records cut from bodies, pages in order, rows typed by column."""

@@ -1,0 +1,1 @@
+"""Lists of records behind HTTP calls, read as datasets: page by page, below their parents, incrementally."""

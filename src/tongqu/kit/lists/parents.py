@@ -1,0 +1,100 @@
+"""What a read walks over: one list, or one list for each record of a parent dataset."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from tongqu.core.data import Position
+from tongqu.core.errors import LostPositionError, SchemaError
+from tongqu.kit.answers.doubles import Doubles
+from tongqu.kit.lists.endpoint import Bounds
+
+if TYPE_CHECKING:
+    from tongqu.kit.lists.catalog import Catalog, Listed
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One list: how it is asked for, where to begin, and the parent's values that its records get."""
+
+    bounds: Bounds
+    state: Position | None = None
+    place: Mapping[str, Any] = field(default_factory=dict)
+    """What a position in it has beside the page: which parent."""
+    kept: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """The parent's values in the path."""
+        return self.bounds.values
+
+    def at(self, state: Position | None) -> Position:
+        """The position before the page of a state."""
+        return {**self.place, "page": state}
+
+    def after(self, following: Position | None) -> Position:
+        """The position before the next page; None: the list is at its end."""
+        if following is not None:
+            return self.at(following)
+        if "row" in self.place:
+            return {"up": self.place["up"], "row": self.place["row"] + 1, "page": None}
+        return {"page": None, "last": True}
+
+    def completed(self, rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+        """The rows with the parent's values, in the schema's order."""
+        columns: list[Any] = []
+        for one in schema:
+            if one.name in self.kept and one.name not in rows.schema.names:
+                columns.append(pa.repeat(self.kept[one.name].cast(one.type), rows.num_rows))
+            else:
+                columns.append(rows.column(one.name))
+        return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def targets(catalog: Catalog, listed: Listed, bounds: Bounds, after: Position | None) -> Iterator[Target]:
+    """The lists of a dataset from a position on. Raises LostPositionError where a parent is no longer where it was."""
+    after = after or {}
+    if after.get("last"):
+        return
+    parent = catalog.parent(listed)
+    if parent is None:
+        yield Target(bounds, after.get("page"))
+        return
+    told = listed.endpoint.settings.parent
+    assert told is not None  # noqa: S101  # it has one
+    kept = told.keep or told.values
+    rows = catalog.rows(parent)
+    schema = rows.schema
+    if missing := [name for name in {**told.values, **kept}.values() if name not in schema.names]:
+        raise SchemaError(
+            f"{parent.name} has no field {missing[0]!r} to fill the path of {listed.name}",
+            hint=f"its fields: {', '.join(schema.names)}",
+        )
+    first, doubles = after.get("row", 0), Doubles(rows.key)
+    for above in targets(catalog, parent, Bounds(), after.get("up")):
+        for page in parent.endpoint.pages(above.state, above.bounds):
+            batch, bad = rows.parse(page.lines, texts=parent.endpoint.texts)
+            batch, _ = doubles.without(batch)
+            if bad:
+                _log.warning(
+                    "%s: %s records of %s cannot be read, nor what is below them", listed.name, len(bad), parent.name
+                )
+            for number in range(first, batch.num_rows):
+                values = {hole: batch.column(name)[number].as_py() for hole, name in told.values.items()}
+                held = {name: batch.column(column)[number] for name, column in kept.items()}
+                place = {"up": above.at(page.state), "row": number, "of": [str(one) for one in values.values()]}
+                state = after.get("page") if number == first else None
+                if state is not None and after.get("of") != place["of"]:
+                    raise LostPositionError(
+                        f"the records of {parent.name} have changed since this run began", path=listed.name,
+                        hint="run again with --restart",
+                    )  # fmt: skip
+                yield Target(replace(bounds, values=values), state, place, held)
+            first, after = 0, {}

@@ -1,0 +1,42 @@
+"""Gets the document of an API from a file or an address, and the lists that it describes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tongqu.core.errors import InvalidSettingsError, NotFoundError
+from tongqu.kit.http.call import Call
+from tongqu.kit.http.client import Http
+from tongqu.kit.http.settings import HttpSettings
+from tongqu.kit.openapi.document import LONGEST, read_document
+from tongqu.kit.openapi.lists import Found, lists
+from tongqu.kit.openapi.postman import collection
+
+
+def described(*, openapi: str = "", postman: str = "", http: HttpSettings | None = None) -> tuple[str, list[Found]]:
+    """The base URL and the operations of a document, of which one is named. `http` tells how an address is called.
+
+    Raises NotFoundError for a missing file, InvalidSettingsError for what is no such document, and what the call
+    raises.
+    """
+    if openapi:
+        document = read_document(text_of(openapi, http), openapi.partition("?")[0])
+        return document.base_url(), lists(document)
+    return collection(text_of(postman, http), postman.partition("?")[0])
+
+
+def text_of(place: str, http: HttpSettings | None = None) -> bytes:
+    """The text at a path or address; see `described`."""
+    if place.startswith(("http://", "https://")):
+        client = Http(http if http is not None and http.base_url else HttpSettings.parse({"base_url": place}))
+        try:
+            accepts = {"Accept": "application/json, application/yaml, */*;q=0.5"}
+            return client.send(Call("GET", place, headers=accepts)).content
+        finally:
+            client.close()
+    path = Path(place)
+    if not path.is_file():
+        raise NotFoundError(f"there is no file {place}", path=place, hint="name a file or a URL")
+    if path.stat().st_size > LONGEST:
+        raise InvalidSettingsError(f"{place} is longer than {LONGEST >> 20} MiB", path=place)
+    return path.read_bytes()
