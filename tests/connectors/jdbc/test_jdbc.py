@@ -1,0 +1,64 @@
+"""JDBC: what a URL says, what a missing jar is called, and a catalogue that only the driver knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tongqu.connectors.jdbc import connector
+from tongqu.connectors.jdbc.settings import from_url
+from tongqu.core.data import Read, Split
+from tongqu.core.errors import AuthError, ConnectError, InvalidSettingsError, NotFoundError
+from tongqu.testing.conformance.place import Place, items
+
+
+def test_a_url_is_taken_apart_without_losing_what_is_the_driver_s() -> None:
+    found = from_url("jdbc:postgresql://etl:p%40w@db:5432/plant?jar=/a.jar&jar=/b.jar&sslmode=require&db_schema=mes")
+    assert found.url == "jdbc:postgresql://db:5432/plant?sslmode=require"
+    assert (found.user, found.jars, found.db_schema) == ("etl", ("/a.jar", "/b.jar"), "mes")
+    assert found.password is not None and found.password.get_secret_value() == "p@w"
+    assert found.identity() == "jdbc:postgresql://db:5432/plant"
+
+
+def test_a_password_is_never_a_part_of_the_driver_s_url() -> None:
+    asked = from_url("jdbc:mariadb://db/plant?jar=/a.jar&user=etl&password=geheim")
+    assert (asked.url, asked.user) == ("jdbc:mariadb://db/plant", "etl")
+    with pytest.raises(InvalidSettingsError, match="setting of its own") as caught:
+        from_url("jdbc:sqlserver://db;user=etl;password=geheim?jar=/a.jar")
+    assert "geheim" not in str(caught.value)
+
+
+def test_a_url_needs_a_jar() -> None:
+    with pytest.raises(InvalidSettingsError, match="jar"):
+        from_url("jdbc:oracle:thin:@//db:1521/plant")
+
+
+def test_a_jar_that_is_not_there_is_told(tmp_path: Path) -> None:
+    place = Place(connector, f"jdbc:postgresql://db/plant?jar={tmp_path}/no.jar")
+    with place.source() as source, pytest.raises(NotFoundError, match=r"no\.jar"):
+        source.datasets(None)
+
+
+def test_what_java_says_becomes_our_errors(jdbc_pg_url: str) -> None:
+    settings = from_url(jdbc_pg_url)
+    place = Place(connector, jdbc_pg_url)
+    for wrong, kind in (
+        ({"user": "nobody"}, AuthError),
+        ({"url": "jdbc:postgresql://127.0.0.1:1/plant"}, ConnectError),
+        ({"url": "jdbc:nothing://127.0.0.1/plant"}, InvalidSettingsError),
+        ({"driver_class": "no.such.Driver"}, NotFoundError),
+    ):
+        with place.source(settings.model_copy(update=wrong)) as source, pytest.raises(kind):
+            source.datasets(None)
+
+
+def test_a_server_that_nobody_knows_is_read_by_what_its_driver_tells(jdbc_pg_url: str) -> None:
+    place = Place(connector, jdbc_pg_url)
+    place.fill(items(range(3)))
+    unknown = from_url(f"{jdbc_pg_url}&dialect=ansi&db_schema=public")
+    with place.source(unknown) as source:
+        (dataset,) = source.datasets(["items"])
+        assert (dataset.key, dataset.columns) == (("id",), ("id", "v"))
+        (batch,) = source.read(Read(dataset, Split("0", "items")))
+    assert batch.rows.column("v").to_pylist() == ["v0", "v1", "v2"]
