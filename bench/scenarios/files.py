@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
 from bench.measure import Method, Row
 from bench.scenarios.scenario import Scenario
 from bench.world import World
+from tongqu.testing.services import start_sshd
 
 _OWN = """
 import duckdb, sys
@@ -57,6 +59,30 @@ def _into_duckdb(world: World) -> list[Row]:
     )  # fmt: skip
 
 
+def _from_sftp(world: World) -> list[Row]:
+    import duckdb
+
+    expect = world.counts("src", "orders")
+
+    def counts(name: str) -> str:
+        with duckdb.connect(world.folder / name, read_only=True) as database:
+            found = database.sql("SELECT count(*), sum(id), sum(amount) FROM orders").fetchall()[0]
+        return "|".join(map(str, found))
+
+    with start_sshd() as server:
+        shutil.copy(world.csv, server.folder_of("home") / "orders.csv.gz")
+        there = f"{server.url_of('home')}/orders.csv.gz?key_file={server.key_file}&host_key={server.fingerprint}"
+        here = world.folder / "orders.csv.gz"
+        if not here.exists():
+            here.symlink_to(world.csv)
+        return world.compare(
+            Method("tongqu sync, local file", world.sync(f"file:{here}", f"duckdb:{world.folder / 'near.duckdb'}"),
+                   None, lambda: counts("near.duckdb"), expect),
+            Method("tongqu sync, over SFTP", world.sync(there, f"duckdb:{world.folder / 'far.duckdb'}"),
+                   None, lambda: counts("far.duckdb"), expect),
+        )  # fmt: skip
+
+
 SCENARIOS = [
     Scenario("csvgz-pg", "CSV.gz → PostgreSQL, replace of a table with its types and key",
              "zcat | psql COPY csv into a table with its key", 0.85, 0.6, lambda w: _into_postgres(w, w.csv)),
@@ -64,4 +90,5 @@ SCENARIOS = [
              "zcat | psql COPY csv into a table with its key", 0.6, 0.4, lambda w: _into_postgres(w, w.parquet)),
     Scenario("parquet-duckdb", "Parquet → DuckDB, replace", "DuckDB's CREATE TABLE AS in a Python process",
              0.8, 0.5, _into_duckdb),
+    Scenario("sftp-duckdb", "CSV.gz over SFTP → DuckDB, replace", "the same from a local file", 0.7, 0.5, _from_sftp),
 ]  # fmt: skip

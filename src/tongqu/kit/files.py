@@ -1,4 +1,4 @@
-"""Local files as data: which ones a path means, what they are called, and how they change without tearing."""
+"""Files as data: which ones a path means, what they are called, and how local ones change without tearing."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, Literal, Protocol, cast
 from urllib.parse import unquote
 
 from tongqu.core.errors import BusyError, ConnectorError, NotFoundError, PrivilegeError, WriteError
@@ -42,6 +42,8 @@ FORMATS = {
 """File extension to format; `.arrow` files may be IPC files or streams, which their first bytes tell."""
 _HIDDEN = (".", "_", "~$")
 """How names begin that are never data; `~$` are what office programs leave beside an open file."""
+_SEALED = (".pgp", ".gpg", ".asc")
+_ARCHIVE = re.compile(r"\.(zip|tar|tar\.gz|tgz|tar\.zst|tar\.bz2|tbz2|tar\.xz|txz)$", re.IGNORECASE)
 _GLOB = re.compile(r"[*?\[]")
 _HIVE = re.compile(r"^([^=/]+)=(.*)$")
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -49,11 +51,61 @@ _EXCHANGE = 2
 _HERE = -100
 
 
+class File(Protocol):
+    """What a format needs of a file that it reads from the beginning on; `pathlib.Path` is one."""
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        ...
+
+    @property
+    def suffixes(self) -> list[str]:
+        """The name's endings: `.csv`, `.gz`."""
+        ...
+
+    def open(self, mode: Literal["rb"]) -> Any:
+        """Its content as a binary file that can be sought forward."""
+        ...
+
+    def stat(self) -> Any:
+        """`st_size` and `st_mtime_ns`."""
+        ...
+
+    def absolute(self) -> Any:
+        """The same file, whatever the current directory is."""
+        ...
+
+    def __hash__(self) -> int: ...
+
+
+class Elsewhere(File, Protocol):
+    """A file that is not on this machine."""
+
+    def local(self) -> Path:
+        """A copy here, for formats that must be sought."""
+        ...
+
+    def identity(self) -> dict[str, Any]:
+        """What it is right now; JSON."""
+        ...
+
+
+def local(file: File) -> Path:
+    """The file itself, or a copy of one that is elsewhere."""
+    return file if isinstance(file, Path) else cast(Elsewhere, file).local()
+
+
+def address(file: object) -> str:
+    """Where a file is, for errors: `file:PATH`, or the URL it shows itself by."""
+    return str(file) if "://" in str(file) else f"file:{file}"
+
+
 @dataclass(frozen=True)
 class Found:
     """One data file. `label` is its path below the searched folder; `partitions` are the `key=value` folders in it."""
 
-    path: Path
+    path: File
     label: str
     format: str | None
     compression: str | None
@@ -62,23 +114,40 @@ class Found:
     """The sheet of a workbook, or the names that lead to nested records of a document."""
 
 
-def kind(path: Path) -> tuple[str | None, str | None]:
+def kind(path: File | PurePath) -> tuple[str | None, str | None]:
     """(format, compression) by extension; None where the extension says nothing."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in _SEALED:
+        suffixes.pop()
     compression = COMPRESSIONS.get(suffixes[-1]) if suffixes else None
     if compression:
         suffixes.pop()
     return (FORMATS.get(suffixes[-1]) if suffixes else None), compression
 
 
-def stem(path: Path) -> str:
-    """The file's name without the extensions that say format and compression."""
-    name = path.name
+def stem(path: File | PurePath) -> str:
+    """The file's name without the extensions that say format, compression, archive and encryption."""
+    name = _ARCHIVE.sub("", unsealed(path.name))
     for table in (COMPRESSIONS, FORMATS):
         ending = Path(name).suffix
         if ending.lower() in table and ending != name:
             name = name[: -len(ending)]
     return name
+
+
+def is_sealed(name: str) -> bool:
+    """Whether a file's name says that it is encrypted with OpenPGP."""
+    return name.lower().endswith(_SEALED)
+
+
+def unsealed(name: str) -> str:
+    """The name without the ending that says encrypted."""
+    return name[: name.rindex(".")] if is_sealed(name) else name
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file's name says that it is a zip or tar archive."""
+    return bool(_ARCHIVE.search(name))
 
 
 def is_glob(path: str) -> bool:
@@ -99,22 +168,22 @@ def find(path: str) -> dict[str, list[Found]]:
         files = sorted(
             p for p in root.glob(str(Path(path).relative_to(root)) if root != Path() else path) if p.is_file()
         )
-        found = {root.absolute().name or "files": [_found(p, root) for p in files if _is_data(p, root)]}
+        matches = {root.absolute().name or "files": [_found(p, root) for p in files if _is_data(p, root)]}
     elif Path(path).is_dir():
-        found = _folder(Path(path))
+        matches = _folder(Path(path))
     elif Path(path).is_file():
         file = Path(path)
-        found = {stem(file): [_found(file, file.parent)]}
+        matches = {stem(file): [_found(file, file.parent)]}
     else:
         raise NotFoundError(
             f"no such file or folder: {path}", path=f"file:{path}", hint="check the path, or use a glob"
         )
-    found = {name: files for name, files in found.items() if files}
-    if not found:
+    matches = {name: files for name, files in matches.items() if files}
+    if not matches:
         raise NotFoundError(
             f"no data file matches {path}", path=f"file:{path}", hint=f"known endings: {' '.join(FORMATS)}"
         )
-    return found
+    return matches
 
 
 def _fixed_part(path: str) -> Path:
@@ -129,7 +198,7 @@ def _fixed_part(path: str) -> Path:
 def _folder(root: Path) -> dict[str, list[Found]]:
     entries = sorted(p for p in root.iterdir() if not p.name.startswith(_HIDDEN))
     folders = [p for p in entries if p.is_dir()]
-    files = [p for p in entries if p.is_file() and _named(p)]
+    files = [p for p in entries if p.is_file() and is_named(p)]
     if any(_HIVE.match(p.name) for p in folders) or (files and all(p.name.startswith("part-") for p in files)):
         return {root.absolute().name: _below(root)}
     stems = [stem(p) for p in files]
@@ -140,27 +209,43 @@ def _folder(root: Path) -> dict[str, list[Found]]:
 
 
 def _below(root: Path) -> list[Found]:
-    return [_found(p, root) for p in sorted(root.rglob("*")) if p.is_file() and _named(p) and _is_data(p, root)]
+    return [_found(p, root) for p in sorted(root.rglob("*")) if p.is_file() and is_named(p) and _is_data(p, root)]
 
 
-def _named(path: Path) -> bool:
+def is_named(path: PurePath) -> bool:
     """Whether the extension alone says that it is data; `.dat` may be anything."""
-    return kind(path)[0] not in (None, "fixed")
+    return kind(path)[0] not in (None, "fixed") or is_archive(unsealed(path.name))
 
 
 def _is_data(path: Path, root: Path) -> bool:
-    return not any(part.startswith(_HIDDEN) for part in path.relative_to(root).parts)
+    return not is_hidden(path.relative_to(root))
+
+
+def is_hidden(label: PurePath) -> bool:
+    """Whether a path below the searched folder is never data."""
+    return any(part.startswith(_HIDDEN) for part in label.parts)
+
+
+def is_partition(name: str) -> bool:
+    """Whether a folder's name is `key=value`."""
+    return bool(_HIVE.match(name))
 
 
 def _found(path: Path, root: Path) -> Found:
-    label = path.relative_to(root)
+    return data_file(path, path.relative_to(root))
+
+
+def data_file(path: File, label: PurePath) -> Found:
+    """A data file with what its name and folders tell; `label` is its path below the searched folder."""
     pairs = [match for part in label.parts[:-1] if (match := _HIVE.match(part))]
     partitions = {unquote(m[1]): None if m[2] == _HIVE_NULL else unquote(m[2]) for m in pairs}
-    return Found(path, label.as_posix(), *kind(path), partitions)
+    return Found(path, label.as_posix(), *kind(label), partitions)
 
 
-def identity(path: Path) -> dict[str, Any]:
-    """What a file is right now: size, mtime in ns and a hash of its first 4 KiB; JSON."""
+def identity(path: File) -> dict[str, Any]:
+    """What a file is right now: size, mtime in ns and a hash of its first 4 KiB, or what its place tells; JSON."""
+    if not isinstance(path, Path):
+        return cast(Elsewhere, path).identity()
     with translated(path):
         stat = path.stat()
         with path.open("rb") as file:
@@ -169,19 +254,19 @@ def identity(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def translated(path: Path) -> Iterator[None]:
+def translated(path: File) -> Iterator[None]:
     """Raises the system's errors about a path as ours: NotFoundError, PrivilegeError, WriteError (full disk)."""
     try:
         yield
     except ConnectorError:
         raise
     except FileNotFoundError as error:
-        raise NotFoundError(f"no such file: {path}", path=f"file:{path}") from error
+        raise NotFoundError(f"no such file: {path}", path=address(path)) from error
     except PermissionError as error:
-        raise PrivilegeError(f"no right to use {path}: {error.strerror}", path=f"file:{path}") from error
+        raise PrivilegeError(f"no right to use {path}: {error.strerror}", path=address(path)) from error
     except OSError as error:
         hint = FULL_DISK if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-        raise WriteError(f"{path}: {error.strerror or error}", path=f"file:{path}", hint=hint) from error
+        raise WriteError(f"{path}: {error.strerror or error}", path=address(path), hint=hint) from error
 
 
 def sync_file(path: Path) -> None:

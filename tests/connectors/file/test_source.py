@@ -198,14 +198,14 @@ def test_a_changed_file_stops_a_resumed_run(desk: Any, tmp_path: Path) -> None:
     assert "--restart" in caught.value.hint
 
 
-def test_incremental_is_refused(desk: Any, tmp_path: Path) -> None:
+def test_a_cursor_and_other_modes_are_refused(desk: Any, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("a\n1\n")
     opened = desk.source(tmp_path / "x.csv")
     (dataset,) = opened.datasets()
-    with pytest.raises(InvalidPlanError, match="incrementally"):
+    with pytest.raises(InvalidPlanError, match="no cursor column"):
         opened.horizon(dataset, "a", None)
     with pytest.raises(InvalidPlanError, match="no mode"):
-        list(desk.batches(opened, dataset, mode=Mode.INCREMENTAL))
+        list(desk.batches(opened, dataset, mode=Mode.CDC))
 
 
 def test_large_files_are_inferred_from_a_sample(desk: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

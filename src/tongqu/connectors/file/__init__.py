@@ -1,8 +1,8 @@
-"""Files: CSV, JSON, XML, workbooks, fixed width, Parquet, Arrow; one, many by glob, or partitioned by folder."""
+"""Files here or on servers: CSV, JSON, XML, workbooks, fixed width, Parquet, Arrow; one, many by glob, or by folder."""
 
 from __future__ import annotations
 
-from tongqu.connectors.file.settings import FileSettings, from_url
+from tongqu.connectors.file.settings import FileSettings, claims, from_url
 from tongqu.core.connector import Can, Connector, Sink, Source, Types
 
 
@@ -31,22 +31,26 @@ connector = Connector(
     can=Can.READ
     | Can.WRITE
     | Can.RESUME
+    | Can.TRACKS
     | Can.SPLITS
     | Can.COPY_OUT
     | Can.APPEND
     | Can.REPLACE
     | Can.TRANSACTIONS
     | Can.ONE_WRITER,
-    schemes=("file",),
+    schemes=("file", "sftp", "ftp", "ftps", "s3", "webdav", "davs", "smb", "http", "https", "imap", "imaps"),
+    claims=claims,
     from_url=from_url,
     source=_source,
     sink=_sink,
     types=_types,
     label="real",
     guarantee={
-        "zh": "恰好一次: 行、隔离行、计数与位点一次改名生效, 结束时可见; 读取可续传, 文件变更即停",
+        "zh": "恰好一次: 行、隔离行、计数与位点一次改名生效, 结束时可见; 读取可续传, 文件变更即停; 别处的文件: "
+        "账本在项目主目录, 两个项目同写一个目标时后开者接管",
         "en": "exactly-once effect: rows, quarantine, counts and checkpoint become visible by one rename at the end; "
-        "reads resume after any batch and stop if a file changed",
+        "reads resume after any batch and stop if a file changed; elsewhere the ledger is in the project's home, and "
+        "of two projects that write one target the later takes it over",
     },
     systems=(
         "CSV and TSV in UTF-8, GB18030, UTF-16 and others, gz, zst (real)",
@@ -56,5 +60,11 @@ connector = Connector(
         "Fixed width by bytes or characters (real)",
         "Parquet (real)",
         "Arrow IPC, Feather 2 (real)",
+        "zip and tar archives, read only (real); OpenPGP, read only (real)",
+        "SFTP: OpenSSH 9.2 (real)",
+        "FTP and FTPS: vsftpd 3.0 (real)",
+        "SMB: Samba 4.17 (real)",
+        "WebDAV and HTTP: wsgidav 4.4 (compatible)",
+        "S3: moto 5.2 (mock)",
     ),
 )

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +13,7 @@ import pyarrow as pa
 from tongqu.connectors.file.settings import FileSettings
 from tongqu.core.data import Meta
 from tongqu.kit import files
-from tongqu.kit.files import Found
+from tongqu.kit.files import File, Found
 from tongqu.kit.formats import jsonl
 from tongqu.kit.formats.json_documents import (
     INDEX,
@@ -39,7 +38,6 @@ _JSON: dict[Any, Any] = {Meta.LOGICAL.value.encode(): b"json"}
 class Document:
     """How a file becomes lines of objects; plain JSON in a split's spec."""
 
-    path: str
     form: str
     """`lines`, `objects` (over several lines), `array` or `xml`."""
     compression: str | None
@@ -66,24 +64,25 @@ class Document:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Document:
         """The opposite of `to_json`."""
-        listed: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        known = {name: value for name, value in values.items() if name in cls.__dataclass_fields__}
+        listed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in known.items()}
         return cls(**listed)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)
 
-    def _base(self) -> Blocks:
-        text = TextStream(Path(self.path), self.compression, self.encoding)
+    def _base(self, file: File) -> Blocks:
+        text = TextStream(file, self.compression, self.encoding)
         if self.form == "xml":
             return XmlStream(text, self.records, self.null, self.lists, self.nested is not None)
         if self.form == "array":
             return ArrayStream(text, pointer(self.records))
-        return ObjectStream(Path(self.path)) if self.form == "objects" else text
+        return ObjectStream(files.local(file)) if self.form == "objects" else text
 
-    def level(self) -> Blocks:
+    def level(self, file: File) -> Blocks:
         """The lines of the records themselves or of those nested at `inside`, arrays still in them."""
-        stream = self._base()
+        stream = self._base(file)
         carried = tuple((name, PARENT + name) for name in self.key)
         for depth, name in enumerate(self.inside, 1):
             index = INDEX if depth == 1 else f"{INDEX}_{depth}"
@@ -92,9 +91,9 @@ class Document:
             carried = (*((here, here) for _, here in carried), *([(RECORD, RECORD)] if number else []), (index, index))
         return stream
 
-    def stream(self) -> Blocks:
+    def stream(self, file: File) -> Blocks:
         """The lines to read."""
-        stream = self.level()
+        stream = self.level(file)
         if self.nested == "children":
             number = not self.inside and not self.key and bool(self.dropped)
             stream = Parents(stream, self.dropped, number) if self.dropped else stream
@@ -109,9 +108,9 @@ class Document:
         above = tuple(PARENT + name for name in self.key) or (RECORD,)
         return (*above, INDEX, *(f"{INDEX}_{depth}" for depth in range(2, len(self.inside) + 1)))
 
-    def infer(self, limit: int | None, given: Mapping[str, pa.Field[Any]]) -> JsonFile:
+    def infer(self, file: File, limit: int | None, given: Mapping[str, pa.Field[Any]]) -> JsonFile:
         """The document with its columns and their types."""
-        found = jsonl.Inference.of(self.stream(), limit, given)
+        found = jsonl.Inference.of(self.stream(file), limit, given)
         if self.nested is None:
             return found
         fields = [pa.field(f.name, pa.string(), metadata=_JSON) if f.name in self.held else f for f in found.schema]
@@ -120,14 +119,14 @@ class Document:
 
 @lru_cache(maxsize=64)
 def _document(
-    path: Path, _seen: str, kind: tuple[str, str], inside: tuple[str, ...], own: str, limit: int | None
+    path: File, _seen: str, kind: tuple[str, str], inside: tuple[str, ...], own: str, limit: int | None
 ) -> Document:
-    settings = FileSettings.parse({"path": str(path), **json.loads(own)})
+    settings = FileSettings.parse({"path": path.name, **json.loads(own)})
     packed = (kind[1] or None) if settings.compression is None else settings.compression
     packed = None if packed == "none" else packed
     path = path.absolute()
     common: dict[str, Any] = {
-        "path": str(path), "compression": packed, "records": settings.records, "null": settings.null,
+        "compression": packed, "records": settings.records, "null": settings.null,
         "nested": settings.nested, "inside": inside, "key": settings.parent_key,
     }  # fmt: skip
     if (settings.format or kind[0]) == "xml":
@@ -144,6 +143,6 @@ def _document(
         made = Document(form=form, encoding=lines.encoding, **common)
     if settings.nested is None:
         return made
-    names = nested_names(made.level(), limit)
+    names = nested_names(made.level(path), limit)
     arrays = tuple(name for name, bracket in names.items() if bracket == "[")
     return replace(made, held=tuple(names), dropped=arrays if settings.nested == "children" else ())

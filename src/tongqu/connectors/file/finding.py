@@ -7,20 +7,22 @@ from dataclasses import replace
 from tongqu.connectors.file.forms import DOCUMENTS, form
 from tongqu.connectors.file.layout import look_limit
 from tongqu.connectors.file.settings import FileSettings
+from tongqu.connectors.file.shelf import Shelf
 from tongqu.core.errors import InvalidPlanError, NotFoundError
 from tongqu.kit import files
 from tongqu.kit.files import Found
 
 
-def find(settings: FileSettings) -> dict[str, list[Found]]:
-    """Dataset names with their files. See `files.find`; and:
+def find(shelf: Shelf) -> dict[str, list[Found]]:
+    """Dataset names with their files. See `Shelf.find`; and:
 
     a workbook is one dataset a sheet, `stem.sheet`, or `stem` if it has one only (hidden and empty sheets do not count
     unless named); with `nested: children` each array in a document is a dataset of its own, `stem.items`, below its
     parent's name.
     """
+    settings = shelf.settings
     found: dict[str, list[Found]] = {}
-    for name, group in files.find(settings.path).items():
+    for name, group in shelf.find().items():
         books = [one for one in group if form(one, settings) == "xlsx"]
         others = [one for one in group if one not in books]
         if others:
@@ -43,7 +45,7 @@ def _sheets(name: str, books: list[Found], settings: FileSettings) -> dict[str, 
     if not held:
         raise NotFoundError(
             f"{books[0].path} has no visible sheet with a cell in it",
-            path=f"file:{books[0].path}",
+            path=files.address(books[0].path),
             hint="name a hidden one with sheet=",
         )
     return held
@@ -53,7 +55,7 @@ def _wanted(found: Found, settings: FileSettings) -> list[str]:
     from tongqu.kit.formats.workbook import Workbook
 
     with files.translated(found.path):
-        book = Workbook(found.path)
+        book = Workbook(files.local(found.path))
         book.check()
         if not settings.sheet:
             return book.sheets()
@@ -62,7 +64,7 @@ def _wanted(found: Found, settings: FileSettings) -> list[str]:
         if missing:
             raise NotFoundError(
                 f"{found.path} has no sheet {missing[0]!r}",
-                path=f"file:{found.path}",
+                path=files.address(found.path),
                 hint=f"sheets: {', '.join(known)}",
             )
         return list(settings.sheet)
@@ -83,7 +85,7 @@ def _children(name: str, group: list[Found], settings: FileSettings) -> dict[str
     if held and len(group) > 1 and not settings.of(name).parent_key:
         raise InvalidPlanError(
             f"{name} is {len(group)} files: the number of a record in its file does not tell its children's parent",
-            path=f"file:{settings.path}",
+            path=settings.display(),
             hint="name the columns that do with parent_key=",
         )
     deeper: dict[str, list[Found]] = {}

@@ -12,9 +12,10 @@ import pyarrow as pa
 from tongqu.connectors.file.forms import DOCUMENTS
 from tongqu.connectors.file.forms import form as form_of
 from tongqu.connectors.file.settings import FileSettings
+from tongqu.connectors.file.shelf import Shelf, path_of
 from tongqu.core.errors import InvalidSettingsError, LostPositionError, ReadError
 from tongqu.kit import files
-from tongqu.kit.files import Found
+from tongqu.kit.files import File, Found
 from tongqu.kit.formats.columnar import ArrowFile, ParquetFile
 from tongqu.kit.formats.csv import CsvFile
 from tongqu.kit.formats.dialect import Dialect
@@ -56,6 +57,8 @@ class Part:
     """What else a document, sheet or fixed width file needs to be read the same way again."""
     loose: tuple[str, ...] = ()
     groups: tuple[int, int] | None = None
+    member: str = ""
+    """The file's name in the archive that `path` is."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -67,14 +70,14 @@ class Part:
         listed: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**listed)
 
-    def reader(self, schema: pa.Schema) -> Reader:
+    def reader(self, schema: pa.Schema, shelf: Shelf) -> Reader:
         """The reader of this part; `schema` is the dataset's. Raises LostPositionError if the file has changed."""
-        path = Path(self.path)
+        path = shelf.file(self.path, self.member)
         now = files.identity(path)
         if now != dict(self.identity):
             raise LostPositionError(
                 f"{path} has changed since this run began (size {self.identity['size']} then, {now['size']} now)",
-                path=f"file:{path}",
+                path=files.address(path),
                 hint="run again with --restart",
             )
         stream = TextStream(path, self.compression, self.encoding)
@@ -84,15 +87,16 @@ class Part:
             own = pa.schema([schema.field(n) if n in schema.names else pa.field(n, pa.string()) for n in self.columns])
             from tongqu.kit.formats.jsonl import JsonFile
 
-            return JsonFile(self.document().stream(), own, self.loose)
+            return JsonFile(self.document().stream(path), own, self.loose)
         if self.format == "xlsx":
             from tongqu.kit.formats.sheet_table import SheetFile, Table
 
             table = Table(self.columns, tuple(self.details["places"]), self.details["first"])
-            return SheetFile(path, self.details["sheet"], table, tuple(self.details["null"]))
+            return SheetFile(files.local(path), self.details["sheet"], table, tuple(self.details["null"]))
         if self.format == "fixed":
             return _fixed(path, self.compression, self.encoding, self.details)
-        return ParquetFile(path, self.groups) if self.format == "parquet" else ArrowFile(path)
+        own_copy = files.local(path)
+        return ParquetFile(own_copy, self.groups) if self.format == "parquet" else ArrowFile(own_copy)
 
     def document(self) -> Document:
         """How a part of the format `jsonl` becomes lines of objects."""
@@ -128,12 +132,14 @@ class Layout:
     key: tuple[str, ...] = ()
 
 
-def look(name: str, found: Sequence[Found], settings: FileSettings) -> Layout:
+def look(name: str, found: Sequence[Found], settings: FileSettings, known: pa.Schema | None = None) -> Layout:
     """Detect and infer everything about a dataset's files. Columns that only some files have are null in the others;
-    a column of the file wins over a folder's of the same name."""
+    a column of the file wins over a folder's of the same name. Columns of `known` have the types that they have there.
+    """
     limit = look_limit(found, settings)
     told = {one.name: one.type for one in settings.layout if one.type}
     given = {} if settings.types == "text" else {n: named(n, t) for n, t in (told | settings.types).items()}
+    given = {field.name: field for field in known or ()} | given
     texts: dict[str, Column] = {}
     schemas: list[pa.Schema] = []
     parts: list[Part] = []
@@ -172,7 +178,8 @@ def _look_at(
     packed = one.compression if settings.compression is None else settings.compression
     packed = None if packed == "none" else packed
     path = one.path
-    base = Part(str(path.absolute()), one.label, form, packed, files.identity(path), (), dict(one.partitions))
+    own, member = path_of(path)
+    base = Part(own, one.label, form, packed, files.identity(path), (), dict(one.partitions), member=member)
     if form == "csv":
         csv = CsvFile.detect(path, packed, settings.encoding, _dialect(one, settings))
         wanted = [] if settings.types == "text" else [n for n in csv.names if n not in given]
@@ -183,28 +190,29 @@ def _look_at(
         from tongqu.connectors.file.documents import Document
 
         document = Document.of(one, settings, limit)
-        file = document.infer(limit, given)
+        file = document.infer(path, limit, given)
         changes: dict[str, Any] = {"encoding": document.encoding, "details": document.to_json(), "loose": file.loose}
         return replace(base, format="jsonl", columns=tuple(file.schema.names), **changes), file.schema, None
     if form == "fixed":
-        return _look_at_fixed(base, settings, given, texts, limit)
+        return _look_at_fixed(path, base, settings, given, texts=texts, limit=limit)
     if packed:
-        raise ReadError(f"{path}: {form} is not read inside {packed}", path=f"file:{path}", hint="unpack it first")
+        raise ReadError(f"{path}: {form} is not read inside {packed}", path=files.address(path), hint="unpack it first")
+    own_copy = files.local(path)
     if form == "xlsx":
-        return _look_at_sheet(base, one.inside[0], settings)
+        return _look_at_sheet(own_copy, base, one.inside[0], settings)
     if form == "parquet":
-        parquet = ParquetFile(path)
+        parquet = ParquetFile(own_copy)
         schema = parquet.schema()
         return replace(base, columns=tuple(schema.names)), schema, sum(rows for rows, _ in parquet.sizes())
-    schema = ArrowFile(path).schema()
+    schema = ArrowFile(own_copy).schema()
     return replace(base, columns=tuple(schema.names)), schema, None
 
 
-def _look_at_sheet(part: Part, name: str, settings: FileSettings) -> tuple[Part, pa.Schema, None]:
+def _look_at_sheet(path: Path, part: Part, name: str, settings: FileSettings) -> tuple[Part, pa.Schema, None]:
     from tongqu.kit.formats.sheet_table import find_table, type_of
     from tongqu.kit.formats.workbook import Workbook
 
-    sheet = Workbook(Path(part.path)).sheet(name)
+    sheet = Workbook(path).sheet(name)
     table, kinds = find_table(sheet, settings.header, settings.skip_rows, settings.null)
     pairs = zip(table.names, table.places, strict=True)
     schema = pa.schema([(column, type_of(kinds.get(place, set()))) for column, place in pairs])
@@ -213,15 +221,17 @@ def _look_at_sheet(part: Part, name: str, settings: FileSettings) -> tuple[Part,
 
 
 def _look_at_fixed(
+    path: File,
     part: Part,
     settings: FileSettings,
     given: Mapping[str, pa.Field[Any]],
+    *,
     texts: dict[str, Column],
     limit: int | None,
 ) -> tuple[Part, None, int | None]:
     if not settings.layout:
         raise InvalidSettingsError(
-            f"{part.path}: a fixed width file needs a layout", path="layout", hint="layout=code:1-8,name:9-28"
+            f"{path}: a fixed width file needs a layout", path="layout", hint="layout=code:1-8,name:9-28"
         )
     columns = checked([one.column() for one in settings.layout])
     details = {
@@ -229,17 +239,17 @@ def _look_at_fixed(
         "skip": settings.skip_rows + (settings.header is True), "null": list(settings.null),
         "decimal": settings.decimal,
     }  # fmt: skip
-    encoding = canonical(settings.encoding or TextStream.detect(Path(part.path), part.compression, None).encoding)
+    encoding = canonical(settings.encoding or TextStream.detect(path, part.compression, None).encoding)
     if encoding.startswith(("utf-16", "utf-32")) and settings.counted == "bytes":
-        raise InvalidSettingsError(f"{part.path}: columns of {encoding} are counted in characters", path="counted")
-    file = _fixed(Path(part.path), part.compression, encoding, details)
+        raise InvalidSettingsError(f"{path}: columns of {encoding} are counted in characters", path="counted")
+    file = _fixed(path, part.compression, encoding, details)
     told = {column.name for column in columns if column.type} | set(given)
     wanted = {c.name: texts.setdefault(c.name, Column()) for c in columns if c.name not in told}
     rows = file.show(wanted, limit) if settings.types != "text" else None
     return replace(part, encoding=encoding, columns=tuple(c.name for c in columns), details=details), None, rows
 
 
-def _fixed(path: Path, packed: str | None, encoding: str, details: Mapping[str, Any]) -> FixedFile:
+def _fixed(path: File, packed: str | None, encoding: str, details: Mapping[str, Any]) -> FixedFile:
     from tongqu.kit.formats.fixed_width import FixedFile
 
     columns = tuple(FixedColumn(**values) for values in details["columns"])

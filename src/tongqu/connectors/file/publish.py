@@ -66,7 +66,7 @@ def _swap(target: Target, keep: bool) -> None:
     """Put the temporary in the target's place; the old content stays as `target.previous` if asked."""
     old = target.path.exists()
     if old and keep:
-        _remove(target.previous)
+        remove(target.previous)
     if not target.partition:
         if old and keep:
             link(target.path, target.previous)
@@ -89,7 +89,8 @@ def link(source: Path, name: Path) -> None:
         shutil.copy2(source, name)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file or folder; nothing happens if there is none."""
     if path.is_dir():
         shutil.rmtree(path)
     else:

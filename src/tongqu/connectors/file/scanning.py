@@ -13,7 +13,10 @@ from tongqu.kit.drivers import driver
 def scannable(layout: Layout) -> bool:
     """Whether all parts are whole Parquet files with the dataset's columns and no others."""
     columns = tuple(layout.schema.names)
-    return all(part.format == "parquet" and part.columns == columns and not part.partitions for part in layout.parts)
+    return all(
+        part.format == "parquet" and part.columns == columns and not (part.partitions or part.member)
+        for part in layout.parts
+    )
 
 
 @contextmanager

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import parse_qsl
 
 from pydantic import Field, field_validator, model_validator
 
-from tongqu.core.connector import Endpoint
+from tongqu.connectors.file.incoming import IncomingSettings
 from tongqu.core.errors import InvalidSettingsError
 from tongqu.core.settings import Settings, titled
+from tongqu.kit.egress.settings import Networked
+from tongqu.kit.files import COMPRESSIONS, FORMATS
 from tongqu.kit.formats.layout import FixedColumn, checked
 from tongqu.kit.local_path import local_path
+from tongqu.kit.places.settings import Address, PlaceSettings, parts_of, taken_apart
 
 _TYPE = re.compile(r"([^:,]+):([^,(]+(?:\([^)]*\))?)(?:,|$)")
 
@@ -21,7 +25,12 @@ _TYPE = re.compile(r"([^:,]+):([^,(]+(?:\([^)]*\))?)(?:,|$)")
 _PLACE = re.compile(r"([^:,]+):(\d+)-(\d+)(?::([^:,(]+(?:\([^)]*\))?))?(?::(left|right))?(?:,|$)")
 _ROWS = re.compile(r"[1-9]\d*(-[1-9]\d*)?")
 _TRUTH = {"true": True, "false": False, "yes": True, "no": False}
-_WHOLE = {"path", "sheet", "nested", "partition", "datasets"}
+_WHOLE = {
+    "path", "sheet", "nested", "partition", "datasets", "via", *PlaceSettings.model_fields,
+    *IncomingSettings.model_fields,
+}  # fmt: skip
+_WEB = ("http", "https")
+_DATA = {*FORMATS, *COMPRESSIONS, ".zip", ".tar", ".tgz", ".pgp", ".gpg", ".asc"}
 
 
 class LayoutColumn(Settings):
@@ -43,8 +52,9 @@ class LayoutColumn(Settings):
         return FixedColumn(self.name, self.start, self.width, self.type, self.align)
 
 
-class FileSettings(Endpoint):
-    """A file, a glob or a folder, and how its files are written. What is left out is detected."""
+class FileSettings(PlaceSettings, IncomingSettings, Networked):
+    """A file, a glob or a folder, here or at an `address`, and how its files are written. What is left out is
+    detected."""
 
     path: str = titled("路径", "Path")
     """A file (`orders.csv.gz`), a glob (`data/**/*.parquet`) or a folder (`data/`, `data/year=2026/…` partitions)."""
@@ -152,29 +162,65 @@ class FileSettings(Endpoint):
             raise ValueError("must be one ASCII character")
         return value
 
+    @property
+    def elsewhere(self) -> Address | None:
+        """Where the files are; None if they are on this machine."""
+        return parts_of(self, self.path) if self.address else None
+
     def identity(self) -> str:
-        """The absolute path."""
-        return f"file:{Path(self.path).absolute()}"
+        """The absolute path, or the server and the path there; of a query only a digest, for it may hold a key."""
+        where = self.elsewhere
+        if where is None:
+            return f"file:{Path(self.path).absolute()}"
+        home = f"{where.user}@" if where.path.startswith("~") else ""
+        asked = f"?{sha256(where.query.encode()).hexdigest()[:12]}" if where.query else ""
+        return f"{where.scheme}://{home}{where.authority}/{where.path}{asked}"
+
+    def display(self) -> str:
+        """See Endpoint.display."""
+        where = self.elsewhere
+        return self.identity() if where is None else f"{where.shown}/{where.path}"
 
 
 def from_url(url: str) -> FileSettings:
-    """`file:relative`, `file:///absolute`, with settings after `?` (`null` and `sheet` may repeat, `partition` and
-    `parent_key` also hold commas; `types=code:string,weight:decimal(12,3)`,
-    `layout=code:1-8,qty:9-16:int64:right`). Raises InvalidSettingsError."""
-    values: dict[str, Any] = {"path": local_path(url)[0]}
-    query = url.partition("?")[2]
+    """`file:relative`, `file:///absolute`, `sftp://user@host/path` and so on, with settings after `?`, of http and
+    https after `#` (`null` and `sheet` may repeat, `partition` and `parent_key` also hold commas;
+    `types=code:string,weight:decimal(12,3)`, `layout=code:1-8,qty:9-16:int64:right`). Raises InvalidSettingsError."""
+    scheme = url.partition(":")[0].lower()
+    values: dict[str, Any]
+    if scheme == "file":
+        values, query = {"path": local_path(url)[0]}, url.partition("?")[2]
+    elif scheme in _WEB:
+        place, _, query = url.partition("#")
+        values = dict(taken_apart(place))
+    else:
+        values, query = dict(taken_apart(url)), url.partition("?")[2]
+    where = url if scheme == "file" else values["address"] + values["path"]  # fit for messages: no password, no key
     for key, value in parse_qsl(query, keep_blank_values=True, separator="&"):
+        section, _, name = key.partition(".")
         if key == "types" and value != "text":
-            values["types"] = _types(value, url)
+            values["types"] = _types(value, where)
         elif key == "layout":
-            values[key] = _layout(value, url)
+            values[key] = _layout(value, where)
         elif key in ("partition", "parent_key"):
             values[key] = (*values.get(key, ()), *value.split(","))
         elif key in ("null", "sheet"):
             values[key] = (*values.get(key, ()), value)
+        elif name:
+            values.setdefault(section, {})[name] = value
         else:
             values[key] = value
-    return FileSettings.parse(values, path=url)
+    return FileSettings.parse(values, path=where)
+
+
+def claims(url: str) -> bool:
+    """Whether a URL means a file: of http and https those whose path ends as data files do, unless it is called as
+    documents are that describe an API."""
+    scheme, _, rest = url.partition(":")
+    if scheme.lower() not in _WEB:
+        return True
+    path = Path(rest.partition("#")[0].partition("?")[0])
+    return path.suffix.lower() in _DATA and not path.stem.lower().startswith(("openapi", "swagger", "api-docs"))
 
 
 def _types(text: str, url: str) -> dict[str, str]:

@@ -4,52 +4,34 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from threading import Lock
 from typing import Any
-
-import pyarrow as pa
 
 from tongqu.connectors.file import ledger as ledgers
 from tongqu.connectors.file import quarantine
-from tongqu.connectors.file.assembly import part_form
-from tongqu.connectors.file.changing import Changed, conformed, settle_file
+from tongqu.connectors.file.arrivals import marker_of
+from tongqu.connectors.file.changing import settle_file
 from tongqu.connectors.file.ledger import Run, StreamLedger, checkpoints
-from tongqu.connectors.file.publish import publish
+from tongqu.connectors.file.outpost import Outpost
+from tongqu.connectors.file.publish import publish, remove
+from tongqu.connectors.file.session import FileSession, Landing
 from tongqu.connectors.file.settings import FileSettings
+from tongqu.connectors.file.shelf import Shelf
 from tongqu.connectors.file.target import STATE, Target, existing, root, target
-from tongqu.connectors.file.undoing import is_kept, put_back
-from tongqu.core.connector import Session, Sink
-from tongqu.core.data import Checkpoint, Counts, Opened, Position, Split, Started, Write, WriteMode, Written
+from tongqu.connectors.file.undoing import count_rows, is_kept, put_back
+from tongqu.core.connector import Sink
+from tongqu.core.data import Counts, Opened, Position, Split, Started, Write, WriteMode, Written
 from tongqu.core.dirty import Dirty, Fix
 from tongqu.core.errors import InvalidPlanError, PrivilegeError
 from tongqu.kit import files
 from tongqu.kit.faults import crash_point
-from tongqu.kit.formats.output import Output, unfit
+from tongqu.kit.places.local import LocalPlace
+from tongqu.kit.places.place import Place, joined, parent
 from tongqu.kit.quarantine import matching, refuse_replay, written_how
-from tongqu.kit.sieve import sieved
 from tongqu.kit.undoing import nothing_kept, refuse_while_written
-
-
-@dataclass
-class Landing:
-    """An opened stream: where its rows go, its ledger and our fence."""
-
-    write: Write
-    target: Target
-    ledger: StreamLedger
-    fence: int
-    claim: files.Lock
-    lock: Lock = field(default_factory=Lock)
-    changed: Changed | None = None
-    """What is done about a schema that has changed."""
-
-    @property
-    def schema(self) -> pa.Schema:
-        """What is written."""
-        return self.changed.schema if self.changed else self.write.dataset.schema
 
 
 class FileSink(Sink):
@@ -61,10 +43,31 @@ class FileSink(Sink):
 
     def __init__(self, settings: FileSettings):
         self._settings = settings
-        self._root = root(settings)
-        self._state = self._root / STATE
+        where = settings.elsewhere
+        self._place = Shelf(settings).place
+        if self._place is not None and not self._place.writes:
+            raise InvalidPlanError(f"{where.scheme if where else ''} files are only read", path=settings.display())
+        self._image: Path | None = None
         self._runs: dict[str, Run] = {}
         self._landings: dict[str, Landing] = {}
+
+    def lodge(self, folder: Path) -> None:
+        """See Sink.lodge: the ledger, the parts and the new content of a target elsewhere, until it is there."""
+        if self._place is not None:
+            self._image = folder / "targets"
+
+    @property
+    def _root(self) -> Path:
+        if self._place is not None and self._image is None:
+            raise InvalidPlanError(
+                f"{self._settings.display()} is written with the help of a project's home, and there is none",
+                path=self._settings.display(),
+            )
+        return root(self._settings, self._image)
+
+    @property
+    def _state(self) -> Path:
+        return self._root / STATE
 
     def modes(self) -> tuple[WriteMode, ...]:
         """Append and replace."""
@@ -72,10 +75,17 @@ class FileSink(Sink):
 
     def identity(self, name: str) -> str:
         """See Sink.identity: the path."""
+        if self._place is not None:
+            return self._place.shown(existing(self._settings, name, Path()).remote)
         return str(existing(self._settings, name).path)
 
     def check(self) -> Iterator[str]:
-        """`folder`, `write`: the folder is there or can be made, and a file can be made in it. Leaves nothing."""
+        """`folder`, `write`: the folder is there or can be made, and a file can be made in it. Leaves nothing. Before
+        them the stages of a connection elsewhere."""
+        if self._place is not None:
+            yield from self._place.stages()
+            yield from self._writable(self._place)
+            return
         folder = self._root.absolute()
         while not folder.exists():
             folder = folder.parent
@@ -86,6 +96,19 @@ class FileSink(Sink):
         with files.translated(folder):
             probe.write_bytes(b"")
             probe.unlink()
+        yield "write"
+
+    def _writable(self, place: Place) -> Iterator[str]:
+        """The same stages at a place elsewhere."""
+        where = existing(self._settings, "x", Path()).remote
+        folder = parent(where)
+        while folder and place.there(folder) is None:
+            folder = parent(folder)
+        yield "folder"
+        probe = joined(folder, f".tongqu-check-{os.getpid()}")
+        with tempfile.NamedTemporaryFile(prefix="tongqu-check-") as file:
+            place.put(probe, Path(file.name))
+        place.delete(probe)
         yield "write"
 
     # ---- runs
@@ -113,7 +136,7 @@ class FileSink(Sink):
                 hint=f"valid write modes: {', '.join(self.modes())}",
             )
         schema = write.dataset.schema
-        place = target(self._settings, write.dataset.name, schema)
+        place = target(self._settings, write.dataset.name, schema, self._image)
         self._alone(write, place)
         if write.replay:
             own = self._state / ledgers.key(write.sync)
@@ -145,29 +168,43 @@ class FileSink(Sink):
         ledger = StreamLedger(self._runs[write.sync].folder, write.stream)
         head = ledger.load()
         fence = head["fence"] + 1 if head else 1
-        self._landings[write.stream] = Landing(write, place, ledger, fence, claim)
+        outpost = Outpost(self._place, place) if self._place is not None else None
+        self._landings[write.stream] = Landing(write, place, ledger, fence, claim, outpost=outpost)
         ours = head is not None and head["run"] == write.run
         previous = head["position"] if head and head["state"] != "discarded" else None
         if head and ours and head["state"] == "finished":
             ledger.store(head | {"fence": fence})
             return Opened(fence, {}, previous, finished=True, counts=Counts.from_json(head["counts"]))
         shape = _shape(write, place)
+        resumes = head and ours and head["state"] == "running" and head["shape"] == shape
+        base = self._taken(outpost, write, head if resumes else None) if outpost else None
         with files.translated(place.path):
             changed = settle_file(write, place, self._state, head)
         self._landings[write.stream].changed = changed
-        resumes = head and ours and head["state"] == "running" and head["shape"] == shape
         if head and resumes:
-            document = head | {"fence": fence}
+            document = head | {"fence": fence, "base": base}
         else:
             document = {
                 "stream": write.stream, "target": str(place.path), "run": write.run, "fence": fence,
                 "state": "running", "shape": shape, "position": previous, "counts": {}, "splits": {}, "swap": None,
-                "quarantine": _kept(head), "dirty": len(_kept(head)),
+                "base": base, "quarantine": _kept(head), "dirty": len(_kept(head)),
                 "settled": (head or {}).get("settled", {}), "how": written_how(write), **changed.remember,
             }  # fmt: skip
         ledger.store(document)
         ledger.clean(document)
         return Opened(fence, checkpoints(document), previous, changes=changed.settled.changes)
+
+    def _taken(self, outpost: Outpost, write: Write, head: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Take a target elsewhere: bring here what an append goes on after, unless the new content is built already;
+        its identity."""
+        outpost.take(write.run)
+        if head and head["swap"]:
+            return dict(head["base"]) if head.get("base") else None
+        if write.mode is WriteMode.APPEND and not outpost.target.partition:
+            return outpost.fetch()
+        for image in (outpost.target.path, outpost.target.temporary, outpost.target.previous):
+            remove(image)
+        return None
 
     def begin(self, write: Write, splits: Sequence[Split]) -> None:
         """See Sink.begin."""
@@ -194,23 +231,40 @@ class FileSink(Sink):
                 return Written(**document["written"])
             append = write.mode is WriteMode.APPEND
             written = publish(landing.target, landing.schema, landing.ledger, document, append)
+            if landing.outpost is not None:
+                landing.outpost.publish(document, landing.ledger.store, append, write.stream)
+            if self._settings.marker:
+                self._mark(landing.target)
             crash_point("after_swap")
             numbers = {k: v for k, v in asdict(written).items() if k != "refused"}
             counts = replace(counts, **numbers)
             landing.ledger.store(
                 document
-                | {"state": "finished", "position": position, "counts": counts.to_json(), "splits": {}, "swap": None}
+                | {"state": "finished", "position": position, "counts": counts.to_json()}
+                | {"splits": {}, "swap": None, "pushed": None}
                 | {"written": numbers, "dirty": len(document["quarantine"]), "settling": {}}
                 | {"settled": document.get("settled", {}) | document.get("settling", {})}
             )
             shutil.rmtree(landing.ledger.parts, ignore_errors=True)
+            if landing.outpost is not None:
+                landing.outpost.leave()
+                for image in (landing.target.path, landing.target.previous):
+                    remove(image)
             return written
+
+    def _mark(self, place: Target) -> None:
+        """Put the marker that says that a target is complete; in a folder of partitions it stands in the folder."""
+        path = place.remote or str(place.path)
+        marker = marker_of(self._settings, f"{path}/_" if place.partition else path)
+        with tempfile.NamedTemporaryFile(prefix="tongqu-marker-") as empty:
+            (self._place or LocalPlace()).put(marker, Path(empty.name))
 
     def undo(self, dataset: str) -> int:
         """See Sink.undo: the names of the content and of the one kept before it are exchanged. Raises
         InvalidPlanError for a folder of partitions where the file system cannot exchange two names in one step."""
-        place = existing(self._settings, dataset)
-        if not is_kept(place):
+        place = existing(self._settings, dataset, self._image)
+        outpost = Outpost(self._place, place) if self._place is not None else None
+        if not (outpost.is_kept() if outpost else is_kept(place)):
             raise nothing_kept(dataset)
         refuse_while_written(dataset, ledgers.writer(self._state, place.path))
         for stream, landing in list(self._landings.items()):
@@ -220,6 +274,9 @@ class FileSink(Sink):
             self._state.mkdir(parents=True, exist_ok=True)
         claim = files.Lock(self._state / f"{ledgers.key(place.path.name)}.lock", str(place.path))
         try:
+            if outpost is not None:
+                outpost.put_back()
+                return count_rows(outpost.path, self._settings)
             with files.translated(place.path):
                 return put_back(place, self._settings)
         finally:
@@ -248,6 +305,8 @@ class FileSink(Sink):
         for run in self._runs.values():
             run.release()
         self._landings, self._runs = {}, {}
+        if self._place is not None:
+            self._place.close()
 
 
 def _shape(write: Write, place: Target) -> str:
@@ -262,74 +321,3 @@ def _kept(head: dict[str, Any] | None) -> list[str]:
         return []
     listed: list[str] = head["quarantine"]
     return listed if head["state"] == "finished" else listed[: head.get("dirty", 0)]
-
-
-class FileSession(Session):
-    """One split's parts: each commit makes one."""
-
-    def __init__(self, landing: Landing, split: Split):
-        self._landing = landing
-        self._split = split
-        self._output: Output | None = None
-        self._rows = 0
-        self._temporary: Path = landing.ledger.parts / f"{ledgers.key(split.id)}.tmp"
-
-    def write(self, rows: pa.Table) -> Written:
-        """See Session.write; refused are rows with characters the encoding lacks, or that the format cannot hold."""
-        landing = self._landing
-        form = part_form(landing.target)
-        written = Written()
-        if landing.changed is not None and landing.changed.settled.sieving:
-            rows = sieved(landing.changed.settled.sieving, rows, written)
-        rows = conformed(rows, landing.schema)
-        with files.translated(self._temporary):
-            if self._output is None:
-                self._output = Output(self._temporary, form, landing.schema, head=False)
-            before = self._output.size()
-            fit, refused = (rows, []) if form == landing.target.form else unfit(rows, landing.target.form)
-            refused += self._output.write(fit)
-            crash_point("mid_write")
-            count = rows.num_rows - len(refused)
-            self._rows += count
-            written.refused += refused
-            return replace(written, inserted=count, bytes=self._output.size() - before)
-
-    def commit(self, checkpoint: Checkpoint) -> None:
-        """See Session.commit."""
-        landing = self._landing
-        ledger = landing.ledger
-        with landing.lock, files.translated(self._temporary):
-            document = ledger.hold(landing.fence)
-            done = document["splits"].get(self._split.id, {}).get("parts", [])
-            dirty_count = len(document["quarantine"])
-            name = f"{ledgers.key(self._split.id)}-{len(done):05d}"
-            part = None
-            if self._output is not None:
-                size = self._output.close()
-                if self._rows:
-                    files.replace(self._temporary, ledger.parts / name)
-                    part = (name, self._rows, size)
-                else:
-                    self._temporary.unlink()
-            dirty = None
-            if checkpoint.quarantine:
-                stream = ledgers.key(landing.write.stream)
-                dirty = f"{stream}-{landing.write.run}-{dirty_count:05d}.jsonl"
-                told = {"sync": landing.write.sync, "run": landing.write.run, "stream": landing.write.stream}
-                quarantine.keep(ledger.quarantine, dirty, told | {"at": ledgers.now()}, checkpoint.quarantine)
-            crash_point("in_commit")
-            ledger.advance(
-                landing.fence, checkpoint, part=part, dirty=dirty, settling=quarantine.settling(checkpoint.settled)
-            )
-        self._output, self._rows = None, 0
-
-    def abort(self) -> None:
-        """See Session.abort."""
-        if self._output is not None:
-            self._output.abandon()
-            self._temporary.unlink(missing_ok=True)
-        self._output, self._rows = None, 0
-
-    def close(self) -> None:
-        """See Session.close."""
-        self.abort()

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import Any
 
 import pyarrow as pa
 
+from tongqu.connectors.file.arrivals import (
+    COUNT,
+    PARTS,
+    SEEN,
+    Known,
+    fresh,
+    packed,
+    put_away,
+    ready,
+    unpacked,
+    versions,
+)  # fmt: skip
 from tongqu.connectors.file.choices import chosen
 from tongqu.connectors.file.finding import find
-from tongqu.connectors.file.layout import Layout, Part, look
+from tongqu.connectors.file.layout import Layout, Part
+from tongqu.connectors.file.looking import Looked, look_at_all, look_at_new
+from tongqu.connectors.file.memory import Memory
 from tongqu.connectors.file.passing import passing, pieces
 from tongqu.connectors.file.scanning import scannable, scanned
 from tongqu.connectors.file.settings import FileSettings
+from tongqu.connectors.file.shelf import Shelf, path_of
 from tongqu.core.connector import Select, Source
 from tongqu.core.data import Batch, Bytes, Dataset, Mode, Position, Read, Split
 from tongqu.core.errors import InvalidPlanError, NotFoundError
@@ -33,20 +48,40 @@ _PARQUET_SPLIT = 64 << 20
 
 
 class FileSource(Source):
-    """Datasets of a file, glob or folder. A full read can be cut after any batch; there is no incremental read.
+    """Datasets of a file, glob or folder, here or elsewhere. A read can be cut after any batch.
 
-    A changed file stops a resumed run (LostPositionError). Rows that cannot be read come as `Batch.bad`.
+    An incremental read gives the files that are new since the last finished run, without a cursor: the position holds
+    what is known of each (`arrivals`). A file that changes meanwhile stops a run (LostPositionError). Rows that cannot
+    be read come as `Batch.bad`.
     """
+
+    tracks = True
 
     def __init__(self, settings: FileSettings):
         self._settings = chosen(settings)
-        self._layouts: dict[str, Layout] = {}
+        self._shelf = Shelf(self._settings)
+        self._memory = Memory(None)
+        self._looked: dict[str, Looked] = {}
         self._found: dict[str, list[files.Found]] = {}
         self._lock = Lock()
+        self._done: dict[str, set[str]] = {}
+        """By path of a file: the datasets in it that are read and finished."""
+
+    def lodge(self, folder: Path) -> None:
+        """See Source.lodge: copies of files that must be sought, while they are needed; remembered schemas."""
+        self._shelf.lodge(folder)
+        self._memory = Memory(folder)
 
     def check(self) -> Iterator[str]:
-        """`path`, then each file with what was detected about it."""
-        found = find(self._settings)
+        """For files elsewhere the stages of the connection; `path`, then each file with what was detected about it."""
+        if self._shelf.place is not None:
+            yield from self._shelf.place.stages()
+        try:
+            self._found = found = self._arrived()
+        except NotFoundError:
+            if not self._memory.datasets(None):
+                raise
+            found = {}  # all that came so far is read and put away
         yield "path"
         for name in found:
             for part in self._layout(name).parts:
@@ -54,30 +89,55 @@ class FileSource(Source):
 
     def datasets(self, patterns: Sequence[str] | None = None) -> list[Dataset]:
         """The datasets with their inferred schemas; inference reads the files (see `layout.SCAN`)."""
-        self._found = found = find(self._settings)
+        try:
+            self._found = found = self._arrived()
+        except NotFoundError:
+            if gone := self._memory.datasets(patterns):
+                return gone
+            raise
         names = [name for name in found if wanted(name, patterns)]
-        layouts = [self._layout(name, fresh=True) for name in names]
-        forms = {passing(part, one.schema) for one in layouts for part in one.parts}
-        self.formats = tuple(form for form in forms if form) if len(forms) == 1 else ()
-        return [Dataset(one.name, one.schema, key=one.key, rows=one.rows) for one in layouts]
-
-    def _layout(self, name: str, fresh: bool = False) -> Layout:
         with self._lock:
-            if fresh or name not in self._layouts:
-                found = self._found = self._found or find(self._settings)
+            self._looked = {name: look_at_new(self._shelf, self._memory, name, found[name]) for name in names}
+        layouts = [one.layout for one in self._looked.values()]
+        forms = {one.form for one in self._looked.values()}
+        self.formats = tuple(form for form in forms if form) if len(forms) == 1 else ()
+        here = [Dataset(one.name, one.schema, key=one.key, rows=one.rows) for one in layouts]
+        away = self._memory.datasets(patterns) if self._settings.after != "keep" else []
+        return here + [one for one in away if one.name not in found]
+
+    def _arrived(self) -> dict[str, list[files.Found]]:
+        """The files that are there and complete; raises NotFoundError if there is none."""
+        found = ready(self._shelf, find(self._shelf), Event())
+        if not found:
+            shown = self._settings.display()
+            raise NotFoundError(
+                f"no file of {shown} is complete", path=shown, hint="see marker, min_age_seconds and stable_seconds"
+            )
+        return found
+
+    def _layout(self, name: str) -> Layout:
+        return self._whole(name).layout
+
+    def _whole(self, name: str) -> Looked:
+        """All files of a dataset looked at; with the columns' types that are told already."""
+        with self._lock:
+            looked = self._looked.get(name)
+            if looked is None or not looked.whole:
+                found = self._found = self._found or self._arrived()
                 if name not in found:
                     raise NotFoundError(
-                        f"no dataset {name!r} in {self._settings.path}",
+                        f"no dataset {name!r} in {self._settings.display()}",
                         path=self._settings.identity(),
                         hint=f"there are: {', '.join(list(found)[:20])}",
                     )
-                self._layouts[name] = look(name, found[name], self._settings.of(name))
-            return self._layouts[name]
+                known = looked.layout.schema if looked is not None else None
+                looked = self._looked[name] = look_at_all(self._shelf, name, found[name], known)
+            return looked
 
     def scan(self, dataset: Dataset) -> AbstractContextManager[Scan] | None:
         """See Source.scan: plain Parquet."""
         layout = self._layout(dataset.name)
-        return scanned(layout) if scannable(layout) else None
+        return scanned(layout) if self._shelf.place is None and scannable(layout) else None
 
     def can_resume(self, dataset: Dataset) -> bool:
         """Always: positions are places in the files."""
@@ -88,22 +148,64 @@ class FileSource(Source):
         groups if there are fewer."""
         parts = list(self._layout(dataset.name).parts)
         if len(parts) < wanted:
-            parts = [piece for part in parts for piece in _by_groups(part, max(wanted // len(parts), 1))]
+            parts = [piece for part in parts for piece in self._by_groups(part, max(wanted // len(parts), 1))]
         count = max(min(wanted, len(parts)), 1)
         bounds = [len(parts) * i // count for i in range(count + 1)]
         groups = [parts[a:b] for a, b in pairwise(bounds)]
         return [Split(_split_id(group), dataset.name, {"parts": [p.to_json() for p in group]}) for group in groups]
 
     def horizon(self, dataset: Dataset, cursor: str, after: Position | None, *, ties: bool = True) -> Position | None:
-        """Files have no cursor: raises InvalidPlanError."""
-        raise InvalidPlanError(
-            f"files cannot be read incrementally ({dataset.name} by {cursor})",
-            hint="use mode full, write append or replace",
-        )
+        """The position after all files that are there now; None if none of them is new. What a run before has left to
+        be put away is put away. Raises InvalidPlanError for a cursor: files have none."""
+        del ties
+        if cursor:
+            raise InvalidPlanError(
+                f"files have no cursor column ({dataset.name} by {cursor})", hint="leave the cursor out"
+            )
+        found, known = self._found.get(dataset.name, []), Known.of(after)
+        if self._settings.after != "keep":
+            found = self._without_known(dataset.name, found, known)
+        new = fresh(self._shelf, found, known, self._settings.display())
+        now = Known(versions(self._shelf, found).values())
+        if looked := self._looked.get(dataset.name):
+            self._memory.keep(dataset, self._settings.of(dataset.name), now, looked.form)
+        if not new or looked is None:
+            return None
+        parts = looked.parts()
+        if any(id(one) not in parts for one in new):  # its columns are known, and this stream has not read it
+            parts = self._whole(dataset.name).parts()
+        return {SEEN: now.to_text(), COUNT: len(now), PARTS: packed([parts[id(one)] for one in new])}
+
+    def _without_known(self, dataset: str, found: list[files.Found], known: Known) -> list[files.Found]:
+        """The files less those that were read before and are the same, which are put away."""
+        listed = versions(self._shelf, found)
+        old = {path for path, (name, version) in listed.items() if known.get(name) == version}
+        self._put_away(dataset, old, known)
+        return [one for one in found if path_of(one.path)[0] not in old]
+
+    def finished(self, dataset: Dataset, position: Position | None) -> None:
+        """See Source.finished: the files that were read are put away, if the settings say so."""
+        if self._settings.after != "keep" and position:
+            paths = {part.path for part in unpacked(position.get(PARTS, ()))}
+            self._put_away(dataset.name, paths, Known.of(position))
+
+    def _put_away(self, dataset: str, paths: Iterable[str], known: Known) -> None:
+        """Put away the files that no other dataset is in which has yet to be finished."""
+        with self._lock:
+            for path in paths:
+                self._done.setdefault(path, set()).add(dataset)
+            users: dict[str, set[str]] = {path: set() for path in paths}
+            for name, found in self._found.items():
+                for path in users.keys() & {path_of(one.path)[0] for one in found}:
+                    users[path].add(name)
+            over = [path for path, names in users.items() if names <= self._done[path]]
+        put_away(self._shelf, over, known)
 
     def _parts(self, read: Read) -> list[Part]:
+        if read.mode is Mode.INCREMENTAL:
+            return unpacked((read.split.spec.get("until") or {}).get(PARTS, ()))
         if read.mode is not Mode.FULL:
-            raise InvalidPlanError(f"files have no mode {read.mode.value}", hint="valid modes: full")
+            raise InvalidPlanError(f"files have no mode {read.mode.value}", hint="valid modes: full, incremental")
         spec = read.split.spec.get("parts")
         return [Part.from_json(one) for one in spec] if spec else list(self._layout(read.dataset.name).parts)
 
@@ -121,8 +223,8 @@ class FileSource(Source):
             start = {k: v for k, v in after.items() if k != "part"} if number == after.get("part") else None
             end = until if number == last else None
             own = pa.schema([f for f in asked if f.name in part.columns])
-            with files.translated(Path(part.path)):
-                for piece in part.reader(schema).read(own, start or None, end, read.batch_rows):
+            with files.translated(self._shelf.file(part.path, part.member)):
+                for piece in part.reader(schema, self._shelf).read(own, start or None, end, read.batch_rows):
                     if read.stop.is_set():
                         return
                     position = {"part": number, **piece.position}
@@ -146,12 +248,24 @@ class FileSource(Source):
         schema = read.dataset.schema
         parts = self._parts(read)
         plain = [c.name for c in select.columns] == schema.names and not any(c.sql for c in select.columns)
-        if select.where or not plain or any(passing(part, schema) != format for part in parts):
+        if select.where or not plain or any(passing(part, schema, self._shelf) != format for part in parts):
             raise InvalidPlanError(f"{read.dataset.name}: cannot be passed as raw {format}", hint="use lane columnar")
-        for piece in pieces(parts, schema, read.after or {}, read.chunk_rows):
+        for piece in pieces(parts, schema, read.after or {}, read.chunk_rows, self._shelf):
             if read.stop.is_set():
                 return
             yield piece
+
+    def _by_groups(self, part: Part, wanted: int) -> list[Part]:
+        if part.format != "parquet" or part.identity["size"] < _PARQUET_SPLIT or wanted < 2:
+            return [part]
+        count = len(ParquetFile(files.local(self._shelf.file(part.path, part.member))).sizes())
+        wanted = min(wanted, count)
+        bounds = [count * i // wanted for i in range(wanted + 1)]
+        return [replace(part, groups=(a, b)) for a, b in pairwise(bounds)]
+
+    def close(self) -> None:
+        """See Source.close."""
+        self._shelf.close()
 
 
 def _completed(rows: pa.RecordBatch, wanted: pa.Schema, part: Part) -> pa.RecordBatch:
@@ -166,15 +280,6 @@ def _completed(rows: pa.RecordBatch, wanted: pa.Schema, part: Part) -> pa.Record
             value = pa.array([part.partitions.get(field.name)], pa.string())
             columns.append(pa.repeat(convert(value, field.type)[0][0], rows.num_rows))
     return pa.RecordBatch.from_arrays(columns, schema=wanted)
-
-
-def _by_groups(part: Part, wanted: int) -> list[Part]:
-    if part.format != "parquet" or part.identity["size"] < _PARQUET_SPLIT or wanted < 2:
-        return [part]
-    count = len(ParquetFile(Path(part.path)).sizes())
-    wanted = min(wanted, count)
-    bounds = [count * i // wanted for i in range(wanted + 1)]
-    return [replace(part, groups=(a, b)) for a, b in pairwise(bounds)]
 
 
 def _split_id(parts: Sequence[Part]) -> str:

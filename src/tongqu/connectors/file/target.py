@@ -32,6 +32,8 @@ class Target:
     path: Path
     form: Form
     partition: tuple[str, ...] = ()
+    remote: str = ""
+    """The path at the place where the target is, if it is elsewhere; `path` is then its image on this machine."""
 
     @property
     def temporary(self) -> Path:
@@ -81,8 +83,10 @@ def has_content(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
 
-def root(settings: FileSettings) -> Path:
-    """The folder that holds the targets."""
+def root(settings: FileSettings, image: Path | None = None) -> Path:
+    """The folder that holds the targets; of targets elsewhere the folder `image` with what becomes of them."""
+    if image is not None:
+        return image
     path = Path(settings.path)
     return path.parent if is_single(settings) else path
 
@@ -92,10 +96,11 @@ def is_single(settings: FileSettings) -> bool:
     path = settings.path
     if files.is_glob(path):
         raise InvalidPlanError(f"{path}: a glob cannot be written", hint="name a file, or a folder ending in /")
-    return not path.endswith("/") and not Path(path).is_dir() and files.kind(Path(path))[0] is not None
+    folder = path.endswith("/") or (not settings.address and Path(path).is_dir())
+    return not folder and files.kind(Path(path))[0] is not None
 
 
-def target(settings: FileSettings, name: str, schema: pa.Schema) -> Target:
+def target(settings: FileSettings, name: str, schema: pa.Schema, image: Path | None = None) -> Target:
     """The target of a dataset. Raises InvalidPlanError for partitions of a single file or by an unknown column."""
     single = is_single(settings)
     if settings.partition:
@@ -105,20 +110,27 @@ def target(settings: FileSettings, name: str, schema: pa.Schema) -> Target:
                 f"no column {unknown[0]!r}" if unknown else "the target is one file" if single else "no column is left"
             )
             raise InvalidPlanError(f"cannot partition {name}: {cause}", hint="partition by columns, into a folder")
-    return existing(settings, name)
+    return existing(settings, name, image)
 
 
-def existing(settings: FileSettings, name: str) -> Target:
+def existing(settings: FileSettings, name: str, image: Path | None = None) -> Target:
     """The target of a dataset that was written before; its schema is not needed."""
     path = Path(settings.path)
+    sealed = files.is_sealed(path.name) or files.is_archive(path.name)
+    if sealed:
+        raise InvalidPlanError(f"{path.name}: archives and encrypted files are only read", hint="name a plain file")
     single = is_single(settings)
     found, packed = files.kind(path) if single else (None, None)
     form = _form(settings, found or "parquet", packed, path)
     if form.format == "xlsx" and not form.sheet:
         form = replace(form, sheet=files.stem(path) if single else name)
     if settings.partition:
-        return Target(path / _safe(name), form, settings.partition)
-    return Target(path if single else path / f"{_safe(name)}{form.extension}", form)
+        made = Target(path / _safe(name), form, settings.partition)
+    else:
+        made = Target(path if single else path / f"{_safe(name)}{form.extension}", form)
+    if image is None:
+        return made
+    return replace(made, path=image / made.path.name, remote=str(made.path).strip("/"))
 
 
 def _form(settings: FileSettings, found: str, packed: str | None, path: Path) -> Form:

@@ -46,19 +46,22 @@ def put_back(target: Target, settings: FileSettings) -> int:
         aside.rename(target.previous)
     crash_point("in_undo")
     files.sync_file(target.path.parent)
-    return _rows(target.path, settings)
+    return count_rows(str(target.path), settings)
 
 
 def _aside(target: Target) -> Path:
     return target.path.with_name(f".{target.path.name}.tongqu-undo")
 
 
-def _rows(path: Path, settings: FileSettings) -> int:
+def count_rows(path: str, settings: FileSettings) -> int:
     """The number of rows in a file or folder, bad ones included; one column is decoded."""
-    source = FileSource(settings.model_copy(update={"path": str(path)}))
+    source = FileSource(settings.model_copy(update={"path": path}))
     count = 0
-    for dataset in source.datasets():
-        for split in source.splits(dataset, 1):
-            for batch in source.read(Read(dataset, split, columns=dataset.columns[:1])):
-                count += batch.rows.num_rows + len(batch.bad)
+    try:
+        for dataset in source.datasets():
+            for split in source.splits(dataset, 1):
+                for batch in source.read(Read(dataset, split, columns=dataset.columns[:1])):
+                    count += batch.rows.num_rows + len(batch.bad)
+    finally:
+        source.close()
     return count

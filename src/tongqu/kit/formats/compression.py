@@ -5,12 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, cast
 
 import pyarrow as pa
 
 from tongqu.core.errors import ReadError
+from tongqu.kit.files import File, address
 
 _zlib: Any = zlib
 _Damaged: type[Exception] = zlib.error
@@ -23,7 +23,7 @@ BLOCK = 1 << 20
 _GZIP = 16 + zlib.MAX_WBITS
 
 
-def inflate(path: Path, compression: str | None, offset: int = 0, block: int = BLOCK) -> Iterator[bytes]:
+def inflate(path: File, compression: str | None, offset: int = 0, block: int = BLOCK) -> Iterator[bytes]:
     """The file's content as blocks of about `block` bytes, after `offset` bytes of it (of the inflated content).
 
     Files of several gzip members or zstd frames are read as one. Raises ReadError for a damaged or cut file.
@@ -42,7 +42,7 @@ def inflate(path: Path, compression: str | None, offset: int = 0, block: int = B
             offset = 0
 
 
-def _inflated(path: Path, file: Any, compression: str, block: int) -> Iterator[bytes]:
+def _inflated(path: File, file: Any, compression: str, block: int) -> Iterator[bytes]:
     try:
         if compression == "gz":
             yield from _gunzip(file, block)
@@ -53,7 +53,7 @@ def _inflated(path: Path, file: Any, compression: str, block: int) -> Iterator[b
     except (_Damaged, EOFError, OSError) as error:
         raise ReadError(
             f"{path}: the {compression} data is damaged or cut off: {error}",
-            path=f"file:{path}",
+            path=address(path),
             hint="fetch the file again, or set compression=none if it is not compressed",
         ) from error
 
@@ -89,7 +89,7 @@ def deflate(compression: str | None, data: bytes | memoryview | pa.Buffer) -> by
     return pa.Codec("zstd").compress(data, asbytes=True)
 
 
-def head(path: Path, compression: str | None, size: int) -> bytes:
+def head(path: File, compression: str | None, size: int) -> bytes:
     """The first `size` bytes of the content, fewer if it is shorter."""
     parts: list[bytes] = []
     have = 0

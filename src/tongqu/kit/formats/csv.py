@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import pyarrow.csv
 
 from tongqu.core.data import BadRow, Position
 from tongqu.core.errors import CastError, ReadError, SchemaError
+from tongqu.kit.files import File, address
 from tongqu.kit.formats import dialect as dialects
 from tongqu.kit.formats.dialect import Dialect
 from tongqu.kit.formats.encoding import MARK, MARK_BYTES, marked, repaired
@@ -42,7 +42,7 @@ class CsvFile:
     names: tuple[str, ...]
 
     @classmethod
-    def detect(cls, path: Path, packed: str | None, encoding: str | None, given: Mapping[str, Any]) -> CsvFile:
+    def detect(cls, path: File, packed: str | None, encoding: str | None, given: Mapping[str, Any]) -> CsvFile:
         """Look at the file's beginning; `given` are values of `Dialect` that are known. Raises ReadError if empty."""
         stream = TextStream.detect(path, packed, encoding)
         text = stream.head(1 << 20).decode("utf-8", "replace")
@@ -50,12 +50,12 @@ class CsvFile:
         lines = text.split("\n", dialect.skip_rows)[-1] if dialect.skip_rows else text
         first = dialects.records(lines, dialect.delimiter, dialect.quote, dialect.escape, 1)
         if not first:
-            raise ReadError(f"{path} is empty: it has no header and no row", path=f"file:{path}", hint="remove it")
+            raise ReadError(f"{path} is empty: it has no header and no row", path=address(path), hint="remove it")
         line = lines.lstrip("\r\n").partition("\n")[0]
         if len(dialects.records(line, dialect.delimiter, dialect.quote, dialect.escape, 2)) > 1:
             raise ReadError(
                 f"{path}: lines end with a bare carriage return",
-                path=f"file:{path}",
+                path=address(path),
                 hint="convert them, for example with: tr '\\r' '\\n'",
             )
         return cls(stream, dialect, tuple(dialects.column_names(first[0], dialect.header)))

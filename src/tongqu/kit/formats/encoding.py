@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from tongqu.core.errors import InvalidSettingsError, ReadError
+from tongqu.kit.files import address
 
 MARK = "\ufdd0"
 """Stands before a byte that is not valid in the file's encoding (`\\ufdd080`, two hex digits); a noncharacter that
@@ -71,7 +72,7 @@ def detect(sample: bytes, path: str, whole: bool = False) -> str:
             return name
     for magic, form, setting in _PACKED:
         if sample.startswith(magic):
-            raise ReadError(f"{path} is no text but {form} data", path=f"file:{path}", hint=setting)
+            raise ReadError(f"{path} is no text but {form} data", path=address(path), hint=setting)
     if b"\0" in sample and (wide := _wide(sample)):
         return wide
     if _decodes(sample, "utf-8", whole):
@@ -86,7 +87,7 @@ def detect(sample: bytes, path: str, whole: bool = False) -> str:
     shown = ", ".join(candidates) or "none"
     raise ReadError(
         f"{path}: the encoding is not clear; candidates: {shown}",
-        path=f"file:{path}",
+        path=address(path),
         hint=f"set encoding, for example encoding={candidates[0] if candidates else 'cp1252'}",
         params={"candidates": candidates},
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import pyarrow.compute
 
 from tongqu.core.data import BadRow, Position
 from tongqu.core.errors import CastError, SchemaError
+from tongqu.kit.files import File
 from tongqu.kit.formats import compression
 from tongqu.kit.formats.encoding import MARK, marked
 from tongqu.kit.formats.inference import Array, Column
@@ -36,7 +36,7 @@ class FixedFile:
     """A fixed width file. Lines end with LF or CR LF; blank lines are no rows; a line that ends early leaves its last
     columns null; text behind the last column makes a bad row. Spaces around values are not part of them."""
 
-    path: Path
+    path: File
     packed: str | None
     encoding: str
     columns: tuple[FixedColumn, ...]

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from tongqu.core.errors import NotFoundError, ReadError
+from tongqu.kit.files import File, address
 from tongqu.kit.formats.json_structure import Objects, as_lines, elements, nested, stringified
 from tongqu.kit.formats.jsonl import plain_lines
 from tongqu.kit.formats.records import MAX_RECORD, Records
@@ -45,7 +45,7 @@ class ArrayStream:
     records: tuple[str, ...] = ()
 
     @property
-    def path(self) -> Path:
+    def path(self) -> File:
         """The file."""
         return self.stream.path
 
@@ -78,10 +78,10 @@ class ArrayStream:
                 yield as_lines(rest[:last], found.ends)
                 size, rest = max(_READ, min(size, 2 * (len(rest) - last))), rest[last:]
             elif ended:
-                raise ReadError(f"{self.path}: the array {self._name()} is cut off", path=f"file:{self.path}")
+                raise ReadError(f"{self.path}: the array {self._name()} is cut off", path=address(self.path))
             elif len(rest) > MAX_RECORD:
                 raise ReadError(
-                    f"{self.path}: an element is longer than {MAX_RECORD >> 20} MiB", path=f"file:{self.path}"
+                    f"{self.path}: an element is longer than {MAX_RECORD >> 20} MiB", path=address(self.path)
                 )
             else:
                 size = len(rest) * 2
@@ -121,7 +121,7 @@ class ArrayStream:
         where = f"{self._name()} of {self.path}" if self.records else str(self.path)
         raise NotFoundError(
             f"there is no array of records {where}",
-            path=f"file:{self.path}",
+            path=address(self.path),
             hint=f"records= names the keys that lead to an array; keys seen: {', '.join(seen[:20]) or 'none'}",
         )
 

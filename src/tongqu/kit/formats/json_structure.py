@@ -77,7 +77,8 @@ def as_lines(block: bytes, ends: Places | list[int]) -> bytes:
     """Whole elements as one line each, byte for byte as long: commas between them become line ends, and line ends
     inside them (JSON strings hold none) spaces."""
     data = np.frombuffer(block, dtype=np.uint8).copy()
-    data[(data == _LF) | (data == _CR)] = _SPACE
+    if b"\n" in block or b"\r" in block:
+        data[(data == _LF) | (data == _CR)] = _SPACE
     data[np.asarray(ends) - 1] = _LF
     return data.tobytes()
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ import pyarrow.json
 
 from tongqu.core.data import BadRow, Position
 from tongqu.core.errors import CastError, ReadError, SchemaError
+from tongqu.kit.files import File, address, local
 from tongqu.kit.formats.encoding import repaired
 from tongqu.kit.formats.inference import DECIMAL, DOUBLE, INT, TEMPORAL, Column, widest
 from tongqu.kit.formats.json_structure import DEEPEST, too_deep
@@ -61,7 +62,7 @@ class ObjectStream:
                 raise ReadError(f"{self.path}: {str(error).splitlines()[0]}", path=f"file:{self.path}") from error
 
 
-def open_stream(path: Path, packed: str | None, encoding: str | None) -> TextStream | ObjectStream:
+def open_stream(path: File, packed: str | None, encoding: str | None) -> TextStream | ObjectStream:
     """The file as lines of objects; an array or objects over several lines need plain or gz/zst UTF-8."""
     stream = TextStream.detect(path, packed, encoding)
     head = stream.head(1 << 16)
@@ -71,9 +72,9 @@ def open_stream(path: Path, packed: str | None, encoding: str | None) -> TextStr
         return stream
     if stream.encoding != "utf-8" or packed:
         raise ReadError(
-            f"{path}: a JSON array must be plain UTF-8", path=f"file:{path}", hint="convert it to JSON Lines"
+            f"{path}: a JSON array must be plain UTF-8", path=address(path), hint="convert it to JSON Lines"
         )
-    return ObjectStream(path)
+    return ObjectStream(local(path))
 
 
 def _first(head: bytes) -> bytes:
@@ -95,6 +96,10 @@ class JsonFile:
     stream: Blocks
     schema: pa.Schema
     loose: tuple[str, ...] = ()
+    others: Literal["error", "ignore"] = "error"
+    """What a key that the schema lacks means: its row is bad, or it is left out."""
+    flat: bool = False
+    """Whether no value of its lines is nested, so that nobody need look how deep."""
 
     def read(self, schema: pa.Schema, after: Position | None, until: Position | None, want: int) -> Iterator[Piece]:
         """Rows of the schema's columns (a subset of the file's), `want` records a piece at most."""
@@ -114,7 +119,7 @@ class JsonFile:
             [pa.field(f.name, self._wire(schema.field(f.name) if f.name in schema.names else f)) for f in self.schema]
         )
         try:
-            table = parse_lines(data, wire, self.loose)
+            table = parse_lines(data, wire, self.loose, self.others, flat=self.flat)
             lines = None
             bad: list[BadRow] = []
         except pa.ArrowInvalid:
@@ -154,7 +159,8 @@ class JsonFile:
         while pending:
             part = pending.pop()
             try:
-                good.append((part, parse_lines(b"\n".join(text for _, text in part) + b"\n", wire, self.loose)))
+                text = b"\n".join(text for _, text in part) + b"\n"
+                good.append((part, parse_lines(text, wire, self.loose, self.others)))
             except pa.ArrowInvalid as error:
                 if len(part) > 1:
                     half = len(part) // 2
@@ -207,14 +213,17 @@ def _converted(column: Any, wanted: pa.DataType) -> tuple[Any, Any]:
     return pc.cast(column, wanted), None
 
 
-def parse_lines(data: bytes, wire: pa.Schema | None, loose: Iterable[str], unexpected: str = "error") -> pa.Table:
-    """Lines of objects as a table; raises ArrowInvalid if one does not fit `wire` or has another key."""
+def parse_lines(
+    data: bytes, wire: pa.Schema | None, loose: Iterable[str], unexpected: str = "error", *, flat: bool = False
+) -> pa.Table:
+    """Lines of objects as a table; raises ArrowInvalid if one does not fit `wire` or has another key, or nests too deep
+    (which `flat` lines are known not to)."""
     loose = list(loose)
     if loose:
         data = _quoting(tuple(loose)).sub(rb'\1"\2"', data)
     if not data.strip():
         return (wire or pa.schema([])).empty_table()
-    if too_deep(data):
+    if not flat and too_deep(data):
         raise pa.ArrowInvalid(f"values nest deeper than {DEEPEST}")
     if _BARE_NULL.match(data) or _NULL_LINE.search(data):
         raise pa.ArrowInvalid("Column() changed from object to null")

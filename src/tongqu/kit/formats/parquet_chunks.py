@@ -97,7 +97,8 @@ _PHYSICAL: dict[str, pa.DataType] = {
 
 def ranges(file: ParquetFile, after: Position | None, want: int) -> Iterator[Rows]:
     """The file's rows after a position in ranges of `want` rows or, where that is a row group of DuckDB's or more,
-    about `_TIMES` as many, cut at multiples of them: rows that nobody holds in memory may be more at once. At least one range, which is empty for a file without rows. Positions are `ParquetFile`'s."""
+    about `_TIMES` as many, cut at multiples of them: rows that nobody holds in memory may be more at once. At least
+    one range, which is empty for a file without rows. Positions are `ParquetFile`'s."""
     sizes = file.sizes()
     first, stop = file.groups or (0, len(sizes))
     before = sum(rows for rows, _ in sizes[:first])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from tongqu.core.data import Position
+from tongqu.kit.files import File
 from tongqu.kit.formats import compression, encoding
 
 SAMPLE = 4 << 20
@@ -42,12 +42,12 @@ def between(text: Blocks, after: Position, until: Position | None) -> Iterator[b
 class TextStream:
     """`blocks(offset)`: offsets count bytes of the UTF-8 text after the byte order mark."""
 
-    path: Path
+    path: File
     compression: str | None = None
     encoding: str = "utf-8"
 
     @classmethod
-    def detect(cls, path: Path, packed: str | None, given: str | None) -> TextStream:
+    def detect(cls, path: File, packed: str | None, given: str | None) -> TextStream:
         """The stream in the given encoding, or the one its first 4 MiB show; raises ReadError if that is unclear."""
         if given:
             return cls(path, packed, encoding.canonical(given))

@@ -18,11 +18,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 from xml.parsers import expat
 
 from tongqu.core.errors import ReadError
+from tongqu.kit.files import File, address
 from tongqu.kit.formats import compression
 from tongqu.kit.formats.encoding import canonical
 from tongqu.kit.formats.records import MAX_RECORD
@@ -36,7 +36,7 @@ _TAGS = 16
 """What an element counts for beside its text: a record of nothing but empty elements fills memory too."""
 
 
-def open_xml(path: Path, packed: str | None, encoding: str | None) -> TextStream:
+def open_xml(path: File, packed: str | None, encoding: str | None) -> TextStream:
     """The file's text, in the encoding given, the one its declaration names, or what its first bytes show."""
     declared = _DECLARED.search(compression.head(path, packed, 400))
     if encoding is None and declared:
@@ -117,7 +117,7 @@ class _Events:
 
     def _failed(self, cause: str, hint: str = "") -> ReadError:
         path = self._stream.stream.path
-        return ReadError(f"{path}: {cause}", path=f"file:{path}", hint=hint)
+        return ReadError(f"{path}: {cause}", path=address(path), hint=hint)
 
     def _refuse(self, name: str, *_: Any) -> None:
         raise self._failed(

@@ -2,26 +2,50 @@
 
 from __future__ import annotations
 
+from tongqu.testing.services.clickhouse import Clickhouse, start_clickhouse
+from tongqu.testing.services.dovecot import Dovecot, start_dovecot
 from tongqu.testing.services.errors import ServiceError, ServiceInstallError, ServiceMissingError, ServiceStartError
 from tongqu.testing.services.install import ensure, missing
 from tongqu.testing.services.mariadb import MariaDB, start_mariadb
+from tongqu.testing.services.mongodb import Mongodb, start_mongodb
 from tongqu.testing.services.postgres import Postgres, start_postgres
 from tongqu.testing.services.proxy import FaultProxy
+from tongqu.testing.services.s3 import S3, start_s3
+from tongqu.testing.services.samba import Samba, start_samba
 from tongqu.testing.services.service import Service
 from tongqu.testing.services.small_disk import SmallDisk
+from tongqu.testing.services.sshd import Sshd, start_sshd
+from tongqu.testing.services.vsftpd import Vsftpd, start_vsftpd
+from tongqu.testing.services.webdav import Webdav, start_webdav
 
 __all__ = [
+    "S3",
+    "Clickhouse",
+    "Dovecot",
     "FaultProxy",
     "MariaDB",
+    "Mongodb",
     "Postgres",
+    "Samba",
     "Service",
     "ServiceError",
     "ServiceInstallError",
     "ServiceMissingError",
     "ServiceStartError",
     "SmallDisk",
+    "Sshd",
+    "Vsftpd",
+    "Webdav",
     "ensure",
     "missing",
+    "start_clickhouse",
+    "start_dovecot",
     "start_mariadb",
+    "start_mongodb",
     "start_postgres",
+    "start_s3",
+    "start_samba",
+    "start_sshd",
+    "start_vsftpd",
+    "start_webdav",
 ]

@@ -18,7 +18,15 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     MARIADB: ("mariadbd", "mariadb-install-db"),
     "openssh-server": ("sshd",),
     "vsftpd": ("vsftpd",),
+    "openssl": ("openssl",),
     "samba": ("smbd",),
+    "dovecot-imapd": ("dovecot",),
+    "clickhouse-server": ("clickhouse-server",),
+    "odbc-postgresql": ("/usr/lib/x86_64-linux-gnu/odbc/psqlodbcw.so",),
+    "odbc-mariadb": ("/usr/lib/x86_64-linux-gnu/odbc/libmaodbc.so",),
+    "libpostgresql-jdbc-java": ("/usr/share/java/postgresql.jar",),
+    "default-jre-headless": ("java",),
+    "libsqliteodbc": ("/usr/lib/x86_64-linux-gnu/odbc/libsqlite3odbc.so",),
 }
 """Debian packages with the programs that tell whether one is installed; a path instead of a name where it has none."""
 GROUPS: dict[str, tuple[str, ...]] = {

@@ -1,0 +1,74 @@
+"""MongoDB into a file. No mongod can be had here: the server is SecantusDB, which walks the whole collection for a count
+and for a sample, where mongod knows the one and picks the other."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from bench.measure import Method, Row
+from bench.scenarios.scenario import Scenario
+from bench.world import World
+from tongqu.testing.services import start_mongodb
+
+_ROWS = 1_000_000
+_AT_ONCE = 20_000
+_ARROW = """
+import pyarrow.parquet as pq
+from pymongo import MongoClient
+from pymongoarrow.api import find_arrow_all
+pq.write_table(find_arrow_all(MongoClient({url!r}, directConnection=True)["bench"].orders, {{}}), {file!r}, {more})
+"""
+
+
+def _into_parquet(world: World) -> list[Row]:
+    """The limit is pymongoarrow in an environment of its own, since it wants an older Arrow."""
+    count = min(_ROWS, world.rows)
+    with start_mongodb() as server:
+        with server.client() as client:
+            for some in _orders(count):
+                client.bench.orders.insert_many(some, ordered=False)
+        python = world.folder / "arrow" / "bin" / "python"
+        world.shell(f"{sys.executable} -m venv {world.folder}/arrow && {python} -m pip install -q pymongo pymongoarrow")
+        url = server.url_of("bench")
+        limit, ours = world.folder / "limit.parquet", world.folder / "mongo"
+        script = world.folder / "limit.py"
+        plain = url.replace("auth_source", "authSource")
+        script.write_text(_ARROW.format(url=plain, file=str(limit), more="compression='zstd'"))
+        expect = f"{count} {sum(range(count))}"
+        return world.compare(
+            Method("pymongoarrow, Parquet", f"{python} {script}", lambda: limit.unlink(missing_ok=True),
+                   lambda: _told(limit), expect),
+            Method("tongqu sync", world.sync(url, f"file:{ours}/?format=parquet", "--table", "orders"),
+                   lambda: (ours / "orders.parquet").unlink(missing_ok=True), lambda: _told(ours / "orders.parquet"),
+                   expect),
+        )  # fmt: skip
+
+
+def _orders(count: int) -> Iterator[list[dict[str, Any]]]:
+    """Documents of eight fields, in parts."""
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+    for first in range(0, count, _AT_ONCE):
+        yield [
+            {"_id": n, "order_no": f"N{n:08d}", "customer": f"customer {n % 977}", "amount": n * 0.25, "qty": n % 100,
+             "paid": n % 2 == 0, "created_at": start + timedelta(seconds=n), "note": f"note of order {n}"}
+            for n in range(first, min(first + _AT_ONCE, count))
+        ]  # fmt: skip
+
+
+def _told(path: Path) -> str:
+    """Rows of a file and the sum of their keys."""
+    import duckdb
+
+    with duckdb.connect() as database:
+        found = database.sql(f"SELECT count(*), sum(_id) FROM read_parquet('{path}')").fetchone()
+    return " ".join(map(str, found or ()))
+
+
+SCENARIOS = [
+    Scenario("mongo-parquet", "MongoDB (SecantusDB), documents of eight fields → Parquet",
+             "pymongoarrow's find_arrow_all, then a Parquet file", 0.6, None, _into_parquet),
+]  # fmt: skip
