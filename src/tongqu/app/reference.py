@@ -17,10 +17,9 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from tongqu.app import operator_page, schema_page, type_table
+from tongqu.app import connector_page, operator_page, schema_page, type_table
 from tongqu.app.messages import catalogue
-from tongqu.core import errors, operator, registry
-from tongqu.core.connector import Can, Connector
+from tongqu.core import errors, operator
 from tongqu.kit.faults import POINTS
 
 _TESTED = "tested.json"
@@ -32,7 +31,7 @@ def pages(folder: Path) -> dict[str, str]:
     """Every reference page by file name. The folder has what tests noted (`tested.json`)."""
     tested = json.loads((folder / _TESTED).read_text(encoding="utf-8"))
     return {
-        "connectors.md": _MADE + _connectors(),
+        **{name: _MADE + text for name, text in connector_page.pages().items()},
         "operators.md": _MADE + _operators(),
         "cli.md": _MADE + _cli(),
         "errors.md": _MADE + _errors(),
@@ -43,47 +42,7 @@ def pages(folder: Path) -> dict[str, str]:
     }
 
 
-# ---- connectors
-
-
-def _connectors() -> str:
-    found = [registry.connector(name) for name in registry.names()]
-    parts = [
-        "# Connectors 连接器\n\nHow far each system was tried: *real* (the system itself), *compatible* (another "
-        "server that speaks its protocol), *mock*, *compile-only* (no server could be had; SQL and driver calls are "
-        "written for it).\n\n",
-        "| connector | extra | URL | capabilities |\n|---|---|---|---|\n",
-    ]
-    for connector in found:
-        able = ", ".join(str(flag.name).lower() for flag in Can if flag in connector.can)
-        urls = " ".join(f"`{scheme}:`" for scheme in connector.schemes)
-        parts.append(f"| [{connector.name}](#{connector.name}) | {connector.extra or '–'} | {urls} | {able} |\n")
-    parts += [_connector(connector) for connector in found]
-    return "".join(parts)
-
-
-def _connector(connector: Connector) -> str:
-    lines = [f"\n## {connector.name}\n\n{connector.title['en']} · {connector.title['zh']}\n\n"]
-    lines += [f"* {system}\n" for system in connector.systems]
-    lines.append(f"\n{connector.guarantee['en']}.\n\n{connector.guarantee['zh']}。\n")
-    lines.append("\n| setting | 名称 | type | default | meaning |\n|---|---|---|---|---|\n")
-    schema = connector.settings.model_json_schema()
-    required = set(schema.get("required", ()))
-    for name, entry in schema["properties"].items():
-        title = entry.get("x-i18n", {}).get("zh", "")
-        default = "required" if name in required else _shown(entry.get("default"))
-        meaning = _cell(entry.get("description", ""))
-        lines.append(f"| `{name}` | {title} | {_type(entry)} | {default} | {meaning} |\n")
-    return "".join(lines)
-
-
-def _type(entry: dict[str, Any]) -> str:
-    if "enum" in entry:
-        return " · ".join(f"`{value}`" for value in entry["enum"])
-    if "anyOf" in entry:
-        return " or ".join(dict.fromkeys(_type(option) for option in entry["anyOf"] if option.get("type") != "null"))
-    kind = str(entry.get("type", "any"))
-    return "secret" if entry.get("format") == "password" else kind
+# ---- operators
 
 
 def _shown(value: Any) -> str:
@@ -92,9 +51,6 @@ def _shown(value: Any) -> str:
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
-
-
-# ---- operators
 
 
 def _operators() -> str:
@@ -108,7 +64,9 @@ def _operators() -> str:
         required = set(schema.get("required", ()))
         for name, entry in schema.get("properties", {}).items():
             default = "required" if name in required else _shown(entry.get("default"))
-            parts.append(f"| `{name}` | {_type(entry)} | {default} | {_cell(entry.get('description', ''))} |\n")
+            parts.append(
+                f"| `{name}` | {connector_page.kind(entry)} | {default} | {_cell(entry.get('description', ''))} |\n"
+            )
     return "".join(parts)
 
 
@@ -117,11 +75,6 @@ def _text(docstring: str | None) -> str:
 
 
 # ---- command line
-
-_COMMANDS = (
-    "", "sync", "run", "undo", "check", "connectors", "schema", "quarantine list", "quarantine show", "runs list",
-    "runs show", "runs logs", "drill", "demo",
-)  # fmt: skip
 
 
 def _cli() -> str:
@@ -132,7 +85,7 @@ def _cli() -> str:
         "# Command line 命令行\n\n"
         "Exit codes: 0 done · 1 failed · 2 refused before any connection · 3 done, look at it.\n"
     ]
-    for command in _COMMANDS:
+    for command in _commands():
         words = ["--lang", "en", *command.split(), "--help"]
         out = StringIO()
         with redirect_stdout(out):
@@ -144,6 +97,18 @@ def _cli() -> str:
     parts.append("\n## Crash points\n\n`TONGQU_CRASH_AT=point[:n]` kills the process there, for drills.\n\n")
     parts += [f"* `{name}`: {what}\n" for name, what in POINTS.items()]
     return "".join(parts)
+
+
+def _commands() -> Iterator[str]:
+    """Every command as it is typed, groups before what is in them."""
+    from tongqu.app.cli.group import application
+
+    whole = application()
+    yield ""
+    for name in whole.list_commands(None):
+        command = whole.get_command(None, name)
+        inner = sorted(getattr(command, "commands", {}))
+        yield from (f"{name} {below}" for below in inner) if inner else (name,)
 
 
 # ---- errors
@@ -175,14 +140,28 @@ def write(folder: Path, *, check: bool) -> list[str]:
             continue
         different.append(name)
         if not check:
-            folder.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
+    return [*different, *_readmes(folder.parents[1], check=check)]
+
+
+def _readmes(root: Path, *, check: bool) -> list[str]:
+    """Put the table of systems into the READMEs; the names of those that differed."""
+    different = []
+    for name, language in (("README.md", "en"), ("README.zh-CN.md", "zh")):
+        path = root / name
+        before = path.read_text(encoding="utf-8")
+        now = connector_page.with_systems(before, language)
+        if now != before:
+            different.append(name)
+            if not check:
+                path.write_text(now, encoding="utf-8")
     return different
 
 
 if __name__ == "__main__":
     checking = "--check" in sys.argv[1:]
-    stale = write(Path("docs/reference"), check=checking)
+    stale = write(Path("docs/reference").absolute(), check=checking)
     if stale and checking:
         sys.stderr.write(f"docs/reference is not what the code says: {', '.join(stale)}; run `make docs`\n")
         sys.exit(1)
