@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 from bench.report import Measured, line, page
-from bench.scenarios import diff, files, mariadb, memory, planning, postgres, quarantine, rest, whole
+from bench.scenarios import diff, files, mariadb, memory, mongodb, planning, postgres, quarantine, rest, whole
 from bench.scenarios.scenario import Scenario
 from bench.world import World
 
 SCENARIOS: list[Scenario] = [
     *postgres.SCENARIOS, *mariadb.SCENARIOS, *files.SCENARIOS, *whole.SCENARIOS, *memory.SCENARIOS,
-    *diff.SCENARIOS, *quarantine.SCENARIOS, *planning.SCENARIOS, *rest.SCENARIOS,
+    *diff.SCENARIOS, *quarantine.SCENARIOS, *planning.SCENARIOS, *rest.SCENARIOS, *mongodb.SCENARIOS,
 ]  # fmt: skip
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 

@@ -51,7 +51,11 @@ class Row:
 def tree(pid: int) -> list[int]:
     """A process and all below it."""
     found = [pid]
-    for task in Path(f"/proc/{pid}/task").glob("*"):
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").glob("*"))
+    except OSError:  # it has just ended
+        return []
+    for task in tasks:
         try:
             children = (task / "children").read_text().split()
         except OSError:

@@ -9,14 +9,32 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tongqu.testing import graphql_place, rest_place
 from tongqu.testing.services import (
+    S3,
+    Clickhouse,
+    Dovecot,
     MariaDB,
+    Mongodb,
     Postgres,
+    Samba,
     Service,
     ServiceMissingError,
+    Sshd,
+    Vsftpd,
+    Webdav,
+    start_clickhouse,
+    start_dovecot,
     start_mariadb,
+    start_mongodb,
     start_postgres,
+    start_s3,
+    start_samba,
+    start_sshd,
+    start_vsftpd,
+    start_webdav,
 )
+from tongqu.testing.services.vendor_api import VendorApi
 
 S = TypeVar("S", bound=Service)
 
@@ -72,6 +90,66 @@ def mariadb(pytestconfig: pytest.Config) -> Iterator[MariaDB]:
     yield from _running(start_mariadb, pytestconfig)
 
 
+@pytest.fixture(scope="session")
+def dovecot(pytestconfig: pytest.Config) -> Iterator[Dovecot]:
+    """Dovecot, shared by the tests of this process; each test takes users of its own."""
+    yield from _running(start_dovecot, pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def sshd(pytestconfig: pytest.Config) -> Iterator[Sshd]:
+    """OpenSSH with SFTP and forwarding, shared by the tests of this process; see `Sshd.key_file` and `fingerprint`."""
+    yield from _running(start_sshd, pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def vsftpd(pytestconfig: pytest.Config) -> Iterator[Vsftpd]:
+    """vsftpd with FTP and FTPS, shared by the tests of this process."""
+    yield from _running(start_vsftpd, pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def samba(pytestconfig: pytest.Config) -> Iterator[Samba]:
+    """Samba with one share, shared by the tests of this process."""
+    yield from _running(start_samba, pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def webdav(pytestconfig: pytest.Config) -> Iterator[Webdav]:
+    """A WebDAV server (wsgidav), shared by the tests of this process."""
+    yield from _running(start_webdav, pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def s3(pytestconfig: pytest.Config) -> Iterator[S3]:
+    """A mock of S3 (moto), shared by the tests of this process."""
+    yield from _running(start_s3, pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def clickhouse(pytestconfig: pytest.Config) -> Iterator[Clickhouse]:
+    """Debian's ClickHouse, which is of 2018, shared by the tests of this process."""
+    yield from _running(start_clickhouse, pytestconfig)
+
+
+@pytest.fixture
+def clickhouse_url(clickhouse: Clickhouse) -> Iterator[str]:
+    """URL of a fresh database in ClickHouse, dropped after the test."""
+    yield from _fresh(clickhouse)
+
+
+@pytest.fixture(scope="session")
+def mongodb(pytestconfig: pytest.Config) -> Iterator[Mongodb]:
+    """SecantusDB, which speaks MongoDB's protocol, shared by the tests of this process."""
+    yield from _running(start_mongodb, pytestconfig)
+
+
+@pytest.fixture
+def mongodb_url(mongodb: Mongodb) -> Iterator[str]:
+    """URL of a fresh database in SecantusDB, dropped after the test."""
+    yield from _fresh(mongodb)
+
+
 @pytest.fixture
 def pg_url(postgres: Postgres) -> Iterator[str]:
     """URL of a fresh database in PostgreSQL, dropped after the test."""
@@ -113,3 +191,21 @@ def _fresh(service: Service) -> Iterator[str]:
     yield url
     service.mend()
     service.drop(unquote(urlsplit(url).path[1:]))
+
+
+@pytest.fixture
+def graphql_tables() -> Iterator[graphql_place.Tables]:
+    """A GraphQL API (mock) without any table."""
+    with graphql_place.Tables() as api:
+        graphql_place.APIS[api.url] = api
+        yield api
+        del graphql_place.APIS[api.url]
+
+
+@pytest.fixture
+def vendor_api() -> Iterator[VendorApi]:
+    """A vendor's REST API (mock) without any table."""
+    with VendorApi() as api:
+        rest_place.APIS[api.url] = api
+        yield api
+        del rest_place.APIS[api.url]

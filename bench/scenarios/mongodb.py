@@ -70,5 +70,5 @@ def _told(path: Path) -> str:
 
 SCENARIOS = [
     Scenario("mongo-parquet", "MongoDB (SecantusDB), documents of eight fields → Parquet",
-             "pymongoarrow's find_arrow_all, then a Parquet file", 0.6, None, _into_parquet),
+             "pymongoarrow's find_arrow_all, then a Parquet file", 0.6, 0.3, _into_parquet),
 ]  # fmt: skip

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from string import Formatter
 
@@ -10,7 +13,7 @@ import pytest
 
 import tongqu
 from tongqu.app.cli.group import COMMANDS
-from tongqu.app.messages import LANGUAGES, catalogue
+from tongqu.app.messages import LANGUAGES, catalogue, hint, translated, use
 from tongqu.core import errors
 from tongqu.engine.report import STATUSES
 
@@ -54,6 +57,43 @@ def test_all_languages_have_the_same_messages_and_parameters() -> None:
         assert set(other) == set(first)
         for id, text in first.items():
             assert parameters(other[id]) == parameters(text), id
+
+
+def test_hints_are_translated_and_what_varies_stays() -> None:
+    use("zh")
+    try:
+        assert hint("columns: id, name") == "列：id, name"
+        assert hint("did you mean 'clean'? valid: clean, dirty") == "是不是 'clean'？可用：clean, dirty"
+        assert hint("for example 100 or 1%") == "例如 100 or 1%"
+        assert hint("a hint that nobody has translated") == "a hint that nobody has translated"
+        problem = {"path": "a", "code": "config.unknown_name", "message": "no", "hint": "rules: min, max"}
+        assert translated(problem)["hint"] == "规则：min, max"
+    finally:
+        use("en")
+    assert hint("columns: id, name") == "columns: id, name"
+
+
+def test_the_phrase_book_holds_only_hints_that_are_given() -> None:
+    """A hint that was changed in the code must be changed in the phrase book too."""
+    book = json.loads((SOURCE / "app/messages/hints.zh.json").read_text(encoding="utf-8"))
+    for path in SOURCE.rglob("*.py"):
+        texts = set(_texts(ast.parse(path.read_text(encoding="utf-8"))))
+        book = {phrase: meant for phrase, meant in book.items() if not any(phrase in text for text in texts)}
+    assert book == {}
+
+
+def test_phrases_keep_what_varies() -> None:
+    book = json.loads((SOURCE / "app/messages/hints.zh.json").read_text(encoding="utf-8"))
+    assert {one for one, meant in book.items() if one.count("{}") != meant.count("{}")} == set()
+
+
+def _texts(tree: ast.AST) -> Iterator[str]:
+    """All texts of a module, with `{}` where f-strings put a value in."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
 
 
 def parameters(text: str) -> set[str]:

@@ -12,7 +12,7 @@ from tongqu.core import operator, registry
 from tongqu.core.connector import Can, Connector
 from tongqu.core.settings import Settings
 
-REFERENCE = {"type": "string", "pattern": r"\$\{(env|secret|file):[^}]+\}"}
+REFERENCE = {"type": "string", "pattern": r"\$\{(env|secret|file|vault):[^}]+\}"}
 
 
 def connectors() -> dict[str, Any]:

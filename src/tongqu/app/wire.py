@@ -16,6 +16,7 @@ from tongqu.store.scrub import Scrubber, known
 
 if TYPE_CHECKING:
     from tongqu.app.project.load import Project
+    from tongqu.app.services.assessing import Assessing
     from tongqu.app.services.diffing import Comparing
     from tongqu.app.services.ends import Ends
     from tongqu.app.services.execution import Runner
@@ -147,6 +148,24 @@ class Wire:
             page=page,
             new_id=new_id,
             at=lambda: instant(datetime.now(UTC)),
+            stop=self.stop,
+        )
+
+    def assessing(self) -> Assessing:
+        """Assesses vendors' interfaces, and watches their documents."""
+        from tongqu.app.services.assess_markdown import markdown
+        from tongqu.app.services.assess_page import page
+        from tongqu.app.services.assess_words import worded
+        from tongqu.app.services.assessing import Assessing, Pages
+        from tongqu.store.runs import instant
+
+        return Assessing(
+            ends=self.ends,
+            home=self.home,
+            scrubber=self.scrubber,
+            pages=Pages(worded, page, markdown),
+            at=lambda: instant(datetime.now(UTC)),
+            new_id=new_id,
             stop=self.stop,
         )
 

@@ -106,6 +106,9 @@ class Source(ABC):
     """Whether all full reads of one source object see the same instant, one after the other too."""
     tracks: bool = False
     """Whether incremental reads need no cursor column; `horizon` is then asked with an empty one."""
+    learns: bool = False
+    """Whether the end of an incremental read is known only when it has been read: `horizon` gives where it begins, and
+    the position of its last batch is what the next run starts after."""
 
     def lodge(self, folder: Path) -> None:
         """A private folder in the project's home, which need not exist, for what the system itself cannot hold: the

@@ -2,11 +2,11 @@
 
 TongquError
 ├ ConfigError       the author     UnknownConnectorError InvalidSettingsError InvalidPlanError MissingDriverError
-│                                  ExpressionError UnknownNameError
+│                                  ExpressionError UnknownNameError UnconfirmedError
 ├ ConnectorError    the outside    ConnectError* AuthError PrivilegeError NotFoundError ReadError WriteError
 │                                  BusyError LostPositionError CertificateError AnswerError
 │                                  CallRefusedError PeerFailedError* RateLimitedError* RestingError*
-│                                  UnknownOutcomeError NotRecordedError                          (* = retryable)
+│                                  UnknownOutcomeError NotRecordedError InstallError             (* = retryable)
 ├ DataError         the data       SchemaError CastError QualityError RefusedRowsError DuplicateError
 │                                  SupersededError DecryptError
 ├ AccessError       the caller     EgressRefusedError
@@ -96,6 +96,12 @@ class MissingDriverError(ConfigError):
     """The connector's extra is not installed."""
 
     code = "config.missing_driver"
+
+
+class UnconfirmedError(ConfigError):
+    """A package of somebody else would be installed, and nobody confirmed the hashes of what would come."""
+
+    code = "config.unconfirmed"
 
 
 class SecretError(ConfigError):
@@ -206,6 +212,12 @@ class UnknownOutcomeError(WriteError):
     """A call that must not be made twice was sent, and nobody knows whether it had its effect."""
 
     code = "connector.outcome_unknown"
+
+
+class InstallError(ConnectorError):
+    """A package of somebody else cannot be installed."""
+
+    code = "connector.install"
 
 
 class NotRecordedError(ConnectorError):

@@ -200,7 +200,8 @@ class _StreamTask:
         self.tally.check(report.counts, ended=True)
         if self.write.mode is WriteMode.REPLACE:  # what fails here never becomes visible
             self._judge()
-        self._position = position
+        learns = self.stream.source.learns and self.stream.mode is Mode.INCREMENTAL
+        self._position = self._learnt() if learns else position
         self.moved = True
 
     def give_up(self, error: TongquError) -> None:
@@ -252,6 +253,11 @@ class _StreamTask:
     def _all_done(self, checkpoints: Sequence[Checkpoint]) -> bool:
         stored = self.stream.sink.reopen(self.write).checkpoints
         return all(stored[c.split.id].done for c in checkpoints)
+
+    def _learnt(self) -> Position | None:
+        """The position that the one split of an incremental read came to."""
+        stored = self._patience.asking(lambda: self.stream.sink.reopen(self.write)).checkpoints
+        return next((one.position for one in stored.values()), None)
 
     def _splits(self, opened: Opened) -> tuple[list[Checkpoint], Position | None]:
         """The splits to move, and the position that a finished run leaves."""

@@ -32,6 +32,12 @@ class Db(ABC):
     def run(self, sql: str, params: Sequence[Any] = ()) -> int:
         """Run a statement and return the number of rows affected (-1 if the system does not say)."""
 
+    def say(self, statements: Sequence[str]) -> None:
+        """Run statements that are in the system's own words already; empty ones are nothing to say."""
+        for statement in statements:
+            if statement:
+                self.run(statement)
+
     @abstractmethod
     def begin(self) -> None:
         """Open a transaction unless one is open."""
@@ -66,6 +72,10 @@ class Db(ABC):
     def quote(self, name: str) -> str:
         """An identifier, quoted; a dot in it is part of the name."""
         return '"' + name.replace('"', '""') + '"'
+
+    def word(self, name: str) -> str:
+        """A column that the kit's own tables were created with unquoted, quoted as the system stores it."""
+        return self.quote(name)
 
     def savepoint(self, name: str) -> None:
         """Mark a point inside the transaction."""

@@ -42,7 +42,7 @@ class Quarantine:
             f"CREATE TABLE IF NOT EXISTS {self._table} (id {key} NOT NULL PRIMARY KEY, sync {key} NOT NULL, "
             f"run {key} NOT NULL, stream {key} NOT NULL, step {key} NOT NULL, code {key} NOT NULL, field {text}, "
             f"value {text}, original {text}, message {text}, state {key} NOT NULL, "
-            f"{self._db.quote('at')} {key} NOT NULL, {', '.join(f'{name} {text}' for name in _ADDED)})"
+            f"{self._db.word('at')} {key} NOT NULL, {', '.join(f'{name} {text}' for name in _ADDED)})"
         )
 
     def widen(self) -> None:
@@ -73,11 +73,11 @@ class Quarantine:
     def rows(self, which: Dirty) -> list[dict[str, Any]]:
         """The rows that are meant, by the names in SHOWN; `shape` is the schema itself."""
         where, values = self._where(which)
-        at = self._db.quote("at")
+        at = self._db.word("at")
         found: list[dict[str, Any]] = []
         for condition, params in self._parts(which.ids, where, values):
             order = f"{at}, id" if which.arrival else f"{at} DESC, id"
-            listed = ", ".join(map(self._db.quote, SHOWN))
+            listed = ", ".join(map(self._db.word, SHOWN))
             sql = f"SELECT {listed} FROM {self._table}{condition} ORDER BY {order} LIMIT {int(which.limit)}"
             found += [dict(zip(SHOWN, row, strict=True)) for row in self._db.rows(sql, params)]
         if len(which.ids) > _AT_ONCE:

@@ -14,8 +14,9 @@ from tongqu.meaning.expressions import column, parsed, predicate
 class Filter(Operator):
     """Keep rows where the condition is true (not false, not null): `filter: "weight is not null"`.
 
-    Over changes (`mode: incremental`) a row that no longer meets it is not written, and a target that has it from
-    before keeps it as it was until a full run with `deletes`; `tongqu diff` shows such rows.
+    Over changes (`mode: incremental`) a row that no longer meets it is deleted in a target that is written by key, or
+    its version is ended (`history`), or it is marked (`deletes: soft`). It stays where the key is made by a step, where
+    another pipeline writes the same target, and where the sink says `leaving: keep`: `tongqu plan` tells.
     """
 
     verb = "filter"

@@ -92,6 +92,10 @@ class Python(Operator):
         every = {(0, c) for c in inputs[0].columns}
         return {name: set(every) for name in self.output(inputs).columns}
 
+    def copies(self, inputs: Sequence[Dataset]) -> dict[str, tuple[int, str]]:
+        del inputs
+        return {}
+
     def reads(self, inputs: Sequence[Dataset]) -> set[tuple[int, str]]:
         return {(0, c) for c in inputs[0].columns}
 

@@ -56,8 +56,9 @@ class Route(Operator):
     nobody takes is refused when planning, unless `drop` names it. A column of the conditions is needed, not changed.
 
     Over changes (`mode: incremental`) it is refused unless the sink appends: a changed row would go to another branch
-    and stay in the target of its old one. Each sink reads the source for itself: in one that is written meanwhile, a
-    row that changes branch between two reads may reach both sinks or none, until the next full run.
+    and stay in the target of its old one. In one run all branches see a source at the same instant where it can give
+    one (a PostgreSQL primary). Elsewhere each sink reads for itself: a row that changes branch between two of these
+    reads may reach both sinks or none, until the next full run; `tongqu plan` says so.
     """
 
     verb = "route"

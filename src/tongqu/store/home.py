@@ -50,6 +50,11 @@ class Home:
         return self.path / "connections" / hashlib.sha256(identity.encode()).hexdigest()[:16]
 
     @property
+    def foreign(self) -> Path:
+        """The folder of other people's packages (`kit.foreign.shelf`)."""
+        return self.path / "foreign"
+
+    @property
     def secrets(self) -> Path:
         """The folder of secret files."""
         return self.path / "secrets"

@@ -377,5 +377,6 @@ def test_two_sessions_write_at_the_same_time(
 
 
 def test_check_names_the_stages(sink: MysqlSink, inserting: MysqlSink) -> None:
-    assert [stage.partition(":")[0] for stage in sink.check()] == ["tcp", "tls", "login", "privilege", "load data"]
+    stages = [stage.partition(":")[0] for stage in sink.check()]
+    assert stages == ["dns", "tcp", "tls", "login", "privilege", "load data"]
     assert list(inserting.check())[-1].startswith("load data: off")

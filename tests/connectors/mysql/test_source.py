@@ -247,7 +247,8 @@ def test_errors_name_cause_and_hide_the_password(mysql_url: str, source: MysqlSo
     assert "s3cret" not in f"{refused.value} {refused.value.hint} {refused.value.path}"
     with pytest.raises(NotFoundError, match="no table 'nowhere'"):
         source._table("nowhere")
-    assert [stage.partition(":")[0] for stage in source.check()] == ["tcp", "tls", "login", "privilege", "sample"]
+    stages = [stage.partition(":")[0] for stage in source.check()]
+    assert stages == ["dns", "tcp", "tls", "login", "privilege", "sample"]
 
 
 def _other(url: str) -> pymysql.Connection[Any]:

@@ -19,17 +19,20 @@ from tongqu.connectors.mysql.settings import from_url
 from tongqu.connectors.mysql.source import MysqlSource
 from tongqu.core.data import Read, Split
 from tongqu.core.errors import ConnectError
+from tongqu.kit.egress.settings import HopSettings
 from tongqu.testing.services import start_mariadb
+from tongqu.testing.services.forward_proxies import ForwardProxy
 
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """A certificate for 127.0.0.1 that is its own authority, readable by the server's account."""
+    """A certificate for 127.0.0.1 and db.plant that is its own authority, readable by the server's account."""
     place = Path(tempfile.mkdtemp(prefix="tongqu-tls-"))
     place.chmod(0o755)
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tongqu test")])
     now = datetime.now(UTC)
+    names = [x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("db.plant")]
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -39,7 +42,7 @@ def folder() -> Iterator[Path]:
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(key, hashes.SHA256())
     )
     (place / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
@@ -58,9 +61,12 @@ def url(folder: Path, mariadb: object) -> Iterator[str]:
         yield server.database()
 
 
-def stages(url: str) -> list[str]:
-    """The stages of a check, after a row was read."""
-    source = MysqlSource(from_url(url))
+def stages(url: str, host: str = "", via: str = "") -> list[str]:
+    """The stages of a check, after a row was read; also as another host and through a proxy."""
+    settings = from_url(url)
+    if via:
+        settings = settings.model_copy(update={"host": host, "via": (HopSettings.parse({"proxy": via}),)})
+    source = MysqlSource(settings)
     try:
         found = list(source.check())
         source._db().run("CREATE OR REPLACE TABLE t (id int PRIMARY KEY)")
@@ -74,6 +80,15 @@ def stages(url: str) -> list[str]:
 @pytest.mark.parametrize("mode", ["prefer", "require", "verify-ca", "verify-identity"])
 def test_tls_is_used_for_reading_and_for_the_catalog(mode: str, url: str, folder: Path) -> None:
     assert "tls" in stages(f"{url}?ssl-mode={mode}&ssl-ca={folder / 'cert.pem'}")
+
+
+def test_tls_checks_the_hosts_name_through_a_proxy(url: str, folder: Path) -> None:
+    demanded = f"{url}?ssl-mode=verify-identity&ssl-ca={folder / 'cert.pem'}"
+    with ForwardProxy(names={"db.plant": "127.0.0.1", "other.plant": "127.0.0.1"}) as proxy:
+        found = stages(demanded, "db.plant", proxy.url)
+        assert found[:4] == ["hop 1 proxy:127.0.0.1", "tcp", "tls", "login"]
+        with pytest.raises(ConnectError, match=r"certificate is not valid for 'other\.plant'"):
+            stages(demanded, "other.plant", proxy.url)
 
 
 def test_tls_can_be_turned_off(url: str) -> None:

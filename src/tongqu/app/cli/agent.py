@@ -18,14 +18,18 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help=t("agent.name"), show_
 @command(app, "hub", "agent.hub")
 def hub(
     call: Call,
+    *,
     listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help=t("agent.listen"))] = "127.0.0.1:8722",
+    tls_listen: Annotated[str, typer.Option("--tls-listen", metavar="HOST:PORT", help=t("agent.tls_listen"))] = "",
+    tls_cert: Annotated[str, typer.Option("--tls-cert", metavar="FILE", help=t("agent.tls_cert"))] = "",
+    tls_key: Annotated[str, typer.Option("--tls-key", metavar="FILE", help=t("agent.tls_key"))] = "",
 ) -> int:
     """Run the hub that agents dial."""
-    from tongqu.app.services.agents import serve
+    from tongqu.app.services.agents import HubRequest, serve
 
     wire = call.wire()
     with stoppable(wire.stop, t("agent.stopping")):
-        document = serve(wire.home, listen, wire.stop, _tell)
+        document = serve(HubRequest(listen, tls_listen, tls_cert, tls_key), wire.home, wire.stop, _tell)
     call.answer(document, _nothing)
     return 0
 
@@ -61,19 +65,20 @@ def list_agents(call: Call) -> int:
 def run(
     call: Call,
     *,
-    hub_place: Annotated[str, typer.Option("--hub", metavar="HOST:PORT", help=t("agent.hub_place"))],
+    hub_place: Annotated[str, typer.Option("--hub", metavar="[tls://]HOST:PORT", help=t("agent.hub_place"))],
     name: Annotated[str, typer.Option("--name", metavar="NAME", help=t("agent.name"))],
     token: Annotated[str, typer.Option("--token", metavar="REFERENCE", help=t("agent.token"))],
     fingerprint: Annotated[str, typer.Option("--fingerprint", metavar="SHA256:…", help=t("agent.fingerprint"))],
     allow: Annotated[list[str] | None, typer.Option("--allow", metavar="HOST:PORT", help=t("agent.allow"))] = None,
     via: Annotated[list[str] | None, typer.Option("--via", metavar="PROXY", help=t("agent.via"))] = None,
+    ca: Annotated[str, typer.Option("--ca", metavar="FILE", help=t("agent.ca"))] = "",
 ) -> int:
     """Be the agent of this site."""
     from tongqu.app.services.agents import AgentRequest
     from tongqu.app.services.agents import run as run_agent
 
     wire = call.wire()
-    request = AgentRequest(hub_place, name, token, fingerprint, tuple(allow or ()), tuple(via or ()))
+    request = AgentRequest(hub_place, name, token, fingerprint, tuple(allow or ()), tuple(via or ()), ca)
     with stoppable(wire.stop, t("agent.stopping")):
         document = run_agent(request, wire.ends.secret, wire.stop, _tell)
     call.answer(document, _nothing)

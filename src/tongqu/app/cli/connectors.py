@@ -1,4 +1,4 @@
-"""`tongqu connectors`: the systems Tongqu speaks to, each with its honest label."""
+"""`tongqu connectors`: the systems Tongqu speaks to, each with its honest label; other people's, which are installed."""
 
 from __future__ import annotations
 
@@ -6,14 +6,34 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from tongqu.app.cli.call import Call, command, group, table
+from tongqu.app.cli.call import COMMON_FLAGS, COMMON_WITH_VALUE, Call, command, say, table, tell
 from tongqu.app.messages import t
 
-app = group()
+_SHOW = "show"
+Wanted = Annotated[str, typer.Argument(metavar="NAME==VERSION", help=t("connectors.wanted"), show_default=False)]
+Name = Annotated[str, typer.Argument(metavar="NAME", help=t("connectors.name"), show_default=False)]
 
 
-@command(app, "connectors", "command.connectors")
+class _Showing(TyperGroup):
+    """Without one of its commands it is `show`, so that `tongqu connectors` lists and `connectors FROM TO` compares."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the command first, before the common options that were given early."""
+        early: list[str] = []
+        rest = list(args)
+        while rest and rest[0].split("=")[0] in (*COMMON_FLAGS, *COMMON_WITH_VALUE):
+            take = 2 if rest[0] in COMMON_WITH_VALUE else 1
+            early, rest = early + rest[:take], rest[take:]
+        first = rest.pop(0) if rest and rest[0] in self.commands else _SHOW
+        return super().parse_args(ctx, [first, *early, *rest])
+
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False, cls=_Showing)
+
+
+@command(app, "show", "connectors.show")
 def connectors(
     call: Call,
     *,
@@ -33,6 +53,47 @@ def connectors(
     return 0
 
 
+@command(app, "install", "connectors.install")
+def install(
+    call: Call,
+    wanted: Wanted,
+    *,
+    confirmed: Annotated[str, typer.Option("--hash", metavar="sha256:…", help=t("connectors.hash"))] = "",
+    lock: Annotated[str, typer.Option("--lock", metavar="FILE", help=t("connectors.lock"))] = "",
+    wheels: Annotated[str, typer.Option("--from", metavar="DIR", help=t("connectors.wheels"))] = "",
+    more: Annotated[list[str] | None, typer.Option("--with", metavar="PACKAGE", help=t("connectors.with"))] = None,
+    build: Annotated[bool, typer.Option("--build", help=t("connectors.build"))] = False,
+    python: Annotated[str, typer.Option("--python", metavar="PROGRAM", help=t("connectors.python"))] = "",
+) -> int:
+    """Install one of other people's packages, or replace it by another version."""
+    from tongqu.app.services.foreign import InstallRequest, installed, resolved
+
+    request = InstallRequest(wanted, confirmed, lock, wheels, python, tuple(more or ()), build)
+    found = resolved(request)
+    if not confirmed:
+        tell(found.lock.rstrip())
+    call.answer(installed(call.wire().home, request, found), _show_installed_one)
+    return 0
+
+
+@command(app, "installed", "connectors.installed")
+def list_installed(call: Call) -> int:
+    """List the packages that are installed."""
+    from tongqu.app.services.foreign import listed
+
+    call.answer(listed(call.wire().home), _show_installed)
+    return 0
+
+
+@command(app, "remove", "connectors.remove")
+def remove(call: Call, name: Name) -> int:
+    """Remove an installed package."""
+    from tongqu.app.services.foreign import removed
+
+    call.answer(removed(call.wire().home, name), lambda done: say(t("connectors.removed", name=done["removed"]["name"])))
+    return 0
+
+
 def _show_types(document: Mapping[str, Any]) -> None:
     names = ("from", "type", "arrow", "to", "becomes", "verdict")
     head = tuple(t(f"column.{name}") for name in names)
@@ -46,4 +107,17 @@ def _show(document: Mapping[str, Any]) -> None:
         schemes = " ".join(f"{scheme}:" for scheme in found["schemes"])
         reads, writes = (t("word.yes") if found[name] else "-" for name in ("reads", "writes"))
         rows.append((found["name"], found["label"], reads, writes, schemes, ", ".join(found["systems"])))
+    table(rows)
+
+
+def _show_installed_one(document: Mapping[str, Any]) -> None:
+    _show_installed({"installed": [document["installed"]]})
+
+
+def _show_installed(document: Mapping[str, Any]) -> None:
+    names = ("name", "version", "packages", "programs", "egress")
+    rows: list[tuple[str, ...]] = [tuple(t(f"column.{name}") for name in names)]
+    for found in document["installed"]:
+        programs = ", ".join(found["programs"])
+        rows.append((found["name"], found["version"], str(found["packages"]), programs, found["egress"]))
     table(rows)

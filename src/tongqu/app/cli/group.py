@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "check": "check",
     "diff": "diff",
     "profile": "profile",
+    "assess": "assess",
     "connectors": "connectors",
     "connect": "connect",
     "schema": "schema",

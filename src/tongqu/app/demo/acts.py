@@ -48,7 +48,8 @@ class Stage:
 
     def run(self, *pipelines: str) -> list[dict[str, Any]]:
         """Run pipelines; the documents of their streams."""
-        from tongqu.app.services.piping import RunRequest, run
+        from tongqu.app.services.piping import RunRequest
+        from tongqu.app.services.running import run
 
         wire = self.wire
         version, digest = wire.applied()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,13 @@ from tongqu.app.project.connections import connector_of, settings_of
 from tongqu.core import registry
 from tongqu.core.connector import Connector, Endpoint, Sink, Source
 from tongqu.core.errors import ConfigError, InvalidPlanError, InvalidSettingsError, UnknownConnectorError
-from tongqu.store.references import References
+from tongqu.kit.egress.settings import Networked, rooted_hop
+from tongqu.store.references import KINDS, References
 from tongqu.store.scrub import Scrubber, literal_passwords
 
 if TYPE_CHECKING:
     from tongqu.app.project.load import Project
+    from tongqu.kit.egress.access import Access
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
@@ -38,8 +40,9 @@ class End:
 
     @property
     def identity(self) -> str:
-        """What it points to, without credentials."""
-        return self.settings.identity()
+        """What it points to, without credentials; addresses of another site's network are told apart from ours."""
+        network = self.settings.network if isinstance(self.settings, Networked) else ""
+        return f"{self.settings.identity()} via {network}" if network else self.settings.identity()
 
     def source(self) -> Source:
         """A new source; raises InvalidPlanError if the connector only writes."""
@@ -62,7 +65,7 @@ class End:
 
 class Ends:
     """Finds ends by URL or name. `warn` is told at most once that a URL holds a password; `lodging` gives the folder
-    of what an identity means."""
+    of what an identity means, `hub` how to enter the hub of agents in the project's home."""
 
     def __init__(
         self,
@@ -72,9 +75,11 @@ class Ends:
         project: Callable[[], Project],
         warn: Callable[[str], None],
         lodging: Callable[[str], Path] | None = None,
+        hub: Callable[[], Access | None] = lambda: None,
     ):
         self._references = references
         self._lodging = lodging
+        self._hub = hub
         self._scrubber = scrubber
         self._project = project
         self._warn = warn
@@ -142,15 +147,18 @@ class Ends:
         return self._end(name, connector, settings_of(connector, values, path), name)
 
     def _end(self, name: str, connector: Connector, settings: object, kept: str) -> End:
-        self._scrubber.add_settings(settings)
         if not isinstance(settings, Endpoint):
             raise InvalidSettingsError(f"the connector {connector.name} gives no Endpoint", path=name)
-        return End(name, connector, settings, kept, self._lodging(settings.identity()) if self._lodging else None)
+        if isinstance(settings, Networked):
+            settings = settings.entering(self._hub())
+        self._scrubber.add_settings(settings)
+        end = End(name, connector, settings, kept)
+        return replace(end, lodging=self._lodging(end.identity)) if self._lodging else end
 
 
 def whole_reference(place: str) -> bool:
-    """Whether it is one `${env:X}`, `${secret:X}` or `${file:X}` and nothing else."""
-    return re.fullmatch(r"\$\{(env|secret|file):[^{}]+\}", place) is not None
+    """Whether it is one `${env:X}`, `${secret:X}`, `${file:X}` or `${vault:X}` and nothing else."""
+    return re.fullmatch(rf"\$\{{({'|'.join(KINDS)}):[^{{}}]+\}}", place) is not None
 
 
 def is_url(place: str) -> bool:
@@ -162,8 +170,14 @@ def rooted(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """A connection's values with relative file paths made to start at the project's folder."""
     moved = dict(values)
     path = moved.get("path")
-    if isinstance(path, str) and path and not path.startswith(":") and not Path(path).is_absolute():
+    if isinstance(path, str) and path and not path.startswith(":") and not Path(path).is_absolute() and "address" not in moved:
         moved["path"] = str(folder.absolute() / path)
+    for name in ("openapi", "postman"):
+        document = moved.get(name)
+        if isinstance(document, str) and document and not is_url(document) and not Path(document).is_absolute():
+            moved[name] = str(folder.absolute() / document)
+    if isinstance(moved.get("via"), list):
+        moved["via"] = [rooted_hop(hop, folder) for hop in moved["via"]]
     url = moved.get("url")
     if isinstance(url, str):
         found = re.match(r"(sqlite|duckdb|file):(?!/)(?P<path>[^?:][^?]*)", url)

@@ -11,6 +11,7 @@ from tongqu.app.project.places import nearest
 from tongqu.app.services.ends import Ends
 from tongqu.app.services.execution import Outcome, Run, Runner
 from tongqu.app.services.flows import Names
+from tongqu.core.connector import Can
 from tongqu.core.data import Deletes, Lane, Mode, WriteMode
 from tongqu.core.errors import InvalidPlanError, InvalidSettingsError
 from tongqu.core.schema_changes import SchemaChanges
@@ -53,12 +54,13 @@ class Settled:
     limits: Limits = field(default_factory=Limits)
 
 
-def settle(request: SyncRequest) -> Settled:
-    """Check the arguments alone; raises InvalidSettingsError or InvalidPlanError (exit 2)."""
+def settle(request: SyncRequest, *, tracks: bool = False) -> Settled:
+    """Check the arguments alone; raises InvalidSettingsError or InvalidPlanError (exit 2). `tracks`: the source needs
+    no cursor to know what is new."""
     mode = Mode(_choice("--mode", request.mode or Mode.FULL, Mode))
     if mode in (Mode.CDC, Mode.STREAM):
         raise InvalidPlanError(f"this version does not run mode {mode}", path="--mode", hint="valid: full, incremental")
-    if mode is Mode.INCREMENTAL and not request.cursor:
+    if mode is Mode.INCREMENTAL and not request.cursor and not tracks:
         raise InvalidPlanError(
             "mode incremental needs a cursor: a column that grows with every change",
             path="--cursor",
@@ -98,8 +100,8 @@ def columns(keys: Sequence[str]) -> tuple[str, ...]:
 
 def sync(request: SyncRequest, ends: Ends, run: Runner, new_id: Callable[[], str]) -> Outcome:
     """Move the tables; raises ConfigError before any connection if the arguments are wrong."""
-    settled = settle(request)
     source_end, sink_end = ends.end(request.source), ends.end(request.sink)
+    settled = settle(request, tracks=Can.TRACKS in source_end.connector.can)
     kept = (sink_end.kept,) if sink_end.kept else ()
 
     wanted = Wanted(

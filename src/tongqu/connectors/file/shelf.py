@@ -13,10 +13,9 @@ from tongqu.connectors.file.settings import FileSettings
 from tongqu.core.errors import NotFoundError
 from tongqu.kit import files
 from tongqu.kit.files import File, Found
-from tongqu.kit.places import archive, sealed
+from tongqu.kit.places import sealed
 from tongqu.kit.places.file import Files, PlaceFile
 from tongqu.kit.places.finding import find as find_elsewhere
-from tongqu.kit.places.opening import open_place
 from tongqu.kit.places.place import Place
 from tongqu.kit.places.spool import Spool
 
@@ -34,6 +33,8 @@ class Shelf:
         self._lodging: Path | None = None
         address = settings.elsewhere
         if address is not None:
+            from tongqu.kit.places.opening import open_place
+
             egress = settings.egress((address.host, address.port)) if address.scheme != "s3" else settings.egress()
             self.place = open_place(address, settings, egress)
             self.path = address.path
@@ -93,6 +94,8 @@ class Shelf:
         return _Sealed(file, self) if files.is_sealed(file.name) else file
 
     def _members(self, found: Found) -> list[Found]:
+        from tongqu.kit.places import archive
+
         globs = self.settings.members
         parts = []
         for one in archive.members(plain(found.path, self), self.settings.unpacked_mb << 20):
@@ -132,6 +135,8 @@ def path_of(file: File) -> tuple[str, str]:
 
 def plain(file: File, shelf: Shelf) -> Path:
     """An archive on this machine whose members can be sought: a compressed tar is inflated."""
+    from tongqu.kit.places import archive
+
     path = files.local(file)
     if not archive.needs_plain(path.name):
         return path
@@ -212,6 +217,8 @@ class _Member(_Derived):
         return PurePosixPath(self.member).name
 
     def local(self) -> Path:
+        from tongqu.kit.places import archive
+
         key = f"{self.base} {files.identity(self.base)} {self.member}"
         return self._shelf.spool.copy(
             key, self.name, lambda: archive.content(plain(self.base, self._shelf), self.member)

@@ -55,7 +55,7 @@ class ArrowReader:
                 for batch in cursor.fetch_record_batch():
                     if batch.num_rows:
                         yield shaped(batch, schema)
-        except self._error as error:
+        except (self._error, OSError) as error:  # Arrow's streams say only OSError of a connection that broke
             raise self._translate(error) from None
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import parse_qsl, quote, unquote, urlencode
+
+from pydantic import model_validator
 
 from tongqu.core.errors import InvalidSettingsError
 from tongqu.core.settings import Secret, titled
@@ -48,6 +50,12 @@ class PostgresSettings(Networked):
     of the row (a sequence with CACHE, blocks kept by an application) can still come late: use a time cursor there."""
     timezone: str | None = titled("时区", "Time zone", None)
     """Zone of naive timestamps, for steps that need one; data itself is never shifted."""
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if self.via and self.host.startswith("/"):
+            raise ValueError("a Unix socket is on this machine: name the host and port that the last hop reaches")
+        return self
 
     def identity(self) -> str:
         """See Endpoint.identity."""

@@ -162,13 +162,14 @@ class Rows:
             found = replace(found, schema=_keyed(fields, self.key))
         return found
 
-    def titled(self, titles: Mapping[str, str]) -> Rows:
-        """The same with titles of columns."""
+    def described(self, titles: Mapping[str, str], classes: Mapping[str, str], units: Mapping[str, str]) -> Rows:
+        """The same with titles, classes and units of columns."""
         fields = []
         for one in self.schema:
-            title = titles.get(one.name)
-            metadata: dict[Any, Any] = {**(one.metadata or {}), Meta.TITLE.value.encode(): (title or "").encode()}
-            fields.append(one.with_metadata(metadata) if title else one)
+            told = {Meta.TITLE: titles.get(one.name), Meta.CLASS: classes.get(one.name), Meta.UNIT: units.get(one.name)}
+            added = {key.value.encode(): text.encode() for key, text in told.items() if text}
+            metadata: dict[Any, Any] = {**(one.metadata or {}), **added}
+            fields.append(one.with_metadata(metadata) if added else one)
         return replace(self, schema=pa.schema(fields))
 
     def parse(self, lines: bytes, before: int = 0, *, texts: bool = False) -> tuple[pa.RecordBatch, tuple[BadRow, ...]]:

@@ -63,6 +63,7 @@ class Http:
             self._clock,
             Exchange(self._egress, self._pool, own, Jar(self._clock) if settings.cookies else None),
             self._terms,
+            settings.outcome,
         )
         self._cache = Cache(settings, folder, self._clock)
         self._recorder: Recorder | None = recorder_of(settings, folder)
@@ -92,7 +93,7 @@ class Http:
         """Make a call and read its answer while it arrives. Repeats happen before the first chunk; afterwards `chunks`
         raises ConnectError if the answer ends early and AnswerError if it is too large. Nothing is kept."""
         request = request_of(call, self.settings, self._agent)
-        if self._recorder:
+        if self._recorder or self.settings.outcome:  # whether it went well may stand anywhere in the answer
             reply = self.send(call)
             yield Stream(reply.status, reply.headers, iter([reply.content]), reply.url)
             return

@@ -9,12 +9,11 @@ from collections.abc import Callable
 from threading import Lock
 from typing import NamedTuple
 
-from tongqu.core.errors import InvalidSettingsError
 from tongqu.kit.egress.dial import Egress
 from tongqu.kit.http.call import Grant
 from tongqu.kit.http.connection import Connection, secured
-from tongqu.kit.http.settings import Tls
 from tongqu.kit.http.watch import Watch
+from tongqu.kit.tls import Tls, context
 
 _IDLE_SECONDS = 30.0
 _SURE_SECONDS = 3.0
@@ -101,19 +100,6 @@ class Pool:
 
 
 def _context(tls: Tls, *, certificate: bool) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=tls.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise InvalidSettingsError(f"tls.ca_file cannot be used: {error}", path="tls.ca_file") from None
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if certificate and tls.cert_file:
-        password = tls.key_password.get_secret_value() if tls.key_password else ""
-        try:
-            context.load_cert_chain(tls.cert_file, tls.key_file, password=lambda: password)
-        except (OSError, ssl.SSLError) as error:
-            raise InvalidSettingsError(f"the client certificate cannot be used: {error}", path="tls") from None
-    return context
+    made = context(tls, certificate=certificate)
+    made.set_alpn_protocols(["http/1.1"])
+    return made

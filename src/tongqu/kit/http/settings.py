@@ -7,28 +7,13 @@ from urllib.parse import urlsplit
 
 from pydantic import field_validator, model_validator
 
-from tongqu.core.settings import Names, Secret, Settings, titled
+from tongqu.core.settings import Names, Settings, titled
 from tongqu.kit.egress.settings import Networked
 from tongqu.kit.http.auth_settings import Auth
+from tongqu.kit.tls import Tls
 from tongqu.meaning.masks import Mask
 
 MIB = 1 << 20
-
-
-class Tls(Settings):
-    """TLS of calls to https addresses; version 1.2 is the least."""
-
-    ca_file: str | None = titled("CA 证书", "CA file", None)
-    """Certificate authorities to trust instead of the system's."""
-    cert_file: str | None = titled("客户端证书", "Client certificate", None)
-    """Client certificate (PEM), where the system asks for one (mTLS); shown to the connection's own host and that of
-    its token address only."""
-    key_file: str | None = titled("客户端私钥", "Client key", None)
-    """Private key of the client certificate; empty if it is in the same file."""
-    key_password: Secret | None = titled("私钥密码", "Key password", None)
-    """Password of the private key."""
-    verify: bool = titled("校验证书", "Verify", True)
-    """Whether the system's certificate must be valid; off only for a test system."""
 
 
 class Timeouts(Settings):
@@ -82,6 +67,30 @@ class Retry(Settings):
     """After this many failures one after the other the system is left alone for a while; 0 is never."""
     rest_seconds: float = titled("熔断时长(秒)", "Rest, seconds", 30.0, gt=0)
     """How long it is left alone; then a single call tries."""
+
+
+Codes = tuple[int | str | bool, ...]
+
+
+class Outcome(Settings):
+    """Rules for answers that tell success and failure by a code in their JSON body, mostly with status 200."""
+
+    code: str = titled("代码位置", "Code", "errcode")
+    """Where the code stands: keys with points between them. An answer that has none is judged by its status alone."""
+    ok: Codes = titled("成功代码", "Ok", (0,))
+    """Codes that mean success; every other one is an error."""
+    message: str = titled("信息位置", "Message", "errmsg")
+    """Where the words for people stand."""
+    auth: Codes = titled("认证失败代码", "Auth", ())
+    """Codes that refuse the credentials or the token. A token is asked for anew once."""
+    denied: Codes = titled("无权限代码", "Denied", ())
+    """Codes that say a right is missing."""
+    limited: Codes = titled("限流代码", "Limited", ())
+    """Codes that say too many calls were made; the call is made again later."""
+    again: Codes = titled("可重试代码", "Again", ())
+    """Codes that say the system is busy or failed by itself; a call that may be repeated is made again."""
+    missing: Codes = titled("不存在代码", "Missing", ())
+    """Codes that say there is no such thing."""
 
 
 class Caching(Settings):
@@ -139,6 +148,8 @@ class HttpSettings(Networked):
     """How many calls, how large answers."""
     retry: Retry = titled("重试", "Retry", Retry())
     """Repeated calls."""
+    outcome: Outcome | None = titled("结果代码", "Outcome", None)
+    """Codes in the body that say how a call went, where the system answers errors with status 200."""
     cache: Caching | None = titled("缓存", "Cache", None)
     """Kept answers of reading calls; nothing is kept without it."""
     record: Recording | None = titled("录制", "Recording", None)

@@ -11,9 +11,10 @@ from tongqu.kit.http.auth.credentials import Ticket
 from tongqu.kit.http.call import Call, Repeat, Reply
 from tongqu.kit.http.clock import Clock
 from tongqu.kit.http.exchange import Answer, Exchange
+from tongqu.kit.http.outcome import judged
 from tongqu.kit.http.request import Request, changes, repeat_of
 from tongqu.kit.http.retry import Verdict, doubtful, failure, pause, unknown, verdict
-from tongqu.kit.http.settings import Retry, Timeouts
+from tongqu.kit.http.settings import Outcome, Retry, Timeouts
 from tongqu.kit.http.sharing import Terms
 from tongqu.kit.http.status import refusal
 from tongqu.kit.http.watch import Watch
@@ -40,6 +41,7 @@ class Trials:
     clock: Clock
     exchange: Exchange
     terms: Terms
+    outcome: Outcome | None = None
 
     def run(
         self, call: Call, request: Request, read: Callable[[Answer], _T], held: list[Answer] | None = None
@@ -125,7 +127,9 @@ class Trials:
                 content = answer.beginning(_ERROR_BYTES)
             except ConnectorError:
                 content = b""
-            raise refusal(answer.status, answer.headers, content, f"{method} {answer.request.place}")
+            what = f"{method} {answer.request.place}"
+            told = judged(self.outcome, content, what) if self.outcome else None
+            raise told if told and told.status != 400 else refusal(answer.status, answer.headers, content, what)
         try:
             result = read(answer)
         except BaseException:
@@ -135,6 +139,10 @@ class Trials:
             error = AuthError(f"{method} {answer.request.place}: the system no longer accepts the token")
             error.status, error.answer = 401, result.content[:_ERROR_BYTES]
             raise error
+        if self.outcome and isinstance(result, Reply):
+            told = judged(self.outcome, result.content, f"{method} {answer.request.place}")
+            if told:
+                raise told
         return result, answer
 
 

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from threading import Event, Lock
@@ -88,7 +87,7 @@ class Endpoint:
         more: list[tuple[str, Any]] = [*bounds.params, *asked.params]
         body = b""
         if settings.method == "POST":
-            document = deepcopy(settings.body) if settings.body is not None else {}
+            document = _filled(settings.body, bounds.values) if settings.body is not None else {}
             for name, value in more:
                 _put(document, name, value)
             body, more = json.dumps(document, ensure_ascii=False).encode(), []
@@ -256,7 +255,7 @@ class Endpoint:
                         found = found.corrected(self.sample(bounds))
             else:
                 found = self._learnt([] if bounds is None else self.sample(bounds), self.shape())
-            self._rows = found.titled(settings.titles)
+            self._rows = found.described(settings.titles, settings.classes, settings.units)
         return self._rows
 
     def child(self, inside: tuple[str, ...], bounds: Bounds | None) -> Rows:
@@ -329,6 +328,16 @@ def _charset(headers: Mapping[str, str]) -> str:
 
 def _text(value: Any) -> str:
     return "true" if value is True else "false" if value is False else str(value)
+
+
+def _filled(body: Any, values: Mapping[str, Any]) -> Any:
+    """A copy of a body in which texts `"{name}"` are the parent's values."""
+    if isinstance(body, Mapping):
+        return {name: _filled(one, values) for name, one in body.items()}
+    if isinstance(body, list):
+        return [_filled(one, values) for one in body]
+    hole = re.fullmatch(r"\{(\w+)\}", body) if isinstance(body, str) else None
+    return values[hole[1]] if hole and hole[1] in values else body
 
 
 def _put(document: Any, name: str, value: Any) -> None:

@@ -35,7 +35,8 @@ class ListSettings(Settings):
     params: dict[str, str | int | float | bool] = titled("参数", "Parameters", {})
     """Query parameters of every call; those named in the path's braces go there."""
     body: Any = titled("正文", "Body", None)
-    """The JSON body of a POST. Paging and incremental parameters are put into it, at keys with points between them."""
+    """The JSON body of a POST. Paging and incremental parameters are put into it, at keys with points between them; a
+    text `"{name}"` is filled from `parent`, as in the path."""
     headers: dict[str, str] = titled("请求头", "Headers", {})
     """Headers of every call."""
     records: str | None = titled("记录位置", "Records", None)
@@ -59,6 +60,10 @@ class ListSettings(Settings):
     """Types of single fields that are not to be found by looking."""
     titles: dict[str, str] = titled("标题", "Titles", {})
     """What fields are called by people."""
+    classes: dict[str, Literal["public", "internal", "personal", "sensitive", "secret"]] = titled("类别", "Classes", {})
+    """Who may see fields: `{phone: personal}`."""
+    units: dict[str, str] = titled("单位", "Units", {})
+    """Units of numbers: `{weight: kg}`."""
     nested: Literal["json", "children", "columns"] = titled("嵌套", "Nested", "json")
     """Nested values: `json` text, arrays as `children` (datasets of their own, `orders.items`; needs `key`), or nested
     `columns`."""

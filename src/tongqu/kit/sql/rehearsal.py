@@ -19,8 +19,13 @@ def rehearsed(db: Db) -> Iterator[list[str]]:
         noted.append(" ".join(sql.split()))
         return 0
 
+    def note_all(statements: Sequence[str]) -> None:
+        for statement in filter(None, statements):
+            note(statement)
+
     db.run = note  # type: ignore[method-assign]  # the connection of a sink is one thread's at a time
+    db.say = note_all  # type: ignore[method-assign]  # as above
     try:
         yield noted
     finally:
-        del db.run
+        del db.run, db.say

@@ -44,14 +44,17 @@ def conformance(
     connector: str | Connector,
     place: Callable[[pytest.FixtureRequest], str],
     waivers: Mapping[str, str] | None = None,
+    fitted: Callable[[Connector], Connector] | None = None,
 ) -> type:
     """The test class of a connector, named in the registry or given.
 
     `place` returns the URL of an empty place, new for each check; it may ask the request for fixtures. A waiver maps
     a check (`test_append`, or a case `test_a_type_comes_back[nanoseconds]`) to the reason why it cannot hold; a check
-    that passes in spite of its waiver fails, and so does a waiver of a check that does not exist.
+    that passes in spite of its waiver fails, and so does a waiver of a check that does not exist. `fitted` sets a
+    connector up whose URL alone does not tell what its place holds.
     """
     found = registry.connector(connector) if isinstance(connector, str) else connector
+    found = fitted(found) if fitted is not None else found
     waived = dict(waivers or {})
     body: dict[str, Any] = {"connector": found, "__doc__": f"The promises that {found.name} keeps."}
     for suite in SUITES:

@@ -132,7 +132,8 @@ def busy(place: Place, first: Sink, write: Write) -> None:
         put(session, items([1]), Counts())
         begun = time.monotonic()
         second = subprocess.run(
-            [sys.executable, "-m", "tongqu.testing.conformance.second", place.connector.name, place.url],
+            [sys.executable, "-m", "tongqu.testing.conformance.second", place.connector.name, place.url,
+                 str(place.home or "")],
             capture_output=True, text=True, timeout=30, check=False,
         )  # fmt: skip
         assert time.monotonic() - begun < BUSY_SECONDS, "the second writer was kept waiting"

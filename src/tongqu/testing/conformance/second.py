@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from tongqu.core import registry
 from tongqu.core.data import WriteMode
@@ -10,9 +11,9 @@ from tongqu.core.errors import TongquError
 from tongqu.testing.conformance.place import Place, items
 
 
-def main(name: str, url: str) -> str:
+def main(name: str, url: str, home: str = "") -> str:
     """Try to begin the same sync; the code of the error, or `ok`."""
-    place = Place(registry.connector(name), url)
+    place = Place(registry.connector(name), url, Path(home) if home else None)
     write = place.ask(items([]), WriteMode.APPEND)
     try:
         with place.sink() as sink:
@@ -24,4 +25,4 @@ def main(name: str, url: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(main(*sys.argv[1:3]))
+    sys.stdout.write(main(*sys.argv[1:4]))
