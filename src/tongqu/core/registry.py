@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
+from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -54,14 +56,29 @@ def connector(name: str) -> Connector:
     return found
 
 
+def _likely(scheme: str) -> Iterator[str]:
+    """All names, those first that probably have the scheme, since whoever is asked is imported: namesakes, then those
+    whose source has it in quotes."""
+    namesakes = sorted((n for n in _own() if scheme.startswith(n)), key=lambda n: (n != scheme, n))
+    yield from namesakes
+    others = [n for n in _own() if n not in namesakes]
+    yield from sorted(others, key=lambda n: f'"{scheme}"' not in _source(n))
+    yield from sorted(_foreign(), key=lambda n: (n != scheme, not scheme.startswith(n), n))
+
+
+def _source(name: str) -> str:
+    """The text of one of our own connectors' modules, which is not imported for it; empty if there is none."""
+    spec = importlib.util.find_spec(f"{_PACKAGE}.{name}")
+    return (getattr(spec.loader, "get_source", lambda _: "")(spec.name) or "") if spec else ""
+
+
 def by_url(url: str) -> Connector:
     """The connector for a URL's scheme (`postgresql://…`, `sqlite:x.db`); raises UnknownConnectorError."""
     scheme = urlsplit(url).scheme.lower()
-    for known in (_own, _foreign):
-        for name in sorted(known(), key=lambda n: (n != scheme, not scheme.startswith(n), n)):  # import few
-            found = connector(name)
-            if scheme in found.schemes and (found.claims is None or found.claims(url)):
-                return found
+    for name in _likely(scheme):
+        found = connector(name)
+        if scheme in found.schemes and (found.claims is None or found.claims(url)):
+            return found
     valid = sorted({s for name in names() for s in connector(name).schemes})
     raise UnknownConnectorError(
         f"unknown URL scheme {scheme!r}" if scheme else "this is neither a URL nor the name of a connection",

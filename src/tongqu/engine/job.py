@@ -65,6 +65,8 @@ class Stream:
     """A text that changes when the steps inside the source do, where it is a graph of steps."""
     leaving: bool = True
     """Whether a changed row that steps leave out now is taken out of a target that is written by key."""
+    identity: tuple[str, ...] = ()
+    """Columns that the author says identify a row of the source; empty: its key does."""
     graph: Source | None = None
     """The whole graph of sources and steps where the chain looks something up; told for lineage, never read."""
 

@@ -70,7 +70,8 @@ class Leaving:
         keys = pa.Table.from_arrays(columns, schema=self.key)
         last = keys.append_column(_PLACE, pa.array(places)).group_by(self.key.names).aggregate([(_PLACE, "max")])
         deciding = last.column(f"{_PLACE}_max").to_numpy()
-        gone: Any = np.flatnonzero(np.isin(left, deciding) & _known(columns, len(left)))
+        stays = np.isin(left, trail.out)  # a row that a step made several of, and one of those went through
+        gone: Any = np.flatnonzero(np.isin(left, deciding) & ~stays & _known(columns, len(left)))
         return keys.take(gone) if len(gone) else None
 
 
@@ -87,7 +88,10 @@ def _known(columns: Sequence[Any], rows: int) -> Any:
 
 def leaving(stream: Stream, write: Write) -> Leaving | str | None:
     """How rows that leave the stream's filters are taken out of its target; the reason why they stay there, as a
-    sentence; or None where nothing can leave, or where the stream was asked to keep such rows."""
+    sentence; or None where nothing can leave, or where the stream was asked to keep such rows.
+
+    The target's key must tell rows of the source apart: else a row would be deleted that stands for another one too.
+    """
     chain = stream.chain
     by_key = write.mode in (WriteMode.UPSERT, WriteMode.HISTORY)
     if chain is None or stream.mode is Mode.FULL or not by_key or not stream.leaving or not chain.filters:
@@ -99,6 +103,10 @@ def leaving(stream: Stream, write: Write) -> Leaving | str | None:
     made = [name for name in write.key if name not in copies]
     if made:
         return f"{stays}: the key column {made[0]!r} is no plain copy of a column of the source"
+    own = stream.identity or stream.source_dataset.key
+    apart = [name for name in own if name not in {copies[name] for name in write.key}]
+    if apart:
+        return f"{stays}: another row of the source may have its key, which does not hold {apart[0]!r}"
     import pyarrow as pa
 
     key = pa.schema([chain.output.schema.field(name).with_nullable(True) for name in write.key])

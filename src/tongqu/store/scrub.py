@@ -15,8 +15,15 @@ _LITERAL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>[^\s:/?#@
 _UNENCODED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^:/?#@]*:(?!\d+[/?#])(?P<password>.+)@", re.DOTALL)
 """A whole URL whose password holds `/ ? #` or a space that should have been percent-encoded."""
 _QUERY = re.compile(
-    r"(?P<name>[?&](?:password|passwd|pwd|secret|token|sas|access_key|secret_key)=)(?P<password>[^&\s#]+)"
+    r"(?P<name>[?&#](?:(?:[\w.]*\.)?(?:pgp_|key_|session_)?"
+    r"(?:password|passwd|pwd|secret|token|sas|access_key|secret_key)|key(?==-----BEGIN))=)(?P<password>[^&\s#]+)"
 )
+_TOKEN = re.compile(
+    r"(?P<name>[?&](?:access_token|refresh_token|id_token|api_?key|client_secret|app_?secret|corp_?secret|signature|sign)=)"
+    r"(?P<password>[^&\s#]{8,})",
+    re.IGNORECASE,
+)
+"""Parameters of calls that a system may echo in its errors: nobody here knows the tokens that it gave meanwhile."""
 _HEADER = re.compile(r"(?P<name>\b(?:Basic|Bearer)\s+)(?P<password>[A-Za-z0-9+/=._~-]{16,})")
 _SHORT = 8
 _TELLING = 4
@@ -72,7 +79,7 @@ class Scrubber:
                 text = text.replace(secret, "***")
             elif secret in text:
                 text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
-        return _HEADER.sub(_masked, _QUERY.sub(_masked, _LITERAL.sub(_masked, text)))
+        return _TOKEN.sub(_masked, _HEADER.sub(_masked, _QUERY.sub(_masked, _LITERAL.sub(_masked, text))))
 
     def deep(self, value: Any) -> Any:
         """The value with every text in it (also in mappings and lists) cleaned; keys stay."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -21,12 +22,15 @@ def check(
     connections: Annotated[
         list[str] | None, typer.Argument(metavar="[CONNECTION]...", help=t("check.connections"), show_default=False)
     ] = None,
+    record: Annotated[Path | None, typer.Option("--record", metavar="DIR", help=t("record.record"))] = None,
+    replay: Annotated[Path | None, typer.Option("--replay", metavar="DIR", help=t("record.replay"))] = None,
 ) -> int:
     """Test the named connections, or all of the project."""
     hide_passwords(sys.argv[1:])
     from tongqu.app.services.checking import check as test
 
     wire = call.wire()
+    wire.record(record, replay)
     document = test(connections or [], wire.ends, lambda: wire.project, wire.scrubber)
     shown = {**document, "problems": [translated(problem) for problem in document["problems"]]}
     call.answer(shown, _show)

@@ -1,7 +1,8 @@
-"""`tongqu connectors`: the systems Tongqu speaks to, each with its honest label; other people's, which are installed."""
+"""`tongqu connectors`: the systems Tongqu speaks to, each honestly labelled; other people's are installed."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -42,6 +43,11 @@ def connectors(
     sink: Annotated[str, typer.Argument(metavar="TO", help=t("connectors.to"), show_default=False)] = "",
 ) -> int:
     """List the connectors, or with --types what the types of one system become in another."""
+    if source and not types and not sink and _is_profile(source):
+        from tongqu.app.docs import profile_shown
+
+        call.answer(profile_shown(source), _show_profile)
+        return 0
     if types or source:
         from tongqu.app.type_table import type_table
 
@@ -90,8 +96,40 @@ def remove(call: Call, name: Name) -> int:
     """Remove an installed package."""
     from tongqu.app.services.foreign import removed
 
-    call.answer(removed(call.wire().home, name), lambda done: say(t("connectors.removed", name=done["removed"]["name"])))
+    call.answer(
+        removed(call.wire().home, name), lambda done: say(t("connectors.removed", name=done["removed"]["name"]))
+    )
     return 0
+
+
+def _is_profile(name: str) -> bool:
+    from tongqu.kit.profiles.profile import ENDINGS, names
+
+    return name.endswith(ENDINGS) or name in names()
+
+
+def _show_profile(document: Mapping[str, Any]) -> None:
+    say(t("connectors.profile", **{key: document[key] for key in ("title", "name", "label")}))
+    say(t("connectors.profile_address", address=document["address"]))
+    names = ("setting", "title", "default", "help")
+    rows: list[tuple[str, ...]] = [tuple(t(f"column.{name}") for name in names)]
+    for one in document["settings"]:
+        default = "–" if one["needed"] else json.dumps(one["default"], ensure_ascii=False)
+        rows.append((one["name"], one["title"], default, one["help"]))
+    table(rows)
+    _show_fields(document)
+    for one in document["follows"]:
+        say(t("connectors.profile_follows", **one))
+    for text in document["missing"]:
+        say(t("connectors.profile_missing", text=text))
+
+
+def _show_fields(document: Mapping[str, Any]) -> None:
+    names = ("dataset", "field", "type", "title", "class", "unit")
+    fields: list[tuple[str, ...]] = [tuple(t(f"column.{name}") for name in names)]
+    for dataset, told in document["fields"].items():
+        fields += [(dataset, *(one[key] for key in ("name", "type", "title", "class", "unit"))) for one in told]
+    table(fields)
 
 
 def _show_types(document: Mapping[str, Any]) -> None:
@@ -108,6 +146,16 @@ def _show(document: Mapping[str, Any]) -> None:
         reads, writes = (t("word.yes") if found[name] else "-" for name in ("reads", "writes"))
         rows.append((found["name"], found["label"], reads, writes, schemes, ", ".join(found["systems"])))
     table(rows)
+    say("")
+    _show_profiles(document)
+
+
+def _show_profiles(document: Mapping[str, Any]) -> None:
+    names = ("profile", "label", "connector", "title", "datasets")
+    profiles: list[tuple[str, ...]] = [tuple(t(f"column.{name}") for name in names)]
+    for one in document["profiles"]:
+        profiles.append((one["name"], one["label"], one["connector"], one["title"], ", ".join(one["datasets"])))
+    table(profiles)
 
 
 def _show_installed_one(document: Mapping[str, Any]) -> None:

@@ -28,8 +28,11 @@ COMMANDS: dict[str, str] = {
     "diff": "diff",
     "profile": "profile",
     "assess": "assess",
+    "test": "test",
+    "record": "record",
     "connectors": "connectors",
     "connect": "connect",
+    "mock": "mock",
     "schema": "schema",
     "secret": "secret",
     "quarantine": "quarantine",
@@ -41,7 +44,7 @@ COMMANDS: dict[str, str] = {
 }
 """Every command and the module of this package that holds it, in the order of the help page."""
 
-GROUPS = frozenset({"agent", "quarantine", "calls", "runs", "versions", "mapping", "secret", "connect"})
+GROUPS = frozenset({"agent", "quarantine", "calls", "runs", "versions", "mapping", "secret", "connect", "record"})
 """Commands that have commands of their own."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,9 +16,12 @@ app = group()
 @command(app, "run", "command.run")
 def run(
     call: Call,
+    *,
     pipelines: Annotated[list[str], typer.Argument(metavar="PIPELINE...", help=t("run.pipelines"), show_default=False)],
     full: Annotated[bool, typer.Option("--full", help=t("run.full"))] = False,
     restart: Annotated[bool, typer.Option("--restart", help=t("sync.restart"))] = False,
+    record: Annotated[Path | None, typer.Option("--record", metavar="DIR", help=t("record.record"))] = None,
+    replay: Annotated[Path | None, typer.Option("--replay", metavar="DIR", help=t("record.replay"))] = None,
 ) -> int:
     """Run the named pipelines, in the order given."""
     from tongqu.app.cli.moving import command_line, move
@@ -26,6 +30,7 @@ def run(
     from tongqu.app.wire import new_id
 
     wire = call.wire()
+    wire.record(record, replay)
     version, digest = wire.applied()
     request = RunRequest(
         tuple(pipelines), full=full, restart=restart, command=command_line(), version=version, hash=digest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -40,6 +41,8 @@ def sync(
     max_quarantined: Annotated[
         str, typer.Option("--max-quarantined", metavar="N|P%", help=t("sync.max_quarantined"))
     ] = "",
+    record: Annotated[Path | None, typer.Option("--record", metavar="DIR", help=t("record.record"))] = None,
+    replay: Annotated[Path | None, typer.Option("--replay", metavar="DIR", help=t("record.replay"))] = None,
 ) -> int:
     """Move the tables of one system into another."""
     hide_passwords(sys.argv[1:])
@@ -49,6 +52,7 @@ def sync(
     from tongqu.app.wire import new_id
 
     wire = call.wire()
+    wire.record(record, replay)
     request = SyncRequest(
         source=source,
         sink=sink,
