@@ -1,5 +1,5 @@
-"""MongoDB into a file. No mongod can be had here: the server is SecantusDB, which walks the whole collection for a count
-and for a sample, where mongod knows the one and picks the other."""
+"""MongoDB into a file. No mongod can be had here: the server is SecantusDB, which walks the whole collection to count
+and to take a sample, where mongod knows the one and picks the other."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def _told(path: Path) -> str:
     import duckdb
 
     with duckdb.connect() as database:
-        found = database.sql(f"SELECT count(*), sum(_id) FROM read_parquet('{path}')").fetchone()
-    return " ".join(map(str, found or ()))
+        found = database.execute(f"SELECT count(*), sum(_id) FROM read_parquet('{path}')").fetchall()
+    return " ".join(map(str, found[0]))
 
 
 SCENARIOS = [
