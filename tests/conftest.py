@@ -9,11 +9,12 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from tongqu.testing import graphql_place, rest_place
+from tongqu.testing import graphql_place, odata_place, rest_place, soap_place
 from tongqu.testing.services import (
     S3,
     Clickhouse,
     Dovecot,
+    Elasticsearch,
     MariaDB,
     Mongodb,
     Postgres,
@@ -25,6 +26,7 @@ from tongqu.testing.services import (
     Webdav,
     start_clickhouse,
     start_dovecot,
+    start_elasticsearch,
     start_mariadb,
     start_mongodb,
     start_postgres,
@@ -34,6 +36,7 @@ from tongqu.testing.services import (
     start_vsftpd,
     start_webdav,
 )
+from tongqu.testing.services.odata_api import ODataApi
 from tongqu.testing.services.vendor_api import VendorApi
 
 S = TypeVar("S", bound=Service)
@@ -150,6 +153,21 @@ def mongodb_url(mongodb: Mongodb) -> Iterator[str]:
     yield from _fresh(mongodb)
 
 
+@pytest.fixture(scope="session")
+def elasticsearch_server(pytestconfig: pytest.Config) -> Iterator[Elasticsearch]:
+    """noida-db, which speaks Elasticsearch's protocol, shared by the tests of this process."""
+    yield from _running(start_elasticsearch, pytestconfig)
+
+
+@pytest.fixture
+def elasticsearch(elasticsearch_server: Elasticsearch) -> Iterator[Elasticsearch]:
+    """noida-db without any index."""
+    elasticsearch_server.mend()
+    yield elasticsearch_server
+    elasticsearch_server.mend()
+    elasticsearch_server.drop("")
+
+
 @pytest.fixture
 def pg_url(postgres: Postgres) -> Iterator[str]:
     """URL of a fresh database in PostgreSQL, dropped after the test."""
@@ -191,6 +209,24 @@ def _fresh(service: Service) -> Iterator[str]:
     yield url
     service.mend()
     service.drop(unquote(urlsplit(url).path[1:]))
+
+
+@pytest.fixture
+def odata_tables() -> Iterator[ODataApi]:
+    """An OData service (mock) without any entity set."""
+    with ODataApi() as api:
+        odata_place.APIS[api.root] = api
+        yield api
+        del odata_place.APIS[api.root]
+
+
+@pytest.fixture
+def soap_tables() -> Iterator[soap_place.Tables]:
+    """A SOAP service (mock) without any table."""
+    with soap_place.Tables() as api:
+        soap_place.APIS[f"{api.url}/t"] = api
+        yield api
+        del soap_place.APIS[f"{api.url}/t"]
 
 
 @pytest.fixture

@@ -102,6 +102,24 @@ def test_a_target_that_another_pipeline_writes_keeps_its_rows(tmp_path: Path) ->
     assert leave(place) == [(1, 1), (2, 1)]
 
 
+@pytest.mark.parametrize(
+    ("mine", "theirs", "keeps"),
+    [
+        ("dataset: t", "datasets: [t]", True),
+        ("dataset: t", 'datasets: ["*"]', True),
+        ("dataset: t", 'datasets: ["u*", "!t"]', False),
+        ("datasets: [t]", "datasets: [t]", True),
+    ],
+)
+def test_targets_may_be_named_by_patterns(tmp_path: Path, mine: str, theirs: str, keeps: bool) -> None:
+    place = folder(tmp_path, '[{filter: "v = 1"}]')
+    text = (place / "tongqu.yaml").read_text(encoding="utf-8")
+    text = text.replace("dataset: t, mode", f"{mine}, mode").replace(" dataset: part,", "")
+    other = OTHER.replace("dataset: t", theirs).replace(" dataset: part,", "")
+    (place / "tongqu.yaml").write_text(text + other, encoding="utf-8")
+    assert bool(notes(place)) is keeps
+
+
 def test_a_sink_may_keep_them_on_purpose(tmp_path: Path) -> None:
     place = folder(tmp_path, '[{filter: "v = 1"}]', more=", leaving: keep")
     assert notes(place) == []

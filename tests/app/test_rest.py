@@ -102,6 +102,25 @@ def test_a_document_becomes_a_connection(api: VendorApi, tmp_path: Path) -> None
     assert again.code == 2
 
 
+def test_the_credentials_that_a_document_requires_are_a_reference(api: VendorApi, tmp_path: Path) -> None:
+    whole = api.document()
+    whole |= {"security": [{"way": []}]}
+    whole["components"] = {
+        **whole.get("components", {}),
+        "securitySchemes": {"way": {"type": "http", "scheme": "bearer"}},
+    }
+    (tmp_path / "api.json").write_text(json.dumps(whole))
+    shown = tongqu(tmp_path, "connect", "import", "--openapi", "api.json", "--name", "mes", "--lang", "en")
+    assert "bearer: ${secret:mes}" in shown.out
+    assert "tongqu secret set mes" in shown.out
+
+
+def test_the_settings_of_a_connector_are_shown(tmp_path: Path) -> None:
+    assert "| `base_url` |" in tongqu(tmp_path, "connectors", "rest").out
+    shown = json.loads(tongqu(tmp_path, "connectors", "show", "rest", "--json").out)
+    assert "base_url" in shown["settings"]["properties"]
+
+
 def test_what_is_no_document_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{}")
     assert tongqu(tmp_path, "connect", "import", "--openapi", "x.json").code != 0

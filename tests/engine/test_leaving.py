@@ -6,6 +6,7 @@ import sqlite3
 import tempfile
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -167,8 +168,8 @@ def test_history_ends_the_version_of_a_row_that_leaves_and_begins_one_when_it_is
     assert open_ is None
 
 
-def test_the_last_row_of_a_key_decides(tmp_path: Path) -> None:
-    """Where several rows of the source write one row of the target."""
+def test_a_key_of_several_rows_keeps_its_row(tmp_path: Path) -> None:
+    """Where several rows of the source write one row of the target, one that is left out says nothing of the others."""
     table, steps = Table(tmp_path), [{"filter": "n > 0"}]
     for id, n, key in [(1, 1, "a"), (2, 1, "b"), (3, 1, "c")]:
         table.put(id, n, key)
@@ -176,7 +177,28 @@ def test_the_last_row_of_a_key_decides(tmp_path: Path) -> None:
     for id, n, text in [(4, 0, "a"), (5, 2, "a"), (6, 3, "b"), (7, 0, "b"), (8, 0, None), (9, 0, "d"), (10, 0, "d")]:
         table.put(id, n, text)
     table.move(steps, "t", write=WriteMode.UPSERT, key="t")
-    assert table.rows("t", "t, n") == [("a", 2), ("c", 1)]
+    table.move(steps, "whole", mode=Mode.FULL, write=WriteMode.UPSERT, key="t")
+    assert table.rows("t", "t, n") == table.rows("whole", "t, n") == [("a", 2), ("b", 3), ("c", 1)]
+
+
+def test_a_key_that_does_not_hold_the_source_s_is_refused_unless_the_author_says_what_identifies_a_row() -> None:
+    made = replace(stream([{"filter": "n > 0"}], removing()), key=("t",))
+    why = leaving(made, asked(made))
+    assert isinstance(why, str)
+    assert why.endswith("another row of the source may have its key, which does not hold 'id'")
+    assert isinstance(leaving(replace(made, identity=("t",)), asked(made)), Leaving)
+
+
+def test_a_row_of_which_one_part_goes_through_stays(tmp_path: Path) -> None:
+    table = Table(tmp_path)
+    steps: Steps = [{"split_rows": {"column": "t", "separator": ","}}, {"filter": "t <> 'x'"}]
+    table.put(1, 1, "a,b")
+    table.put(2, 1, "c")
+    table.move(steps, "t", write=WriteMode.UPSERT)
+    table.put(1, 1, "d,x")
+    table.put(2, 1, "x,x")
+    table.move(steps, "t", write=WriteMode.UPSERT)
+    assert table.rows("t", "id, t") == [(1, "d")]
 
 
 def test_the_keys_of_a_chunk_are_those_whose_last_row_is_left_out() -> None:

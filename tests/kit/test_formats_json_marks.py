@@ -44,3 +44,9 @@ def test_nested_values_become_text(records: list[Any]) -> None:
         assert list(again) == list(record)
         for name, value in record.items():
             assert (json.loads(again[name]) if isinstance(value, list | dict) else again[name]) == value
+
+
+def test_a_quote_ends_its_text_after_an_even_number_of_backslashes_only() -> None:
+    for run in range(1, 6):
+        text = json.dumps([{"a": "x" + "\\" * run, "b": '"' + "\\" * run + '"}'}, 1]).encode()
+        assert Marks.of(text).commas(1).tolist() == Structure.of(text).commas(1).tolist() == [text.rindex(b",")]

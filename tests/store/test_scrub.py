@@ -119,3 +119,24 @@ def test_everything_inside_a_value_is_cleaned() -> None:
     scrubber = Scrubber()
     scrubber.add("hunter22")
     assert scrubber.deep({"a": ["x hunter22", 7], "b": {"c": "hunter22"}}) == {"a": ["x ***", 7], "b": {"c": "***"}}
+
+
+def test_tokens_in_addresses_that_a_system_repeats_are_hidden_though_nobody_knows_them() -> None:
+    text = Scrubber().text("the system says: /user?access_token=a1b2c3d4e5&id=7&sign=0123456789abcdef and sign=up")
+    assert text == "the system says: /user?access_token=***&id=7&sign=*** and sign=up"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sftp://h/x.csv?pgp_password=geheim-7&marker=m",
+        "sftp://h/x.csv?a=b&key_password=geheim-7",
+        "s3://bucket/x?session_token=geheim-7",
+        "https://h/x.csv#pgp_password=geheim-7",
+        "https://h/x#auth.basic.password=geheim-7",
+        "sftp://h/x.csv?key=-----BEGIN%20geheim-7",
+    ],
+)
+def test_every_secret_that_a_url_may_hold_is_found(url: str) -> None:
+    assert "geheim" not in Scrubber().text(url)
+    assert any("geheim-7" in one for one in literal_passwords(url))

@@ -31,6 +31,13 @@ def pages() -> dict[str, str]:
     return {"connectors.md": "".join(index), **{f"connectors/{one.name}.md": _page(one) for one in found}}
 
 
+def shown(name: str) -> dict[str, Any]:
+    """A connector for `tongqu connectors NAME`: the JSON Schema of its `settings`, and its `page` of the reference.
+    Raises UnknownNameError."""
+    found = registry.connector(name)
+    return {"name": name, "label": found.label, "settings": found.settings.model_json_schema(), "page": _page(found)}
+
+
 def systems(language: str) -> str:
     """The table of systems in `en` or `zh`: what is read and written, by which URL, and how far it was tried."""
     chinese = language == "zh"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from tongqu.app.messages import language
 from tongqu.app.project.model import NOT_RUN, DatasetEntry, NamingEntry, PipelineEntry
@@ -12,12 +12,67 @@ from tongqu.core import operator, registry
 from tongqu.core.connector import Can, Connector
 from tongqu.core.settings import Settings
 
+if TYPE_CHECKING:
+    from tongqu.kit.profiles.profile import Profile
+
 REFERENCE = {"type": "string", "pattern": r"\$\{(env|secret|file|vault):[^}]+\}"}
 
 
 def connectors() -> dict[str, Any]:
     """All connectors: name, label, what they can do, and their guarantees."""
-    return {"connectors": [_connector(registry.connector(name)) for name in registry.names()]}
+    from tongqu.kit.profiles.profile import names, profile
+
+    return {
+        "connectors": [_connector(registry.connector(name)) for name in registry.names()],
+        "profiles": [_profile(profile(name)) for name in names()],
+    }
+
+
+def profile_shown(name: str) -> dict[str, Any]:
+    """A profile by its name or file: what a connection with it is asked for, its datasets with their fields, what it
+    follows and what it leaves out. Raises InvalidSettingsError."""
+    from tongqu.kit.profiles.profile import profile
+
+    found = profile(name)
+    return {
+        **_profile(found),
+        "address": _own(found.address) or str(found.connection.get("base_url", "")),
+        "settings": [
+            {
+                "name": key,
+                "title": _own(asked.title),
+                "help": _own(asked.help),
+                "kind": asked.kind,
+                "secret": asked.secret,
+                "needed": asked.default is None,
+                "default": asked.default,
+            }
+            for key, asked in found.settings.items()
+        ],
+        "fields": {
+            dataset: [
+                {"name": key, "type": one.type, "title": _own(one.title), "class": one.class_ or "", "unit": one.unit}
+                for key, one in told.fields.items()
+            ]
+            for dataset, told in found.datasets.items()
+        },
+        "follows": [one.model_dump() for one in found.follows],
+        "missing": [_own(one) for one in found.missing],
+    }
+
+
+def _profile(found: Profile) -> dict[str, Any]:
+    return {
+        "name": found.name,
+        "title": _own(found.title),
+        "connector": found.connector,
+        "label": found.label,
+        "datasets": {name: _own(one.title) for name, one in found.datasets.items()},
+    }
+
+
+def _own(texts: Mapping[Any, str]) -> str:
+    return texts.get(language()) or next(iter(texts.values()), "")
 
 
 def _connector(found: Connector) -> dict[str, Any]:
@@ -54,6 +109,9 @@ def project_schema() -> dict[str, Any]:
     for name in registry.names():
         definitions[f"connection_{name}"] = _connection(registry.connector(name), definitions)
         kinds.append({"$ref": f"#/$defs/connection_{name}"})
+    for name, schema in _with_profiles(definitions):
+        definitions[name] = schema
+        kinds.append({"$ref": f"#/$defs/{name}"})
     definitions["connection"] = {"oneOf": kinds}
     sections: dict[str, Any] = {
         "project": {"type": "string", "description": "Name of the project."},
@@ -106,6 +164,40 @@ def _connection(found: Connector, definitions: dict[str, Any]) -> dict[str, Any]
     elif needed:
         result["required"] = ["type", *needed]
     return result
+
+
+def _with_profiles(definitions: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The connections with a profile: all that their connector takes, and what the profile asks for. A profile in a
+    file of one's own asks for what only that file knows."""
+    from tongqu.kit.profiles.profile import names, profile
+
+    plain = definitions["connection_rest"]
+    own = {**plain["properties"], "profile": {"type": "string", "pattern": r"\.ya?ml$"}}
+    yield (
+        "connection_rest_file",
+        {**plain, "properties": own, "required": ["type", "profile"], "additionalProperties": True},
+    )
+    for name in names():
+        found = profile(name)
+        asked = {
+            key: {
+                "title": _own(one.title),
+                "description": _own(one.help),
+                **({} if one.kind != "text" else {"type": "string"}),
+            }
+            for key, one in found.settings.items()
+        }
+        needed = [key for key, one in found.settings.items() if one.default is None]
+        yield f"connection_{found.connector}_{name}", {
+            **plain,
+            "title": found.title.get("en", name),
+            "properties": {
+                **plain["properties"], **asked,
+                "profile": {"const": name, "description": found.title.get("en", name)},
+            },
+            "required": ["type", "profile", *(["base_url"] if found.address else []), *needed],
+        }  # fmt: skip
+    plain["properties"] = {name: one for name, one in plain["properties"].items() if name != "profile"}
 
 
 def _or_reference(schema: Mapping[str, Any]) -> dict[str, Any]:

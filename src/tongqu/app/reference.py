@@ -17,7 +17,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from tongqu.app import connector_page, operator_page, schema_page, type_table
+from tongqu.app import connector_page, operator_page, schema_page, type_table, vendor_page
 from tongqu.app.messages import catalogue
 from tongqu.core import errors, operator
 from tongqu.kit.faults import POINTS
@@ -32,6 +32,7 @@ def pages(folder: Path) -> dict[str, str]:
     tested = json.loads((folder / _TESTED).read_text(encoding="utf-8"))
     return {
         **{name: _MADE + text for name, text in connector_page.pages().items()},
+        **{name: _MADE + text for name, text in vendor_page.pages().items()},
         "operators.md": _MADE + _operators(),
         "cli.md": _MADE + _cli(),
         "errors.md": _MADE + _errors(),

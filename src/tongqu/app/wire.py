@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from tongqu.app.services.ends import Ends
     from tongqu.app.services.execution import Runner
     from tongqu.app.services.profiling import Profiling
+    from tongqu.app.services.recording import Recordings
     from tongqu.app.services.secrets import Keeping
+    from tongqu.app.services.testing import Testing
     from tongqu.engine.job import Surroundings
     from tongqu.kit.egress.access import Access
     from tongqu.store.references import References
@@ -43,6 +45,8 @@ class Wire:
         self.command = command
         self.scrubber: Scrubber = known
         self.stop = Event()
+        self.recordings: Recordings | None = None
+        """Where HTTP calls are recorded or answered from, if they are."""
         self._warn = warn
 
     @cached_property
@@ -108,6 +112,7 @@ class Wire:
             warn=self._warn,
             lodging=self.home.lodging,
             hub=self.hub,
+            recordings=lambda: self.recordings,
         )
 
     def hub(self) -> Access | None:
@@ -166,6 +171,32 @@ class Wire:
             pages=Pages(worded, page, markdown),
             at=lambda: instant(datetime.now(UTC)),
             new_id=new_id,
+            stop=self.stop,
+        )
+
+    def record(self, into: Path | None, replay: Path | None) -> None:
+        """Record HTTP calls into a folder, or answer them from one; raises InvalidPlanError if both are named."""
+        from tongqu.app.services.recording import chosen
+
+        self.recordings = chosen(into, replay, lambda: self.project.entries, self.folder)
+
+    def testing(self, seed: int = 1) -> Testing:
+        """Makes and runs the cases of connections."""
+        from time import monotonic
+
+        from tongqu.app.services.testing import Pages, Testing
+        from tongqu.app.services.testing_page import junit, page
+        from tongqu.app.services.testing_targets import Targets
+        from tongqu.store.runs import instant
+
+        return Testing(
+            targets=Targets(self.ends, lambda: self.project, self.folder, seed),
+            folder=self.folder,
+            scrubber=self.scrubber,
+            pages=Pages(page, junit),
+            at=lambda: instant(datetime.now(UTC)),
+            new_id=new_id,
+            clock=monotonic,
             stop=self.stop,
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from datetime import date
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import count
@@ -163,3 +164,24 @@ if find_spec("chdb"):
             self._cut(place, items(range(3)))
             place.put([items(range(4))], place.ask(items([]), WriteMode.APPEND))
             assert len(place.rows()) == 7
+
+        def test_halves_of_a_refused_block_may_hold_the_same_rows(self, place: Place) -> None:
+            kept, refused = date(2026, 1, 1), date(2500, 1, 1)
+            rows = pa.table({"d": pa.array([kept, refused, kept, refused], pa.date32())})
+            counts = place.put([rows], place.ask(rows, WriteMode.APPEND, key=()))
+            assert (counts.inserted, counts.quarantined) == (2, 2)
+            assert place.rows(columns=("d",)) == [(kept,), (kept,)]
+
+        def test_what_is_written_again_after_an_abort_is_left_out(self, place: Place) -> None:
+            write = place.ask(items(range(3)), WriteMode.APPEND)
+            with place.sink() as sink:
+                sink.start(write.sync, write.run, False)
+                sink.open(write)
+                split = Split("0", "items")
+                sink.begin(write, [split])
+                session = sink.session(write, split)
+                session.write(items(range(3)))
+                session.abort()
+                session.write(items(range(3)))
+                session.close()
+            assert place.rows() == pairs(range(3))

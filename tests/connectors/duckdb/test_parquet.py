@@ -10,6 +10,7 @@ from contextlib import closing
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import duckdb
@@ -253,3 +254,26 @@ def test_a_file_that_is_being_read_is_not_opened_anew(source: Source, sink: Sink
         reader.close()
         (piece,) = source.copy_out(Read(dataset, split), select(write), FORM)
         assert session.copy_in(piece).inserted == 10
+
+
+def test_settings_for_many_rows_hold_for_nobody_else(target: Path) -> None:
+    """Who merges a chunk relies on the order of insertion: its database is left alone, and a new writer waits."""
+    settings = DuckdbSettings(path=str(target))
+    order = "SELECT current_setting('preserve_insertion_order')"
+    with closing(open_sink(settings, ["/t.parquet"])) as first:
+        with closing(open_sink(settings)) as second, first.inserting(1_000_000):
+            assert second.rows(order) == [(True,)]
+        opened: list[tuple[bool, ...]] = []
+
+        def late() -> None:
+            with closing(open_sink(settings)) as other:
+                opened.extend(other.rows(order))
+
+        thread = Thread(target=late)
+        with first.inserting(1_000_000):
+            assert first.rows(order) == [(False,)]
+            thread.start()
+            thread.join(0.2)
+            assert thread.is_alive()
+        thread.join(10)
+        assert opened == [(True,)]

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import pytest
 
 from tongqu.connectors.file import connector, layout
 from tongqu.connectors.file.arrivals import Known
-from tongqu.core.connector import Source
+from tongqu.core.connector import Column, Select, Source
 from tongqu.core.data import Dataset, Mode, Position, Read, Split
 from tongqu.core.errors import InvalidSettingsError, LostPositionError, NotFoundError
+from tongqu.kit.places.place import Entry, Place
 from tongqu.testing.command_line import inside, tongqu
 
 
@@ -255,3 +257,92 @@ def test_killed_anywhere_each_file_is_read_once_and_then_moved(folder: Path, poi
     database.close()
     assert sorted(p.name for p in (folder / "in").iterdir()) == ["done"]
     assert sorted(p.name for p in (folder / "in" / "done").iterdir()) == ["1.csv", "2.csv"]
+
+
+def test_an_archived_file_is_never_written_over(folder: Path) -> None:
+    settings = {"after": "move", "archive": "old"}
+    _, position = _run(folder, None, **settings)
+    _csv(folder / "in" / "1.csv", 4)  # the name of another one, and as many bytes
+    assert _run(folder, position, **settings)[0] == [4]
+    assert sorted(p.read_text() for p in (folder / "in" / "old").iterdir()) == [
+        "id,v\n1,v1\n", "id,v\n2,v2\n", "id,v\n4,v4\n",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "archive"), [("in/", "old"), ("**/*.csv", "old"), ("**/*.csv", "../done/x")])
+def test_archived_files_are_not_read_again(folder: Path, path: str, archive: str) -> None:
+    assert connector.source is not None
+    url = f"file:{folder}/{path}?after=move&archive={archive}"
+    for ids in ([1, 2], [7]):
+        source = connector.source(connector.from_url(url))
+        datasets = source.datasets()
+        found = []
+        for dataset in datasets:
+            until = source.horizon(dataset, "", None)
+            assert until is not None
+            found += _ids(source, dataset, None, until)
+            source.finished(dataset, until)
+        source.close()
+        assert sorted(found) == ids
+        _csv(folder / "in" / "9.csv", 7)
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_a_file_that_is_written_over_while_it_is_read_stops_the_run(folder: Path, raw: bool) -> None:
+    path = folder / "in" / "2.csv"
+    path.write_text("id,v\n" + "7,a\n" * 500_000)
+    source = _source(folder)
+    (dataset,) = source.datasets()
+    read = Read(dataset, Split("0", dataset.name, {"until": source.horizon(dataset, "", None)}), mode=Mode.INCREMENTAL)
+
+    def arriving() -> Iterator[object]:
+        if not raw:
+            yield from source.read(read)
+            return
+        select = Select(tuple(Column(name) for name in dataset.columns))
+        for piece in source.copy_out(read, select, "csv"):
+            yield from piece.chunks
+
+    arrived = arriving()
+    next(arrived)
+    with path.open("r+") as file:
+        file.write("id,v\n" + "7,b\n" * 500_000)
+    with pytest.raises(LostPositionError):
+        list(arrived)
+    source.close()
+
+
+class _Silent(Place):
+    """A place that tells nothing of a file but its bytes, as programs behind HTTP often do."""
+
+    content = b"id,v\n1,v1\n"
+
+    def look(self, path: str) -> Entry:
+        return Entry(path)
+
+    def read(self, path: str, offset: int = 0) -> Iterator[bytes]:
+        yield self.content[offset:]
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    entries = stages = put = rename = delete = make_folder = delete_folder = None  # type: ignore[assignment]  # not asked
+
+
+def test_a_file_of_which_nothing_is_told_may_be_new_every_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tongqu.kit.places.opening.open_place", lambda *_: _Silent("http://x"))
+    assert connector.source is not None
+
+    def run(known: Position | None, **settings: str) -> tuple[list[int], Position | None]:
+        asked = "&".join(f"{name}={value}" for name, value in settings.items())
+        source = connector.source(connector.from_url(f"http://x/list.csv#{asked}"))  # type: ignore[misc]  # it is there
+        source.lodge(folder / "lodging")
+        (dataset,) = source.datasets()
+        until = source.horizon(dataset, "", known)
+        return [] if until is None else _ids(source, dataset, known, until), until or known
+
+    ids, position = run(None)
+    assert ids == [1]
+    monkeypatch.setattr(_Silent, "content", b"id,v\n1,v1\n2,v2\n")
+    assert run(position)[0] == [1, 2]
+    assert run(position, changed="ignore")[0] == []

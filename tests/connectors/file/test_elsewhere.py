@@ -17,7 +17,7 @@ import pytest
 from tongqu.connectors.file import connector
 from tongqu.core import registry
 from tongqu.core.connector import Sink, Source
-from tongqu.core.data import Dataset, Read, Write, WriteMode
+from tongqu.core.data import Counts, Dataset, Read, Write, WriteMode
 from tongqu.core.errors import (
     BusyError,
     ConnectError,
@@ -230,16 +230,12 @@ def test_an_append_does_not_lose_what_somebody_else_added(there: Drop, opened: A
     sink.open(asked)
     there.put("orders.csv", b"id,g\n1,g1\n7,theirs\n", tmp_path)
     sink.begin(asked, [])
-    from tongqu.core.data import Counts
-
     with pytest.raises(BusyError, match="changed by somebody else"):
         sink.finish(asked, Counts(), None)
     assert table(opened(url), "orders").column("id").to_pylist() == [1, 7]
 
 
 def test_who_was_overtaken_by_another_home_changes_nothing(there: Drop, opened: Any, tmp_path: Path) -> None:
-    from tongqu.core.data import Counts
-
     url = there.url("orders.csv")
     asked = Write("orders", Dataset("orders", SCHEMA), WriteMode.REPLACE, "sync", "r1")
     first = opened(url, "sink")
@@ -255,6 +251,34 @@ def test_who_was_overtaken_by_another_home_changes_nothing(there: Drop, opened: 
 
 
 @pytest.mark.crash
+def test_who_is_overtaken_while_it_sends_changes_nothing(
+    there: Drop, opened: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Write("orders", Dataset("orders", SCHEMA), WriteMode.REPLACE, "sync", "r1")
+    first, second = opened(there.url("orders.csv"), "sink"), opened(there.url("orders.csv"), "sink")
+    second.lodge(tmp_path / "another home")
+    first.start("sync", "r1", False)
+    first.open(asked)
+    first.begin(asked, [])
+    real = type(first._place).verified
+
+    def meanwhile(place: Any, path: str, size: int) -> Any:
+        if place is first._place and path.endswith(".tongqu-tmp") and "json" not in path:
+            monkeypatch.undo()
+            second.start("sync", "r1", False)
+            second.open(asked)
+        return real(place, path, size)
+
+    monkeypatch.setattr(type(first._place), "verified", meanwhile)
+    with pytest.raises(FencedError):
+        first.finish(asked, Counts(), None)
+    assert there.shown is not None
+    assert [one.name for one in there.shown.iterdir()] == [".orders.csv.tongqu.json"]
+    second.begin(asked, [])
+    second.finish(asked, Counts(), None)
+    assert [one.name for one in there.shown.iterdir()] == ["orders.csv"]
+
+
 @pytest.mark.parametrize("point", ["after_commit", "in_finish", "in_finish:2", "after_swap"])
 @pytest.mark.parametrize("mode", ["replace", "append"])
 def test_killed_anywhere_the_next_run_completes_it(there: Drop, tmp_path: Path, point: str, mode: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tongqu.connectors.file import connector
+from tongqu.connectors.file.settings import FileSettings
 from tongqu.core.errors import (
     InvalidSettingsError,
 )
@@ -27,3 +28,9 @@ def test_urls() -> None:
 def test_wrong_urls_are_explained(url: str) -> None:
     with pytest.raises(InvalidSettingsError):
         connector.from_url(url)
+
+
+def test_a_plus_in_a_url_is_a_plus() -> None:
+    found = connector.from_url("sftp://me@host/x.csv?host_key=SHA256:a+b/c&null=n%20a")
+    assert isinstance(found, FileSettings)
+    assert (found.host_key, found.null) == ("SHA256:a+b/c", ("n a",))

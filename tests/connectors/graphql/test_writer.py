@@ -98,3 +98,22 @@ def test_what_the_schema_does_not_have_is_refused(api: GraphqlApi, tmp_path: Pat
     with pytest.raises(InvalidPlanError, match="nothing says how 'orders' is written"):
         put(api, tmp_path, rows, None)
     assert api.effects == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        ({"data": {"createOrder": {"order": None}}, "errors": [{"message": "no supplier"}]}, "call.unknown"),
+        ({"data": None, "errors": [{"message": "no name", "path": ["createOrder", "order", "name"]}]}, "call.unknown"),
+        ({"data": None, "errors": [{"message": "not allowed", "path": ["createOrder"]}]}, "call.refused"),
+        ({"errors": [{"message": "no such field"}]}, "call.refused"),
+    ],
+)
+def test_an_error_after_the_mutation_is_no_refusal(
+    api: GraphqlApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Any, code: str
+) -> None:
+    """The mutation was carried out and reading its value failed: sent again, it would have its effect twice."""
+    monkeypatch.setattr("tongqu.connectors.graphql.writer._document", lambda reply: answer)
+    _, bad = put(api, tmp_path, [{"id": "3", "no": "SO3", "qty": 1}], {"create": {"mutation": "createOrder"}},
+                 WriteMode.APPEND)  # fmt: skip
+    assert [row["code"] for row in bad] == [code]

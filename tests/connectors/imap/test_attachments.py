@@ -70,4 +70,16 @@ def test_only_new_attachments_are_read(dovecot: Dovecot, user: str, tmp_path: Pa
     client.logout()
 
 
+def test_a_message_goes_when_all_its_attachments_are_read(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
+    dovecot.put(user, letter("week 1", orders_csv=b"id\n1\n", lines_csv=b"id\n2\n"))
+    project(tmp_path, dovecot, user, path="INBOX", after="delete")
+    how = ("--mode", "incremental", "--write", "append")
+    for names, left in ((("--table", "orders"), b"1"), (("--table", "lines"), b"1"), ((), b"0")):
+        sync(tmp_path, dovecot, *names, *how)
+        client = dovecot.client(user)
+        assert client.select("INBOX", readonly=True)[1] == [left], names
+        client.logout()
+    assert query(tmp_path / "a.db", "SELECT DISTINCT id FROM lines") == [(2,)]
+
+
 _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB '[A-Z]*'"

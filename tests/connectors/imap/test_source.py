@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import imaplib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +20,7 @@ from tongqu.core.errors import (
     InvalidSettingsError,
     LostPositionError,
     NotFoundError,
+    ReadError,
 )
 from tongqu.testing.letters import letter
 from tongqu.testing.services import Dovecot
@@ -165,3 +168,59 @@ def test_urls_with_files_in_their_path_mean_attachments() -> None:
 def test_moving_needs_a_place_to_move_to() -> None:
     with pytest.raises(InvalidSettingsError, match="go together"):
         from_url("imaps://me@host/INBOX?after=move")
+
+
+def test_what_a_filter_let_through_later_is_not_put_away_unread(dovecot: Dovecot, user: str, url: str) -> None:
+    dovecot.put(user, letter("week 1"), letter("month 1"))
+    with closing(ImapSource(from_url(f"{url}&after=delete&mail.subject=week*"))) as source:
+        (dataset,) = source.datasets(["INBOX"])
+        position = source.horizon(dataset, "", None)
+        source.finished(dataset, position)
+    with closing(ImapSource(from_url(f"{url}&after=delete&mail.subject=month*"))) as source:
+        assert source.horizon(dataset, "", position) is None
+        source.finished(dataset, position)
+        assert [row["subject"] for row in rows(read(source))] == ["month 1"]
+        dovecot.put(user, letter("month 2"))
+        source.finished(dataset, source.horizon(dataset, "", position))
+        assert [row["subject"] for row in rows(read(source))] == ["month 1"], "read by no run: only the second one was"
+
+
+def test_other_messages_under_the_same_numbers_are_left_alone(dovecot: Dovecot, user: str, url: str) -> None:
+    dovecot.put(user, letter("one"))
+    with closing(ImapSource(from_url(f"{url}&after=delete"))) as source:
+        (dataset,) = source.datasets(["INBOX"])
+        position = source.horizon(dataset, "", None)
+        source.finished(dataset, {**(position or {}), "validity": 1})
+        assert len(rows(read(source))) == 1
+
+
+def test_two_mailboxes_are_read_side_by_side(dovecot: Dovecot, user: str, url: str) -> None:
+    for name in ("a", "b"):
+        dovecot.put(user, *(letter(f"{name} {number}") for number in range(20)), mailbox=name)
+    found: dict[str, set[str]] = {"a": set(), "b": set()}
+    with closing(ImapSource(from_url(url.replace("/INBOX", "")))) as source:
+
+        def go(name: str) -> None:
+            for number in range(1, 21):
+                uids = source._box.uids(name, number, number)
+                found[name] |= {one.subject for one in source._box.messages(name, uids)}
+
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(go, found))
+    assert found == {name: {f"{name} {number}" for number in range(20)} for name in found}
+
+
+def test_a_server_that_says_no_gives_no_rows(
+    dovecot: Dovecot, user: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dovecot.put(user, letter("one"))
+    with closing(ImapSource(from_url(url))) as source:
+        source.datasets(["INBOX"])
+        real = imaplib.IMAP4.uid
+
+        def busy(protocol: imaplib.IMAP4, command: str, *arguments: str) -> Any:
+            return ("NO", [b"[LIMIT] later"]) if command == "FETCH" else real(protocol, command, *arguments)
+
+        monkeypatch.setattr(imaplib.IMAP4, "uid", busy)
+        with pytest.raises(ReadError, match="LIMIT"):
+            read(source)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pyarrow as pa
 import pymysql
 import pytest
 
@@ -44,6 +45,20 @@ def test_a_replaced_table_keeps_its_identity_and_comes_back(place: Place, cursor
     assert place.rows() == pairs(range(3))
     with place.sink() as sink:
         assert sink.undo("items") == 5, "undoing twice is no change"
+
+
+def test_an_index_over_parts_of_columns_is_no_key(place: Place, cursor: Any) -> None:
+    cursor.execute("create table items (a int not null, b varchar(40) not null, unique key u (a, b(2)))")
+    cursor.execute("insert into items values (1, 'aa'), (1, 'bb')")
+    with place.source() as source:
+        (found,) = source.datasets(["items"])
+    assert (found.key, found.indexes) == ((), ())
+
+
+def test_names_may_hold_question_marks(place: Place) -> None:
+    rows = pa.table({"id": pa.array([1, 2], pa.int64()), "ok?": ["yes?", ""]})
+    assert place.change(rows, run="run 1", name="do you?").inserted == 2
+    assert place.rows("do you?", ("id", "ok?")) == [(1, "yes?"), (2, "")]
 
 
 def test_a_plan_creates_nothing(place: Place, cursor: Any) -> None:

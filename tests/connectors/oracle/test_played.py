@@ -130,6 +130,14 @@ def test_an_empty_text_is_null_or_refused(server: Played) -> None:
     assert [row["code"] for row in strict.quarantined()] == ["cast.invalid"]
 
 
+def test_an_empty_key_is_refused(place: Place, server: Played) -> None:
+    server.columns = [("id", "VARCHAR2(20 CHAR)", 0, None, None, 0, None), COLUMNS[1]]
+    server.tables.add("items")
+    server.answers.append((r"COUNT\(\*\), SUM", [(1, 1, 0)]))
+    counts = place.change(pa.table({"id": ["", "a"], "v": ["", "x"]}), run="run 1")
+    assert (counts.inserted, counts.quarantined) == (1, 1)
+
+
 def test_a_character_that_the_database_has_not_is_quarantined(place: Place, server: Played) -> None:
     server.answers.append(("NLS_CHARACTERSET", [("ZHS16GBK",)]))
     rows = pa.table({"id": pa.array([1, 2], pa.int64()), "v": ["批号", "😀"]})

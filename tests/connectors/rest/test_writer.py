@@ -177,3 +177,22 @@ class _Silent(Out):
 
     def raw(self, data: bytes) -> None:
         del data
+
+
+@pytest.mark.parametrize(
+    ("write", "body", "kind"),
+    [
+        ({"create": {"method": "POST"}}, b"<html><body>Please log in</body></html>", "text/html"),
+        ({"create": {"method": "POST"}}, b"  <!DOCTYPE html>", "application/json"),
+        ({"create": {"method": "POST", "batch": 3}}, b"<html></html>", "text/html"),
+        ({"create": {"method": "POST", "ok": "code=0"}}, b"", "application/json"),
+        ({"create": {"method": "POST", "ok": "code=0"}}, b"[]", "application/json"),
+    ],
+)
+def test_an_answer_that_says_nothing_is_not_taken_for_success(
+    vendor: VendorApi, tmp_path: Path, write: dict[str, Any], body: bytes, kind: str
+) -> None:
+    """A proxy's login page comes with status 200."""
+    vendor.routes = Everything(lambda asked, out: out.answer(200, body, Content_Type=kind))
+    counts, bad = put(tmp_path, settings(vendor, write), items((36, "a"), (37, "b")), WriteMode.APPEND)
+    assert (counts.inserted, {row["code"] for row in bad}) == (0, {"call.unknown"})

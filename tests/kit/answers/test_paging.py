@@ -176,3 +176,54 @@ def test_what_a_kind_needs_is_said_at_once() -> None:
     for wrong in ({"kind": "cursor"}, {"kind": "next_url"}, {"kind": "keyset"}):
         with pytest.raises(InvalidSettingsError, match="needs"):
             PagingSettings.parse(wrong)
+
+
+@pytest.mark.parametrize(
+    ("paging", "empty"),
+    [
+        ({"kind": "page", "total": "total"}, {"page": 3}),
+        ({"kind": "page", "pages": "pages"}, {"page": 3}),
+        ({"kind": "offset", "total": "total"}, {"offset": 10}),
+    ],
+)
+def test_an_empty_page_in_the_middle_is_not_the_end(paging: dict[str, Any], empty: dict[str, Any]) -> None:
+    """A page that fails at the API comes empty: what is behind it must not be taken for gone."""
+
+    def answer(asked: dict[str, Any]) -> Any:
+        at = int(asked.get("offset", (int(asked.get("page", 1)) - 1) * 5))
+        return ([] if asked == empty else ROWS[at : at + 5]), {"total": 25, "pages": 5}, {}
+
+    with pytest.raises(AnswerError, match="came empty, and the answer counts more records than that: 10 records"):
+        walk(paging, answer)
+
+
+def test_a_list_that_becomes_shorter_ends_where_it_ends() -> None:
+    def answer(asked: dict[str, Any]) -> Any:
+        at = (int(asked["page"]) - 1) * 10
+        total = 25 if at < 20 else 20
+        return ROWS[:total][at : at + 10], {"total": total}, {}
+
+    _, records = walk({"kind": "page", "total": "total"}, answer)
+    assert records == ROWS[:20]
+
+
+@pytest.mark.parametrize(
+    ("paging", "envelope", "said"),
+    [
+        ({"kind": "cursor", "next": "next", "more": "more"}, {"more": True, "next": None}, "more records .more., and"),
+        ({"kind": "cursor", "next": "meta.nextCursor"}, {"meta": {"next_cursor": "c2"}}, "at meta.next_cursor"),
+        ({"kind": "next_url", "next": "nxt"}, {"next": "https://api.example/items?p=2"}, "a next page at next"),
+        ({"kind": "link"}, {"next": "https://api.example/items?p=2"}, "no header Link, and a next page at next"),
+    ],
+)
+def test_a_next_page_that_stands_elsewhere_is_found_out(
+    paging: dict[str, Any], envelope: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(AnswerError, match=said):
+        walk(paging, lambda _: (ROWS[:10], envelope, {}))
+
+
+@pytest.mark.parametrize("envelope", [{"next": None, "cursor": "c1"}, {"next": ""}, {}])
+def test_a_list_of_one_page_ends(envelope: dict[str, Any]) -> None:
+    asked, records = walk({"kind": "cursor", "next": "next"}, lambda _: (ROWS[:10], envelope, {}))
+    assert (len(asked), records) == (1, ROWS[:10])

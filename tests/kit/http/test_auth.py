@@ -90,6 +90,9 @@ def test_credentials_do_not_leave_the_own_host(client: Client) -> None:
         ):
             arrived = json.loads(http.send(call).content)["headers"]
             assert not {"authorization", "cookie", "x-tenant"} & set(arrived)
+        call = Call("GET", other.url + "/data", (), {"X-Api-Key": "k", "Accept": "application/json"}, grant=Grant.DATA)
+        arrived = json.loads(http.send(call).content)["headers"]
+        assert (arrived["accept"], "x-api-key" in arrived) == ("application/json", False)
 
 
 def test_one_token_for_many_threads_and_a_new_one_before_it_ends(client: Client) -> None:

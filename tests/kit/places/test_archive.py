@@ -127,3 +127,18 @@ def _member(name: str, size: int) -> tarfile.TarInfo:
     made = tarfile.TarInfo(name)
     made.size = size
     return made
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("form", ["zip", "tar"])
+def test_of_several_members_with_one_name_the_last_is_meant(tmp_path: Path, form: str) -> None:
+    path = tmp_path / f"x.{form}"
+    for content in (b"old\n", b"newer\n"):
+        if form == "zip":
+            with zipfile.ZipFile(path, "a") as made:
+                made.writestr(zipfile.ZipInfo("x.csv"), content)
+        else:
+            with tarfile.open(path, "a") as tar:
+                tar.addfile(_member("x.csv", len(content)), io.BytesIO(content))
+    assert [(one.name, one.size) for one in archive.members(path, GIB)] == [("x.csv", 6)]
+    assert b"".join(archive.content(path, "x.csv")) == b"newer\n"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +12,9 @@ import pytest
 from tongqu.connectors.file.settings import from_url
 from tongqu.connectors.file.shelf import Shelf
 from tongqu.core.errors import AnswerError, InvalidPlanError, NotFoundError
+from tongqu.kit.http.call import Call
 from tongqu.kit.places.place import Place
+from tongqu.kit.places.web import content
 from tongqu.kit.places.xml_reply import parse
 from tongqu.testing.drops import drop
 
@@ -67,3 +71,27 @@ def test_a_missing_file_is_told_without_its_query(webdav: Any) -> None:
 def test_xml_that_is_none_or_evil_is_refused(data: bytes) -> None:
     with pytest.raises(AnswerError):
         parse(data, "webdav://host/x")
+
+
+@pytest.mark.parametrize(
+    ("status", "told", "body"),
+    [
+        (206, "bytes 4-9/10", b"456789"),
+        (206, "bytes 2-9/10", b"23456789"),
+        (200, "", b"0123456789"),
+        (206, "", b"456789"),
+    ],
+)
+def test_a_server_may_begin_before_the_offset(status: int, told: str, body: bytes) -> None:
+    assert b"".join(content(_answer(status, told, body), Call("GET", "http://x/a"), 4, "a")) == b"456789"
+
+
+def test_a_server_that_begins_behind_the_offset_is_refused() -> None:
+    with pytest.raises(AnswerError, match="from 6 on"):
+        list(content(_answer(206, "bytes 6-9/10", b"6789"), Call("GET", "http://x/a"), 4, "a"))
+
+
+def _answer(status: int, told: str, body: bytes) -> Any:
+    """A client to whom everybody answers so."""
+    stream = SimpleNamespace(status=status, headers={"content-range": told}, chunks=iter([body]))
+    return SimpleNamespace(stream=lambda _: nullcontext(stream))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,18 @@ import pytest
 from tongqu.connectors.file.settings import FileSettings
 from tongqu.connectors.file.shelf import Shelf
 from tongqu.core.errors import (
+    AnswerError,
     AuthError,
     CertificateError,
     ConnectError,
     InvalidSettingsError,
     NotFoundError,
+    ReadError,
     TongquError,
 )
 from tongqu.kit.places.place import Place
+from tongqu.kit.places.spool import Spool
+from tongqu.kit.places.xml_reply import parse
 from tongqu.testing.drops import Drop, drop
 
 KINDS = {
@@ -180,3 +186,58 @@ def test_a_private_key_may_be_given_itself(sshd: Any, tmp_path: Path) -> None:
         else:
             assert list(shelf.place.stages())[-1] == "login"
         shelf.close()
+
+
+@pytest.mark.parametrize("kind", ["sftp", "ftp"])
+def test_names_in_another_encoding(kind: str, request: pytest.FixtureRequest) -> None:
+    found = drop(request.getfixturevalue(KINDS[kind]), kind)
+    assert found.shown is not None
+    for name in (b"plain.csv", "检验.csv".encode("gb18030")):
+        Path(os.fsdecode(bytes(found.shown) + b"/" + name)).write_bytes(b"id\n1\n")
+    shelf = Shelf(found.settings("p*.csv"))
+    assert [one.label for one in shelf.find().popitem()[1]] == ["plain.csv"]
+    shelf.close()
+    shelf = Shelf(found.settings("*.csv"))
+    with pytest.raises(ReadError, match="another encoding") as caught:
+        shelf.find()
+    assert "name_encoding" in caught.value.hint
+    shelf.close()
+    shelf = Shelf(found.settings("*.csv", name_encoding="gb18030"))
+    listed = {one.label: one.path for one in shelf.find().popitem()[1]}
+    assert sorted(listed) == ["plain.csv", "检验.csv"]
+    with listed["检验.csv"].open("rb") as file:
+        assert file.read() == b"id\n1\n"
+    shelf.close()
+
+
+def test_a_list_that_cannot_go_on_is_no_list(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = drop(s3)
+    place, folder = found.place()
+    answer = parse(b"<R><IsTruncated>true</IsTruncated><Contents><Key>drop/a.csv</Key></Contents></R>", "s3")
+    monkeypatch.setattr(place, "_list", lambda *_: answer)
+    with pytest.raises(AnswerError, match="how to go on"):
+        list(place.walk(folder))
+    place.close()
+
+
+def test_a_very_long_name_is_copied(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, 1 << 20)
+    path = spool.copy("x", "检" * 300 + ".xlsx", lambda: iter([b"x"]))
+    assert (path.read_bytes(), path.suffix) == (b"x", ".xlsx")
+    spool.close()
+
+
+@pytest.mark.parametrize("kind", ["sftp", "ftp"])
+def test_paths_from_the_home_mean_the_same_all_the_time(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    place, _ = drop(request.getfixturevalue(KINDS[kind]), kind).place()
+    source, home = tmp_path / "x", f"~/{secrets.token_hex(6)}"
+    source.write_bytes(b"x")
+    place.make_folder(f"{home}/empty")
+    assert place.entries(f"{home}/empty") == []
+    place.put(f"{home}/x.csv", source)
+    assert [one.path for one in place.entries(home) if not one.folder] == [f"{home}/x.csv"]
+    place.delete_tree(home)
+    assert place.there(home) is None
+    place.close()

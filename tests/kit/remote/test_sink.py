@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from tongqu.core.data import Checkpoint, Counts, Dataset, Deletes, Split, Write, WriteMode
-from tongqu.core.errors import AuthError, ConnectError, FencedError, InvalidPlanError
+from tongqu.core.errors import AuthError, ConnectError, FencedError, InvalidPlanError, WriteError
 from tongqu.kit.remote.calls import Which
 from tongqu.kit.remote.effect import Effects, Op, Outcome
 from tongqu.kit.remote.manner import Manner
@@ -251,3 +251,112 @@ def test_the_ledger_is_bounded_and_keeps_what_is_unknown(peer: Peer) -> None:
     rows = orders(*((n, "a", f"v{n}") for n in range(30)))
     put(peer, rows, asked(WriteMode.APPEND), Manner(keep_calls=10))
     assert len(PeerSink(peer).calls(Which(limit=100))) == 10
+
+
+def remove(peer: Peer, ids: list[int], run: str) -> int:
+    """Take rows out in a run of their own; how many went."""
+    split, write = Split("0", "orders"), asked(run=run, incremental=True)
+    with closing(PeerSink(peer)) as sink:
+        sink.start("sync", run, False)
+        sink.open(write)
+        sink.begin(write, [split])
+        with closing(sink.session(write, split)) as session:
+            gone = session.remove(orders(*((n, "a", "x") for n in ids)).select(["id"]))
+            session.commit(Checkpoint(split, {"n": 1}, Counts(), done=True))
+        sink.finish(write, Counts(), None)
+        sink.end("sync", run, [write])
+    return gone
+
+
+def test_what_the_peer_has_from_others_is_not_taken_out(peer: Peer, tmp_path: Path) -> None:
+    """A row that a filter leaves out was mostly never sent: no call is made for it, whoever else has made it."""
+    put(peer, orders((1, "a", "x"), (2, "a", "y")), asked())
+    key, theirs = ("id",), orders((3, "a", "theirs"))
+    peer.call("orders", key, Effects(Op.UPSERT, theirs, ["other"], ['{"id": 3}'], [""]))
+    before = peer.calls
+    assert remove(peer, [2, 3, 4], "run 2") == 1
+    assert peer.calls - before == 1
+    left = peer.table("orders")
+    assert left is not None
+    assert set(left["id"].to_pylist()) == {1, 3}
+
+
+def test_a_removal_that_was_cut_off_is_counted_by_the_next_attempt(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(peer, orders((1, "a", "x"), (2, "a", "y")), asked())
+
+    def die(point: str) -> None:
+        if point == "in_commit":
+            raise Interrupted
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr("tongqu.kit.remote.session.crash_point", die)
+        remove(peer, [2], "run 2")
+    assert remove(peer, [2], "run 2") == 1
+    assert [op for op, _, _ in peer.effects()].count("delete") == 1
+
+
+def test_an_overtaken_process_notes_the_answers_of_the_calls_that_it_has_made(peer: Peer) -> None:
+    """Else nobody would know whether they had their effect."""
+    split = Split("0", "orders")
+    with closing(PeerSink(peer, Manner(concurrency=1))) as slow, closing(PeerSink(peer)) as fast:
+        taken: list[bool] = []
+
+        class Slow(Peer):
+            def call(self, target: str, key: tuple[str, ...], effects: Effects) -> list[Outcome]:
+                outcomes = super().call(target, key, effects)
+                if not taken:
+                    taken.append(True)
+                    fast.start("sync", "run 1", False)
+                    fast.open(asked())
+                return outcomes
+
+        slow.peer = Slow(peer.path)
+        slow.start("sync", "run 1", False)
+        slow.open(asked())
+        slow.begin(asked(), [split])
+        with closing(slow.session(asked(), split)) as session, pytest.raises(FencedError):
+            session.write(orders((1, "a", "x"), (2, "a", "y")))
+    calls = {call["key"]: call["outcome"] for call in PeerSink(peer).calls(Which())}
+    assert calls == {'{"id": 1}': "ok", '{"id": 2}': "planned"}
+
+
+def test_a_peer_that_lists_other_keys_than_it_was_given_loses_nothing(peer: Peer) -> None:
+    """It writes keys its own way, so every row looks as if it had stayed away."""
+    words = pa.table({"id": ["a", "b"], "v": ["x", "y"]})
+    write = Write("orders", Dataset("orders", words.schema, ("id",)), WriteMode.REPLACE, "sync", "run 1", ("id",))
+
+    class Shouting(Peer):
+        def table(self, target: str) -> pa.Table | None:
+            found = super().table(target)
+            return (
+                None
+                if found is None
+                else found.set_column(0, "id", [[str(v).upper() for v in found["id"].to_pylist()]])
+            )
+
+    shouting = Shouting(peer.path)
+    with pytest.raises(WriteError, match="none of those it has just accepted"):
+        put(shouting, words, write)
+    assert [op for op, _, _ in peer.effects()] == ["upsert", "upsert"]
+
+
+def test_a_group_that_does_not_come_at_once_is_told(peer: Peer) -> None:
+    """What was sent is counted, so it stands; nothing more of the group is sent, and quarantine says how it is."""
+    split, write = Split("0", "orders"), asked(WriteMode.APPEND)
+    with closing(PeerSink(peer, Manner(group="g", pause_seconds=0))) as sink:
+        sink.start("sync", "run 1", False)
+        sink.open(write)
+        sink.begin(write, [split])
+        refused = []
+        with closing(sink.session(write, split)) as session:
+            for rows in ([(1, "a", "x"), (2, "b", "y")], [(3, "b", "bad"), (4, "c", "y")], [(5, "b", "z")]):
+                refused += session.write(orders(*rows)).refused
+            session.commit(Checkpoint(split, {"n": 1}, Counts(), done=True))
+    left = peer.table("orders")
+    assert left is not None
+    assert left["id"].to_pylist() == [1, 2, 4]
+    stands = "; 1 rows of its group came before these, and stand"
+    assert [(row.code, row.message) for row in refused] == [
+        ("call.refused", f"v must not be 'bad'{stands}"),
+        ("call.undone", f"another row of g b was refused: v must not be 'bad'{stands}"),
+    ]

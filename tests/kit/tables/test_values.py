@@ -64,3 +64,9 @@ def test_a_text_that_would_be_cut_is_refused() -> None:
     without_nul([pa.array(["ok", None])], ["v"])
     with pytest.raises(CastError, match="NUL"):
         without_nul([pa.array(["a\0b"])], ["v"])
+
+
+@pytest.mark.parametrize("values", [[2], [1, -1], ["maybe"], ["1", ""]])
+def test_what_is_neither_true_nor_false_is_no_boolean(values: list[Any]) -> None:
+    with pytest.raises(CastError, match="neither true nor false"):
+        arrived(values, pa.field("v", pa.bool_()))

@@ -61,7 +61,11 @@ def _show(document: Mapping[str, Any], out: Path | None) -> None:
     for one in document["datasets"]:
         if one["needs"]:
             say(t("connect.needs", name=one["name"], params=", ".join(one["needs"])))
+    if document["credentials"]["written"]:
+        say(t("connect.auth", name=document["name"]))
+    elif document["credentials"]["schemes"]:
+        say(t("connect.auth_by_hand", schemes=", ".join(document["credentials"]["schemes"])))
     for one in document["left_out"]:
         say(t("connect.left_out", operation=one["operation"], reason=one["reason"]))
-    count = len(document["datasets"])
-    say(t("connect.done", count=count, left=len(document["left_out"]), file=str(out) if out else "-"))
+    counts = {"count": len(document["datasets"]), "left": len(document["left_out"])}
+    say(t("connect.done", **counts, file=str(out)) if out else t("connect.shown", **counts))

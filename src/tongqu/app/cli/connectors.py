@@ -42,11 +42,16 @@ def connectors(
     source: Annotated[str, typer.Argument(metavar="FROM", help=t("connectors.from"), show_default=False)] = "",
     sink: Annotated[str, typer.Argument(metavar="TO", help=t("connectors.to"), show_default=False)] = "",
 ) -> int:
-    """List the connectors, or with --types what the types of one system become in another."""
+    """List the connectors, show the settings of one, or with --types what the types of one system become in another."""
     if source and not types and not sink and _is_profile(source):
         from tongqu.app.docs import profile_shown
 
         call.answer(profile_shown(source), _show_profile)
+        return 0
+    if source and not types and not sink and _is_connector(source):
+        from tongqu.app.connector_page import shown
+
+        call.answer(shown(source), lambda document: say(document["page"].rstrip()))
         return 0
     if types or source:
         from tongqu.app.type_table import type_table
@@ -100,6 +105,12 @@ def remove(call: Call, name: Name) -> int:
         removed(call.wire().home, name), lambda done: say(t("connectors.removed", name=done["removed"]["name"]))
     )
     return 0
+
+
+def _is_connector(name: str) -> bool:
+    from tongqu.core import registry
+
+    return name in registry.names()
 
 
 def _is_profile(name: str) -> bool:

@@ -107,6 +107,6 @@ def _show_made(document: Mapping[str, Any]) -> None:
             ))  # fmt: skip
             for word in ("edited", "obsolete", "needs"):
                 if file[word]:
-                    say(f"  {t('test.made.' + word, names=', '.join(file[word]))}")
+                    say("  " + t(f"test.made.{word}", names=", ".join(file[word])))
         for path in one["orphans"]:
             say(t("test.orphan", file=path))

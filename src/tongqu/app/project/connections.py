@@ -82,6 +82,8 @@ def _check_settings(
     connector: Connector, values: Mapping[str, Any], key: Key, places: Places, problems: list[TongquError]
 ) -> None:
     own = {name: value for name, value in values.items() if name != "type"}
+    if str(own.get("profile", "")).endswith((".yaml", ".yml")):
+        own["profile"] = str(places.folder / str(own["profile"]))
     names = _names(connector.settings)
     url = own.get("url")
     if url is not None and "url" not in names:
@@ -120,7 +122,7 @@ def _literal_secrets(
             field for model in models for plain, field in model.model_fields.items() if name in (plain, field.alias)
         ]
         inner = [model for field in fields for model in models_in(field.annotation)] or (() if fields else models)
-        free = not models and SECRETIVE.search(str(name)) is not None
+        free = not fields and SECRETIVE.search(str(name)) is not None
         secret = free or any(holds_secret(field.annotation) for field in fields)
         for at, one in enumerate(value) if isinstance(value, list) else [(None, value)]:
             here = (*key, name) if at is None else (*key, name, at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 from tongqu.app.project.model import DatasetEntry, PipelineEntry, PipelineSink
@@ -13,14 +14,29 @@ _PASSING = frozenset({"check", "drop", "filter", "route", "select", "sort"})
 
 
 def fellow(pipelines: Mapping[str, PipelineEntry], name: str, sink: str) -> str | None:
-    """Another pipeline, or another sink of this one, that writes the same target; None where there is none, or where
-    targets get their names only when the source is looked at."""
-    mine = _target(pipelines[name], pipelines[name].all_sinks[sink])
-    for other, entry in pipelines.items() if mine else ():
+    """Another pipeline, or another sink of this one, that writes the same target; None where there is none. Of targets
+    that get their names only when the source is looked at, those of the same source may be the same."""
+    mine = pipelines[name]
+    for other, entry in pipelines.items():
         for there, end in entry.all_sinks.items():
-            if (other, there) != (name, sink) and _target(entry, end) == mine:
+            if (other, there) != (name, sink) and _meet(mine, mine.all_sinks[sink], entry, end):
                 return other if other != name else f"{other}.{there}"
     return None
+
+
+def _meet(entry: PipelineEntry, end: PipelineSink, other: PipelineEntry, there: PipelineSink) -> bool:
+    """Whether two sinks may write the same target."""
+    if end.connection != there.connection:
+        return False
+    ours, theirs = _targets(entry, end), _targets(other, there)
+    sources = {one.connection for one in entry.all_sources.values()}
+    same_source = bool(sources & {one.connection for one in other.all_sources.values()})
+    return any(
+        one.lower() == two.lower()
+        or (same_source and (fnmatchcase(one.lower(), two.lower()) or fnmatchcase(two.lower(), one.lower())))
+        for one in ours
+        for two in theirs
+    )
 
 
 def left_behind(
@@ -73,11 +89,15 @@ def _key(entry: PipelineEntry, end: PipelineSink, dictionary: Mapping[str, Datas
     return tuple(entry.source.key) or (known.keys if known else ())
 
 
-def _target(entry: PipelineEntry, end: PipelineSink) -> tuple[str, str] | None:
+def _targets(entry: PipelineEntry, end: PipelineSink) -> list[str]:
+    """The names, or patterns of names, of what a sink writes; empty where the files do not tell."""
     reads = list(entry.all_sources.values())
     one = reads[0] if len(reads) == 1 else None
-    name = end.dataset or (one.as_ or one.dataset if one else None)
-    return (end.connection, name) if name else None
+    if end.dataset or one is None:
+        return [end.dataset] if end.dataset else []
+    if name := one.as_ or one.dataset:
+        return [name]
+    return [pattern for pattern in one.datasets or ["*"] if not pattern.startswith("!")]
 
 
 def _made(steps: Collection[Mapping[str, Any]], key: Collection[str]) -> tuple[str, str] | None:

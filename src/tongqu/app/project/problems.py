@@ -34,6 +34,10 @@ def parse(
         ]
         problems += [_problem(model, item, key, places) for item in found]
         return None
+    except InvalidSettingsError as error:  # of a profile, which is more than a value that is wrong
+        error.path = places.path((*key, error.path) if error.path else key)
+        problems.append(error)
+        return None
 
 
 def _problem(model: type[BaseModel], item: Mapping[str, Any], key: Key, places: Places) -> InvalidSettingsError:

@@ -9,13 +9,15 @@ from typing import Any
 from tongqu.core.errors import InvalidPlanError, NotFoundError, learnt
 from tongqu.kit.openapi.lists import Found
 from tongqu.kit.openapi.reading import described
+from tongqu.kit.openapi.security import auth, required
 from tongqu.kit.patterns import nearest, wanted
 
 
 def imported(
     *, openapi: str, postman: str, name: str = "", base_url: str = "", datasets: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The connection that a document describes: `name`, `connection` in a project's plain values, `datasets` with the
+    """The connection that a document describes: `name`, `connection` in a project's plain values, `credentials` with
+    the `schemes` by which calls must be authenticated and whether they are `written` as `auth`, `datasets` with the
     operation each comes from and the parameters it still `needs`, and `left_out` with the reason for every other
     operation. `datasets` are globs that choose among them.
 
@@ -25,7 +27,7 @@ def imported(
     if bool(openapi) == bool(postman):
         raise InvalidPlanError("name one document", path="--openapi", hint="--openapi FILE|URL or --postman FILE")
     with learnt():
-        base, found = described(openapi=openapi, postman=postman)
+        base, found, document = described(openapi=openapi, postman=postman)
     lists = [one for one in found if one.settings]
     chosen = [one for one in lists if wanted(one.name, datasets or None)]
     if not chosen:
@@ -34,11 +36,16 @@ def imported(
             "the document has no such list of records" if lists else "the document describes no list of records",
             path=openapi or postman, hint=f"there are: {nearest(datasets[0], names)}" if lists and datasets else "",
         )  # fmt: skip
+    named = name or _name(base_url or base)
     connection: dict[str, Any] = {"type": "rest", "base_url": base_url or base or "https://…"}
+    credentials = auth(document, f"${{secret:{named}}}") if document else {}
+    if credentials:
+        connection["auth"] = credentials
     connection["datasets"] = {one.name: _plain(one) for one in _with_parents(chosen, lists)}
     return {
-        "name": name or _name(base_url or base),
+        "name": named,
         "connection": connection,
+        "credentials": {"schemes": required(document) if document else [], "written": bool(credentials)},
         "datasets": [{"name": one.name, "operation": one.operation, "needs": list(one.needs)} for one in chosen],
         "left_out": [{"operation": one.operation, "reason": one.reason} for one in found if not one.settings],
     }

@@ -18,6 +18,7 @@ from tongqu.store.scrub import Scrubber, literal_passwords
 
 if TYPE_CHECKING:
     from tongqu.app.project.load import Project
+    from tongqu.app.services.recording import Recordings
     from tongqu.kit.egress.access import Access
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
@@ -65,7 +66,8 @@ class End:
 
 class Ends:
     """Finds ends by URL or name. `warn` is told at most once that a URL holds a password; `lodging` gives the folder
-    of what an identity means, `hub` how to enter the hub of agents in the project's home."""
+    of what an identity means, `hub` how to enter the hub of agents in the project's home,
+    `recordings` where HTTP calls are recorded or answered from."""
 
     def __init__(
         self,
@@ -76,10 +78,12 @@ class Ends:
         warn: Callable[[str], None],
         lodging: Callable[[str], Path] | None = None,
         hub: Callable[[], Access | None] = lambda: None,
+        recordings: Callable[[], Recordings | None] = lambda: None,
     ):
         self._references = references
         self._lodging = lodging
         self._hub = hub
+        self._recordings = recordings
         self._scrubber = scrubber
         self._project = project
         self._warn = warn
@@ -152,6 +156,9 @@ class Ends:
         if isinstance(settings, Networked):
             settings = settings.entering(self._hub())
         self._scrubber.add_settings(settings)
+        recordings = self._recordings()
+        if recordings is not None:
+            settings = recordings.used(name, settings)
         end = End(name, connector, settings, kept)
         return replace(end, lodging=self._lodging(end.identity)) if self._lodging else end
 
@@ -170,12 +177,21 @@ def rooted(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """A connection's values with relative file paths made to start at the project's folder."""
     moved = dict(values)
     path = moved.get("path")
-    if isinstance(path, str) and path and not path.startswith(":") and not Path(path).is_absolute() and "address" not in moved:
+    if (
+        isinstance(path, str)
+        and path
+        and not path.startswith(":")
+        and not Path(path).is_absolute()
+        and "address" not in moved
+    ):
         moved["path"] = str(folder.absolute() / path)
-    for name in ("openapi", "postman"):
+    for name in ("openapi", "postman", "wsdl", "metadata_file"):
         document = moved.get(name)
         if isinstance(document, str) and document and not is_url(document) and not Path(document).is_absolute():
             moved[name] = str(folder.absolute() / document)
+    own = moved.get("profile")
+    if isinstance(own, str) and own.endswith((".yaml", ".yml")) and not Path(own).is_absolute():
+        moved["profile"] = str(folder.absolute() / own)
     if isinstance(moved.get("via"), list):
         moved["via"] = [rooted_hop(hop, folder) for hop in moved["via"]]
     url = moved.get("url")

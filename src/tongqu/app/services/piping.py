@@ -237,6 +237,7 @@ class Part:
             source_dataset=dataset,
             cursor=reads.cursor if mode is Mode.INCREMENTAL else None,
             chain=chain,
+            identity=tuple(name for name in reads.key if name in dataset.columns),
         )
 
     def _graph(self, sources: Mapping[str, Source], datasets: Mapping[str, Dataset], sink: Sink) -> Stream:

@@ -64,7 +64,7 @@ def settle(request: SyncRequest, *, tracks: bool = False) -> Settled:
         raise InvalidPlanError(
             "mode incremental needs a cursor: a column that grows with every change",
             path="--cursor",
-            hint="for example --cursor updated_at",
+            hint="name it, and the tables that have it: --cursor updated_at --table orders",
         )
     if mode is Mode.FULL and request.cursor:
         raise InvalidPlanError(

@@ -63,6 +63,8 @@ class ClickhouseDb(TableDb):
         super().__init__(client, Clickhouse((int(major), int(minor))), settings.display(), reading=books is None)
         self.token = ""
         """What names the next block, so that the server knows it again."""
+        self.loads = 0
+        """Inserts that the present block has taken so far."""
         self.books = None if books is None else Books(books)
 
     @property

@@ -230,7 +230,8 @@ class ClickhouseSink(SqlSink):
                  or name in landing.target.written]  # fmt: skip
         types = landing.types
         columns = [values(rows.column(name), own.dialect.field(name, types[name]), types[name]) for name in names]
-        digest = hashlib.sha256(own.token.encode())
+        own.loads += 1  # halves of a refused block may hold the same rows, and each of them counts
+        digest = hashlib.sha256(f"{own.token}\0{own.loads}".encode())
         for column in rows.select(names).combine_chunks().columns:
             digest.update(repr((column.type, column.to_pylist())).encode())
         own.put(self._place(db, landing.into), list(map(own.quote, names)), columns, digest.hexdigest())
@@ -313,12 +314,18 @@ class ClickhouseSession(SqlSession):
             self._position = json.dumps(head.position if head else None, sort_keys=True)
         self._blocks += 1
         assert isinstance(db, ClickhouseDb)  # noqa: S101  # the sink makes them
+        db.loads = 0
         db.token = "\0".join((write.sync, write.run, write.stream, self._split.id, self._position, str(self._blocks)))
         return super().write(rows)
 
     def commit(self, checkpoint: Checkpoint) -> None:
         """See Session.commit."""
         super().commit(checkpoint)
+        self._position, self._blocks = None, 0
+
+    def abort(self) -> None:
+        """See Session.abort. What comes again is named as it was."""
+        super().abort()
         self._position, self._blocks = None, 0
 
 

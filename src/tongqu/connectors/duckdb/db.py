@@ -117,7 +117,29 @@ class DuckDb(Db):
 
         Many are inserted by all threads in no order. Of few, or by several threads in order, each thread would leave
         row groups unfinished that are written a second time, at twice the processor time: then one thread works.
+
+        Whoever merges a chunk relies on the order of insertion, so it is left alone while others use the database, and
+        who wants to write it meanwhile waits.
         """
+        shared = self._shared
+        with _lock:
+            ours = shared is not None and shared.users == 1 and not shared.unordered
+            if ours and shared is not None:
+                shared.unordered = True
+        if not ours or shared is None:
+            yield
+            return
+        try:
+            with self._set(rows):
+                yield
+        finally:
+            with _ordered:
+                shared.unordered = False
+                _ordered.notify_all()
+
+    @contextmanager
+    def _set(self, rows: int) -> Iterator[None]:
+        """The settings of the whole database for the insertion of so many rows."""
         setting, value = ("preserve_insertion_order", "false") if rows >= _MANY else ("threads", "1")
         with self.translated(), self._connection.cursor() as aside:  # a failed transaction would not let us set it back
             (before,) = aside.execute(f"SELECT current_setting('{setting}')").fetchall()[0]
@@ -229,6 +251,8 @@ class Shared:
     path: str
     writes: bool
     users: int = 0
+    unordered: bool = False
+    """Whether its only user inserts rows under settings of its own (`DuckDb.inserting`)."""
 
     def release(self) -> None:
         """Close the database after its last user."""
@@ -240,6 +264,8 @@ class Shared:
 
 
 _lock = threading.Lock()
+_ordered = threading.Condition(_lock)
+"""Told when a database has its own settings again."""
 _open: dict[str, Shared] = {}
 
 
@@ -272,7 +298,8 @@ def open_sink(settings: DuckdbSettings, files: Sequence[str] = ()) -> DuckDb:
 
 def _connection(settings: DuckdbSettings, path: str, *, writes: bool, files: Sequence[str] = ()) -> DuckDb:
     with _lock:
-        shared = _open.get(path)
+        while (shared := _open.get(path)) is not None and shared.unordered and writes:
+            _ordered.wait()
         if shared is not None and writes and not shared.writes:
             raise BusyError(
                 f"{settings.display()} is being read by this process, which cannot write it at the same time",

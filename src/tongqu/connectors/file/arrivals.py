@@ -23,6 +23,7 @@ from tongqu.kit.places.local import LocalPlace
 from tongqu.kit.places.place import Entry, Place, joined
 
 _HALF = 8
+_UNTOLD = Entry("").identity
 SEEN, PARTS, COUNT = "seen", "parts", "files"
 """What a position holds: 16 bytes a file (of its name and of its size, time and tag) as base64; the parts that a run
 reads, what they have in common written once; the number of files."""
@@ -73,14 +74,15 @@ def place_of(shelf: Shelf) -> Place:
 
 
 def fresh(shelf: Shelf, found: Sequence[Found], known: Known, shown: str) -> list[Found]:
-    """The files that are new or, by the setting `changed`, have changed. Raises LostPositionError for one that has
-    changed where that is an error."""
+    """The files that are new or, by the setting `changed`, have changed; one of which the place tells neither size nor
+    time nor tag may have. Raises LostPositionError for one that has changed where that is an error."""
     wanted = []
     listed = versions(shelf, found)
     for one in found:
         name, version = listed[path_of(one.path)[0]]
         before = known.get(name)
-        if before is None or (before != version and shelf.settings.changed == "again"):
+        other = before != version or _entry(shelf, one.path).identity == _UNTOLD
+        if before is None or (other and shelf.settings.changed == "again"):
             wanted.append(one)
         elif before != version and shelf.settings.changed == "error":
             raise LostPositionError(
@@ -157,10 +159,22 @@ def _move(shelf: Shelf, place: Place, path: str) -> None:
     place.make_folder(folder)
     name = PurePosixPath(path)
     new, number = _below(shelf, folder, name.name), 0
-    while (there := place.there(new)) is not None and there.size != held.size:
+    while (there := place.there(new)) is not None and not _same(place, held, there):
         number += 1
         new = _below(shelf, folder, f"{files.stem(name)}.{number}{name.name[len(files.stem(name)) :]}")
     place.rename(path, new)
+
+
+def _same(place: Place, one: Entry, other: Entry) -> bool:
+    """Whether two files hold the same bytes: then one is the copy that a move which was cut off has left."""
+    return one.size == other.size and _digest(place, one.path) == _digest(place, other.path)
+
+
+def _digest(place: Place, path: str) -> bytes:
+    found = hashlib.sha256()
+    for block in place.read(path):
+        found.update(block)
+    return found.digest()
 
 
 def _archive(shelf: Shelf, path: str) -> str:

@@ -72,14 +72,7 @@ class Part:
 
     def reader(self, schema: pa.Schema, shelf: Shelf) -> Reader:
         """The reader of this part; `schema` is the dataset's. Raises LostPositionError if the file has changed."""
-        path = shelf.file(self.path, self.member)
-        now = files.identity(path)
-        if now != dict(self.identity):
-            raise LostPositionError(
-                f"{path} has changed since this run began (size {self.identity['size']} then, {now['size']} now)",
-                path=files.address(path),
-                hint="run again with --restart",
-            )
+        path = self.unchanged(shelf)
         stream = TextStream(path, self.compression, self.encoding)
         if self.format == "csv":
             return CsvFile(stream, Dialect.from_json(dict(self.dialect)), self.columns)
@@ -97,6 +90,18 @@ class Part:
             return _fixed(path, self.compression, self.encoding, self.details)
         own_copy = files.local(path)
         return ParquetFile(own_copy, self.groups) if self.format == "parquet" else ArrowFile(own_copy)
+
+    def unchanged(self, shelf: Shelf) -> File:
+        """The part's file; raises LostPositionError if it has changed."""
+        path = shelf.file(self.path, self.member)
+        now = files.identity(path)
+        if now != dict(self.identity):
+            raise LostPositionError(
+                f"{path} has changed since this run began (size {self.identity['size']} then, {now['size']} now)",
+                path=files.address(path),
+                hint="run again with --restart",
+            )
+        return path
 
     def document(self) -> Document:
         """How a part of the format `jsonl` becomes lines of objects."""

@@ -17,9 +17,9 @@ from typing import Any
 
 from tongqu.connectors.file.assembly import MANIFEST
 from tongqu.connectors.file.target import Target
-from tongqu.core.errors import BusyError, FencedError
+from tongqu.core.errors import BusyError, ConnectError, FencedError, NotFoundError
 from tongqu.kit.faults import crash_point
-from tongqu.kit.places.place import Entry, Place, beside, joined, parent
+from tongqu.kit.places.place import TEMPORARY, Entry, Place, beside, joined, parent
 
 Store = Callable[[dict[str, Any]], None]
 """Stores the stream's document."""
@@ -54,8 +54,13 @@ class Outpost:
     # ---- beginning
 
     def take(self, run: str) -> None:
-        """Write the note that this run writes the target; its folder is made if it is missing."""
+        """Write the note that this run writes the target; its folder is made if it is missing. What others have sent
+        of it and not completed is removed: it is of a run that died, or that has lost the target now."""
         self.place.make_folder(parent(self.path))
+        if self.place.renames_folders:  # elsewhere nothing has a temporary name
+            for one in self.place.entries(parent(self.path)):
+                if one.name.startswith(f".{self._name}.") and one.name.endswith(TEMPORARY):
+                    self.place.delete(one.path)
         with tempfile.NamedTemporaryFile(prefix="tongqu-note-") as file:
             file.write(json.dumps({"token": self.token, "run": run}).encode())
             file.flush()
@@ -63,22 +68,26 @@ class Outpost:
 
     def hold(self, stream: str) -> None:
         """Raises FencedError unless the note is still ours."""
-        found = b""
-        if self.place.there(self._note) is not None:
-            found = b"".join(self.place.read(self._note))
-        if self.token.encode() not in found:
+        if not self._holds():
             raise FencedError(
                 f"another process has taken over {self.place.shown(self.path)}; nothing visible was changed",
                 hint="let the other process finish, or stop it and run this sync again",
                 params={"stream": stream},
             )
 
+    def _holds(self) -> bool:
+        if self.place.there(self._note) is None:
+            return False
+        return self.token.encode() in b"".join(self.place.read(self._note))
+
     def leave(self) -> None:
-        """Remove the note."""
-        self.place.delete(self._note)
+        """Remove the note, unless it is another run's by now."""
+        if self._holds():
+            self.place.delete(self._note)
 
     def fetch(self) -> dict[str, Any] | None:
-        """Bring what is there to this machine, to be gone on after; its identity, None if nothing is there."""
+        """Bring what is there to this machine, to be gone on after; its identity, None if nothing is there. Raises
+        ConnectError if not all of it arrived."""
         there = self.place.there(self.path)
         self.target.path.parent.mkdir(parents=True, exist_ok=True)
         self.target.path.unlink(missing_ok=True)
@@ -87,6 +96,10 @@ class Outpost:
         with self.target.path.open("wb") as file:
             for block in self.place.read(self.path):
                 file.write(block)
+            size = file.tell()
+        if there.size not in (size, -1):
+            shown = self.place.shown(self.path)
+            raise ConnectError(f"{shown}: {size} bytes arrived of {there.size}", path=shown)
         return dict(there.identity)
 
     # ---- becoming visible
@@ -99,16 +112,18 @@ class Outpost:
         if self.target.partition:
             self._publish_folder(document, store, append)
         else:
-            self._publish_file(document, store, append)
+            self._publish_file(document, store, append, stream)
 
-    def _publish_file(self, document: dict[str, Any], store: Store, append: bool) -> None:
+    def _publish_file(self, document: dict[str, Any], store: Store, append: bool, stream: str) -> None:
         there = self.place.there(self.path)
         size = self.target.path.stat().st_size
         pushed: dict[str, Any] = document.get("pushed") or {}
         if append and not _is(there, document.get("base")) and not (pushed and there and there.size == size):
             raise BusyError(
                 f"{self.place.shown(self.path)} was changed by somebody else while this run went on",
-                hint="run again with --restart: it goes on after what is there now",
+                hint="this run had begun to send: see whether its rows are there already before you run with --restart"
+                if pushed
+                else "run again with --restart: it goes on after what is there now",
             )
         if not pushed:
             if there is not None and not append:
@@ -116,7 +131,11 @@ class Outpost:
             document["pushed"] = {"size": size}
             store(document)
         crash_point("in_finish")
-        self.place.put(self.path, self.target.path)
+        try:
+            self.place.put(self.path, self.target.path)
+        except NotFoundError:
+            self.hold(stream)  # who has taken the target over has removed what was sent of it
+            raise
 
     def _publish_folder(self, document: dict[str, Any], store: Store, append: bool) -> None:
         image = self.target.path

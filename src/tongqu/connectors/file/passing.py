@@ -53,8 +53,9 @@ def _pieces(
     names, types = tuple(schema.names), tuple(str(field.type) for field in schema)
     if isinstance(reader, CsvFile):
         for chunk in csv_chunks.chunks(reader, schema, after, want):
+            blocks = _whole(chunk.blocks(), part, shelf) if chunk.last else chunk.blocks()
             yield Bytes(
-                "csv", names, chunk.blocks(), chunk.count, chunk.count, chunk.position, chunk.last, types, chunk.options
+                "csv", names, blocks, chunk.count, chunk.count, chunk.position, chunk.last, types, chunk.options
             )
     elif isinstance(reader, ParquetFile):
         for rows in parquet_chunks.ranges(reader, after, want):
@@ -64,3 +65,10 @@ def _pieces(
                 parquet_chunks.FORMAT, names, iter((bytes(reader.path),)), rows.count, rows.count, rows.position,
                 rows.last, types, options,
             )  # fmt: skip
+
+
+def _whole(blocks: Iterator[bytes | memoryview], part: Part, shelf: Shelf) -> Iterator[bytes | memoryview]:
+    """The last bytes of a file; raises LostPositionError instead of ending if the file has changed on the way."""
+    yield from blocks
+    if shelf.place is None:  # as in FileSource.read
+        part.unchanged(shelf)

@@ -196,7 +196,8 @@ def from_url(url: str) -> FileSettings:
     else:
         values, query = dict(taken_apart(url)), url.partition("?")[2]
     where = url if scheme == "file" else values["address"] + values["path"]  # fit for messages: no password, no key
-    for key, value in parse_qsl(query, keep_blank_values=True, separator="&"):
+    plain = query.replace("+", "%2B")  # keys in base64 have it; a blank is written %20
+    for key, value in parse_qsl(plain, keep_blank_values=True, separator="&"):
         section, _, name = key.partition(".")
         if key == "types" and value != "text":
             values["types"] = _types(value, where)

@@ -62,7 +62,7 @@ class Shelf:
         listed = files.find(self.path) if self.place is None else find_elsewhere(self.files, self.path)
         found: dict[str, list[Found]] = {}
         for name, group in listed.items():
-            opened = [replace(one, path=self._unsealed(one.path)) for one in group]
+            opened = [replace(one, path=self._unsealed(one.path)) for one in group if not self._is_put_away(one)]
             packed = [one for one in opened if files.is_archive(one.path.name)]
             if not packed:
                 found[name] = opened
@@ -107,6 +107,20 @@ class Shelf:
             member = self._unsealed(_Member(found.path, one.name, self))
             parts.append(Found(member, f"{found.label}{INSIDE}{one.name}", *files.kind(label), found.partitions))
         return parts
+
+    def _is_put_away(self, found: Found) -> bool:
+        """Whether a file is in a folder that read files are moved to."""
+        if self.settings.after != "move":
+            return False
+        asked = PurePosixPath(self.settings.archive)
+        folder = PurePosixPath(path_of(found.path)[0]).parent
+        if asked.is_absolute():
+            return folder.is_relative_to(asked if self.place is None else asked.relative_to("/"))
+        start = PurePosixPath(Path(self.path).absolute() if self.place is None else self.path)
+        depth = next((at for at, part in enumerate(start.parts) if files.is_glob(part)), len(start.parts))
+        wanted = tuple(part for part in asked.parts if part != "..")
+        below = folder.parts[depth:]
+        return bool(wanted) and below[-len(wanted) :] == wanted
 
     @property
     def opener(self) -> sealed.Opener:

@@ -19,6 +19,7 @@ from tongqu.connectors.file.arrivals import (
     Known,
     fresh,
     packed,
+    place_of,
     put_away,
     ready,
     unpacked,
@@ -192,13 +193,15 @@ class FileSource(Source):
     def _put_away(self, dataset: str, paths: Iterable[str], known: Known) -> None:
         """Put away the files that no other dataset is in which has yet to be finished."""
         with self._lock:
-            for path in paths:
+            bundle = place_of(self._shelf).bundle
+            here = {path: bundle(path) for path in paths}
+            for path in here:
                 self._done.setdefault(path, set()).add(dataset)
-            users: dict[str, set[str]] = {path: set() for path in paths}
+            waiting: set[str] = set()
             for name, found in self._found.items():
-                for path in users.keys() & {path_of(one.path)[0] for one in found}:
-                    users[path].add(name)
-            over = [path for path, names in users.items() if names <= self._done[path]]
+                listed = {path_of(one.path)[0] for one in found}
+                waiting |= {bundle(path) for path in listed if name not in self._done.get(path, ())}
+            over = [path for path, own in here.items() if own not in waiting]
         put_away(self._shelf, over, known)
 
     def _parts(self, read: Read) -> list[Part]:
@@ -230,6 +233,8 @@ class FileSource(Source):
                     position = {"part": number, **piece.position}
                     if piece.rows.num_rows or piece.bad:
                         yield Batch(read.dataset.name, _completed(piece.rows, asked, part), position, bad=piece.bad)
+                if self._shelf.place is None:  # a stream from elsewhere looks by itself when it is at its end
+                    part.unchanged(self._shelf)
         if read.until is None or position != read.until:
             yield Batch(read.dataset.name, fitted(_NOTHING, asked), read.until or {**position, "end": True})
 

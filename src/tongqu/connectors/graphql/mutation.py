@@ -77,14 +77,15 @@ class Mutation:
         return f'{{"query": {json.dumps(self.text)}, "variables": {filled}}}'.encode()
 
     def outcome(self, document: Any, op: Op, status: int) -> Outcome:
-        """What the answer says of the effect. An error inside the API leaves the outcome unknown; all others, and what
-        it lists as refusals, are its refusal."""
+        """What the answer says of the effect. An error inside the API, or in reading the value of a mutation that was
+        carried out, leaves the outcome unknown; all others, and what it lists as refusals, are its refusal."""
         if not isinstance(document, dict):
             return Outcome(Result.UNKNOWN, status=status, detail="the answer is no GraphQL answer")
         told = document.get("errors")
         held = (document.get("data") or {}).get(self.told.mutation) if isinstance(document.get("data"), dict) else None
         if told:
-            result = Result.UNKNOWN if _internal(told) else Result.FAILED
+            went = held not in (None, False) or _inside(told)
+            result = Result.UNKNOWN if went or _internal(told) else Result.FAILED
             return Outcome(result, status=status, detail=told_errors(told), field=_field(told))
         refused = looked_up(held, self.refusals) if self.refusals and isinstance(held, dict) else None
         if refused:
@@ -121,6 +122,12 @@ def _variables(arguments: Mapping[str, Any], columns: Sequence[str], where: str)
 def _internal(told: Any) -> bool:
     codes = [(one.get("extensions") or {}).get("code", "") for one in told if isinstance(one, dict)]
     return any(str(code).upper() in ("INTERNAL_SERVER_ERROR", "INTERNAL", "TIMEOUT", "UNAVAILABLE") for code in codes)
+
+
+def _inside(told: Any) -> bool:
+    """Whether an error is about a field of the mutation's value: it was carried out, and reading its value failed."""
+    paths = [one.get("path") for one in told if isinstance(one, dict)] if isinstance(told, list) else []
+    return any(isinstance(path, list) and len(path) > 1 for path in paths)
 
 
 def _field(told: Any) -> str:

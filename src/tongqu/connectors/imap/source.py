@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -32,15 +33,16 @@ _FIELDS: list[pa.Field[Any]] = [
 ]
 SCHEMA = pa.schema(_FIELDS)
 KEY = ("mailbox_validity", "uid")
-VALIDITY, UID = "validity", "uid"
+VALIDITY, UID, FROM, FILTER = "validity", "uid", "from", "filter"
 _AT_ONCE = 500
 _SEARCHED = 20_000
 """Messages are asked for by ranges of so many numbers."""
 
 
 class ImapSource(Source):
-    """Datasets are mailboxes. A position is the mailbox's UIDVALIDITY and the number of a message: all up to it are
-    read. Reading changes nothing in a mailbox; what `after` asks for is done when a whole run is visible."""
+    """Datasets are mailboxes. A position is the mailbox's UIDVALIDITY and the number of a message, all up to which are
+    read; and from which number on, and with which filter, the last run read. Reading changes nothing in a mailbox; what
+    `after` asks for is done when a whole run is visible."""
 
     tracks = True
 
@@ -79,10 +81,10 @@ class ImapSource(Source):
         if after is not None:
             self._same(dataset.name, state, after)
             self._put_away(dataset.name, after)
-        newest = state.next - 1
-        if newest <= (after[UID] if after else 0):
+        newest, before = state.next - 1, int(after[UID]) if after else 0
+        if newest <= before:
             return None
-        return {VALIDITY: state.validity, UID: newest}
+        return {VALIDITY: state.validity, UID: newest, FROM: before + 1, FILTER: self._filter}
 
     def _same(self, name: str, state: State, position: Position) -> None:
         if position.get(VALIDITY) not in (None, state.validity):
@@ -127,19 +129,27 @@ class ImapSource(Source):
 
     # ---- afterwards
 
+    @property
+    def _filter(self) -> str:
+        """What tells this filter from others."""
+        return hashlib.sha256(self._settings.mail.model_dump_json().encode()).hexdigest()[:16]
+
     def finished(self, dataset: Dataset, position: Position | None) -> None:
         """See Source.finished: what `after` asks for."""
         if position is not None:
             self._put_away(dataset.name, position)
 
     def _put_away(self, name: str, position: Position) -> None:
-        """Mark, move or delete the messages up to a position that the filter lets through; those that are done already
-        are left alone."""
+        """Mark, move or delete the messages that the run to a position has read; those that are done already are left
+        alone. Nothing is done where the filter or the numbers are others by now: they would mean messages that nobody
+        has read."""
         settings = self._settings
-        if settings.after == "keep":
+        if settings.after == "keep" or position.get(FILTER) != self._filter:
+            return
+        if self._box.select(name).validity != position[VALIDITY]:
             return
         undone = {"seen": ("UNSEEN",), "flag": ("UNFLAGGED",)}.get(settings.after, ("UNDELETED",))
-        uids = self._box.uids(name, 1, int(position[UID]), (*settings.mail.criteria(), *undone))
+        uids = self._box.uids(name, int(position[FROM]), int(position[UID]), (*settings.mail.criteria(), *undone))
         found = [one.uid for one in self._box.messages(name, uids) if fits(one, settings.mail)]
         if not found:
             return

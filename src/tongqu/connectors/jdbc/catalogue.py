@@ -53,10 +53,12 @@ class JdbcCatalogue(Catalogue):
         grouped: dict[str, tuple[bool, list[str]]] = {}
         if not view:
             found = about.getIndexInfo(None, within, table, False, True)
-            for name, loose, column in self._asked(found, "INDEX_NAME", "NON_UNIQUE", "COLUMN_NAME"):
-                if name and column:
+            rows = list(self._asked(found, "INDEX_NAME", "NON_UNIQUE", "COLUMN_NAME", "FILTER_CONDITION"))
+            partial = {name for name, _, column, condition in rows if not column or condition}
+            for name, loose, column, _ in rows:
+                if name and name not in partial:
                     unique = str(loose).lower() in ("0", "f", "false")
-                    grouped.setdefault(name, (unique, []))[1].append(column)
+                    grouped.setdefault(name, (unique, []))[1].append(str(column))
         indexes = [Index(tuple(names), unique, name) for name, (unique, names) in grouped.items()]
         return Table(
             schema, table, self.title(schema, table), view, columns=columns, primary=primary,

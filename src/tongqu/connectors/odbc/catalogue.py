@@ -50,7 +50,9 @@ class OdbcCatalogue(Catalogue):
             found = [] if view else self._asked(cursor, "statistics", table, **where)
         primary = tuple(str(row.column_name) for row in sorted(keys, key=lambda row: row.key_seq))
         grouped: dict[str, tuple[bool, list[str]]] = {}
-        for row in sorted((r for r in found if r.index_name and r.column_name), key=lambda r: r.ordinal_position):
+        partial = {row.index_name for row in found if not row.column_name or row.filter_condition}
+        whole = [row for row in found if row.index_name not in partial]
+        for row in sorted(whole, key=lambda row: row.ordinal_position):
             grouped.setdefault(str(row.index_name), (not row.non_unique, []))[1].append(str(row.column_name))
         indexes = [Index(tuple(names), unique, name) for name, (unique, names) in grouped.items()]
         return Table(

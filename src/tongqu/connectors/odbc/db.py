@@ -27,6 +27,8 @@ _HABITS: tuple[tuple[str, dict[str, str]], ...] = (
 )  # fmt: skip
 _NARROW = ("maria", "mysql")
 """Drivers that garble long texts when they take them as UTF-16 in pieces: these get the bytes and say so."""
+_HOLES = re.compile(r"\?|`[^`]*`|'(?:[^'\\]|\\.)*'")
+"""Places for values in the words of these drivers; a `?` in a name or text is none."""
 _LOGIN = re.compile(
     r"password authentication failed|access denied|login failed|no password supplied|authentication", re.I
 )
@@ -111,10 +113,14 @@ class OdbcDb(TableDb):
         """See TableDb.bound."""
         if not self._narrow or not any(isinstance(value, str) for value in params):
             return sql, params
-        parts = sql.split("?")
-        holes = ["CONVERT(? USING utf8mb4)" if isinstance(value, str) else "?" for value in params]
-        text = "".join(f"{part}{hole}" for part, hole in zip(parts, [*holes, ""], strict=True))
-        return text, [value.encode() if isinstance(value, str) else value for value in params]
+        values = iter(params)
+
+        def hole(found: re.Match[str]) -> str:
+            if found[0] != "?":
+                return found[0]
+            return "CONVERT(? USING utf8mb4)" if isinstance(next(values), str) else "?"
+
+        return _HOLES.sub(hole, sql), [value.encode() if isinstance(value, str) else value for value in params]
 
     def insert(self, table: str, names: Sequence[str], holes: Sequence[str], columns: Sequence[Sequence[Any]]) -> None:
         """See TableDb.insert."""

@@ -164,10 +164,12 @@ class PostgresSink(SqlSink):
     def load(self, db: Db, landing: Landing, rows: pa.Table) -> int:
         """See SqlSink.load."""
         from tongqu.connectors.postgres.encode import supports
+        from tongqu.connectors.postgres.exact import as_decimals
 
         pg = self._pg(db)
         rows = self._writable(landing, rows)
         types = [landing.types[name] for name in rows.schema.names]
+        rows = as_decimals(rows, types)
         loose = [f.name for f, kind in zip(rows.schema, types, strict=True) if not supports(f.type, kind)]
         if loose:
             return merging.load_loosely(pg, landing, rows, types, set(loose))

@@ -17,7 +17,7 @@ def imported(settings: RestSettings) -> RestSettings:
     """
     if not settings.openapi and not settings.postman:
         return settings
-    base, found = described(openapi=settings.openapi, postman=settings.postman, http=_reader(settings))
+    base, found, _ = described(openapi=settings.openapi, postman=settings.postman, http=_reader(settings))
     own = {name: one.model_dump(exclude_unset=True) for name, one in settings.datasets.items()}
     datasets: dict[str, Any] = {}
     for one in found:

@@ -85,6 +85,9 @@ class DatasetSettings(ListSettings):
 class RestSettings(HttpSettings):
     """A REST API: HTTP calls that answer with JSON, XML or CSV."""
 
+    profile: str = titled("系统模板", "Profile", "")
+    """A ready-made description of the API (`dingtalk`; `tongqu connectors` lists them) or a file `*.yaml` of your own;
+    it asks for settings of its own and gives all others, over which those that stand here win."""
     base_url: str = titled("地址", "Base URL", "")
     """Address that paths are appended to: https://mes.example/api. Left out: the one that the document names."""
     openapi: str = titled("OpenAPI 文档", "OpenAPI document", "")
@@ -99,6 +102,16 @@ class RestSettings(HttpSettings):
     """How rows become calls when they are written back, and what happens to calls whose outcome nobody knows."""
     sample_pages: int = titled("采样页数", "Sampled pages", 1, ge=1, le=100)
     """How many pages are looked at to find the fields of a dataset whose fields are not given."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_profile(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not values.get("profile"):
+            return values
+        from tongqu.kit.profiles.expanding import expanded
+        from tongqu.kit.profiles.profile import profile
+
+        return expanded(profile(str(values["profile"])), values)
 
     @field_validator("paging", mode="before")
     @classmethod

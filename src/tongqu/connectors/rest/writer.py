@@ -25,6 +25,7 @@ from tongqu.kit.answers.cutting import complaint
 from tongqu.kit.answers.selecting import looked_up
 from tongqu.kit.http.call import Call, Repeat, Reply
 from tongqu.kit.http.client import Http
+from tongqu.kit.http.expect import for_people
 from tongqu.kit.remote.effect import Effects, Op, Outcome, Result, Seen
 from tongqu.kit.remote.writer import Keyed, Writer
 
@@ -93,6 +94,8 @@ class RestWriter(Writer):
                 Result.FAILED, status=reply.status, detail=_message(document, told) or "there is no such record"
             )
         held = looked_up(document, told.results) if told.results else document
+        if unclear := _unclear(reply, held, told):
+            return Outcome(Result.UNKNOWN, status=reply.status, detail=unclear)
         wrong = complaint(document) or ("" if _went(held, told.ok) else _message(held, told) or "the answer says so")
         if wrong:
             return Outcome(Result.FAILED, status=reply.status, detail=_message(held, told) or wrong)
@@ -103,7 +106,9 @@ class RestWriter(Writer):
         """What the answer to a batch says of each item. An answer with another number of results says of none."""
         document = _document(reply)
         if not told.results:
-            wrong = complaint(document)
+            if unclear := _unclear(reply, document, told):
+                return [Outcome(Result.UNKNOWN, status=reply.status, detail=unclear)] * len(effects)
+            wrong = complaint(document) or ("" if _went(document, told.ok) else "the answer says so")
             result = Result.FAILED if wrong else Result.OK
             return [Outcome(result, status=reply.status, detail=wrong)] * len(effects)
         found = looked_up(document, told.results) if told.results != "." else document
@@ -230,6 +235,16 @@ def _document(reply: Reply) -> Any:
         return json.loads(reply.content) if reply.content.strip() else None
     except ValueError:
         return None
+
+
+def _unclear(reply: Reply, held: Any, told: OperationSettings) -> str:
+    """Why an answer does not tell what became of the call: a page for people (of a proxy, a login) is none of the API,
+    and what `ok` names must be there."""
+    if for_people(reply):
+        return "the answer is a page for people, not the API's: a proxy or a login page may have answered"
+    if told.ok and not isinstance(held, dict):
+        return f"the answer does not hold {told.ok.partition('=')[0]!r}, which tells whether it went through"
+    return ""
 
 
 def _went(held: Any, ok: str) -> bool:

@@ -14,7 +14,7 @@ from tongqu.kit.remote.manner import Manner
 
 SECURITIES: dict[str, Security] = {"smtp": "starttls", "smtps": "tls"}
 PORTS: dict[Security, int] = {"tls": 465, "starttls": 587, "none": 25}
-ADDRESS = re.compile(r"[^\s@<>,;:\"()\[\]\\]+@[^\s@<>,;:\"()\[\]\\]+")
+ADDRESS = re.compile(r"[^\s\x00-\x1f\x7f@<>,;:\"()\[\]\\]+@[^\s\x00-\x1f\x7f@<>,;:\"()\[\]\\]+")
 _SEVERAL = {"to", "cc", "allow", "per", "leave_out"}
 _RULE = re.compile(r"(\*|[^\s@*]+)@(\*\.)?[^\s@*]+")
 

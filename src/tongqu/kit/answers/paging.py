@@ -146,6 +146,7 @@ class Pager:
             return self._keyset(state, following, answer)
         at = self._token(state, answer)
         if at is None or at == "":
+            self._ended(state, answer)
             return None
         at = at if isinstance(at, str) else json.dumps(at, ensure_ascii=False)
         if kind in ("link", "next_url"):
@@ -184,6 +185,8 @@ class Pager:
         total, pages = self._number(answer, paging.total), self._number(answer, paging.pages)
         first = paging.start if paging.start is not None else int(state["as"] == "page")
         if not answer.count:
+            if self._announced(state["at"] - first, state, total, pages):
+                raise self.gap(state, "the answer counts more records than that")
             if total is not None and state["rows"] < total:
                 _log.warning("%s ended after %s of %s records", self._where, state["rows"], total)
             return None
@@ -213,6 +216,40 @@ class Pager:
             return None
         self._new(str(at), "keyset")
         return {**following, "at": at, "size": size}
+
+    def _announced(self, number: int, state: Position, total: int | None, pages: int | None) -> bool:
+        """Whether an answer without records says itself that there are some at this place (from 0)."""
+        if state["as"] == "offset":
+            return total is not None and number < total
+        size = state.get("size", 0)
+        if pages is None and total is not None:
+            pages = -(-total // size) if size else min(total, 1)
+        return pages is not None and number < pages
+
+    def gap(self, state: Position, why: str) -> AnswerError:
+        """The error for an empty page in the middle of a list, which must not be taken for its end."""
+        named = "page" if state["as"] == "page" else "offset"
+        return self._failed(
+            f"{named} {state['at']} came empty, and {why}: {state['rows']} records came so far",
+            "run again; if the API counts records that it does not show, leave paging.total and paging.pages out",
+        )
+
+    def _ended(self, state: Position, answer: Answer) -> None:
+        """Raise AnswerError where an answer without a next page shows that there is one."""
+        if self._said(answer, self._paging.more) is True:
+            raise self._failed(
+                f"the answer says that there are more records ({self._paging.more}), and not where",
+                "check paging.next" if state["as"] != "link" else "the header Link has no rel=next",
+            )
+        where = state.get("next") or self._paging.next
+        if state["at"] is not None or where.startswith("header:") or (where and not _absent(answer.envelope, where)):
+            return
+        found = guessed(answer.envelope, answer.count, answer.headers)
+        if found.next:
+            raise self._failed(
+                f"the first answer has no {where or 'header Link'}, and a next page at {found.next}",
+                f"paging: {{kind: {'next_url' if found.is_url else 'cursor'}, next: {found.next}}}",
+            )
 
     def _token(self, state: Position, answer: Answer) -> Any:
         where = state.get("next") or self._paging.next
@@ -291,6 +328,13 @@ class Pager:
 
     def _failed(self, cause: str, hint: str) -> AnswerError:
         return AnswerError(f"{self._where}: {cause}", path=self._where, hint=hint)
+
+
+def _absent(envelope: Any, where: str) -> bool:
+    """Whether an answer lacks the last of these keys; one that is null is there."""
+    above, _, last = where.rpartition(".")
+    holder = looked_up(envelope, above) if above else envelope
+    return not isinstance(holder, Mapping) or last not in holder
 
 
 _PARAMS: dict[str, str] = {"page": "page", "offset": "offset", "cursor": "cursor", "keyset": "after"}

@@ -86,9 +86,18 @@ class Walk:
                     ask(one)
                 following = self._pager.after(state, answer)
                 if not answer.count:  # the list has become shorter meanwhile
+                    if any(_records(one) for one in waiting):
+                        raise self._pager.gap(state, "pages after it have records")
                     yield Page(lines, answer, state, None)
                     return
                 following = states[0] if states else following
                 yield Page(lines, answer, state, following)
             if following is not None:
                 ask(following)
+
+
+def _records(page: Future[tuple[bytes, Answer]]) -> int:
+    """How many records a page has that is under way; none where it fails."""
+    with suppress(TongquError):
+        return page.result()[1].count
+    return 0

@@ -32,9 +32,9 @@ class Marks:
         quotes = kinds == _QUOTE
         if b"\\" in text:
             quotes &= ~_escaped(places, kinds)
-        inside = (np.cumsum(quotes, dtype=np.uint8) & 1).view(np.bool_)
+        inside = np.bitwise_xor.accumulate(quotes.view(np.uint8)).view(np.bool_)
         steps = (kinds == _OPEN).view(np.int8) - (kinds == _CLOSE).view(np.int8)
-        steps[inside] = 0
+        steps &= inside.view(np.int8) - np.int8(1)  # none inside, faster than by a mask
         return cls(text, places, kinds, inside, np.cumsum(steps, dtype=np.int32))
 
     def commas(self, depth: int) -> Places:
@@ -80,11 +80,14 @@ def _escaped(places: Places, kinds: npt.NDArray[np.uint8]) -> npt.NDArray[np.boo
     at = places[slashes]
     begins = np.ones(len(at), dtype=np.bool_)
     begins[1:] = np.diff(at) != 1
-    first = np.flatnonzero(begins)[np.cumsum(begins) - 1]  # of each backslash the run's first
-    last = np.ones(len(at), dtype=np.bool_)
-    last[:-1] = begins[1:]
-    odd = last & ((np.arange(len(at)) - first) % 2 == 0)
-    following = slashes[odd] + 1
+    if begins.all():
+        odd = slashes
+    else:
+        first = np.flatnonzero(begins)[np.cumsum(begins) - 1]  # of each backslash the run's first
+        last = np.ones(len(at), dtype=np.bool_)
+        last[:-1] = begins[1:]
+        odd = slashes[last & ((np.arange(len(at)) - first) % 2 == 0)]
+    following = odd + 1
     following = following[following < len(places)]
     beside = places[following] == places[following - 1] + 1
     found[following[beside]] = True

@@ -129,6 +129,8 @@ class TokenCall(Settings):
     """Path of the seconds that it is good for; `token_seconds` where the answer has none."""
     token_seconds: float = titled("令牌时长(秒)", "Token seconds", 3600.0, gt=0)
     """How long a token is good where the system does not say it."""
+    signature: Signature | None = titled("签名", "Signature", None)
+    """The call is signed."""
     put: Placed = titled("放置", "Put", Placed(headers={"Authorization": "Bearer {token}"}))
     """Where the token goes: `{query: {access_token: "{token}"}}`."""
     refused: dict[str, tuple[int | str, ...]] = titled("失效码", "Refused", {})
@@ -179,6 +181,9 @@ class Signature(Settings):
         return self
 
 
+TokenCall.model_rebuild()
+
+
 class Auth(Settings):
     """How calls are authenticated; the named ways are applied in this order, most connections have one."""
 
@@ -216,6 +221,8 @@ class Auth(Settings):
 
 
 def _with_address(settings: _S, url: str) -> _S:
+    if url.startswith("${"):  # it is judged once it is resolved
+        return settings
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
         raise ValueError("a token address begins with https:// or http://, has a host and no user")

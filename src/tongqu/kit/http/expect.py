@@ -25,6 +25,12 @@ _BINARY = re.compile(r"(image|audio|video|font)/|application/(pdf|zip|gzip|octet
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
+def for_people(reply: Reply) -> bool:
+    """Whether an answer is a page for people: of a proxy or a login, not of the system that was called."""
+    text = reply.content[:_LOOK].removeprefix(b"\xef\xbb\xbf").lstrip()
+    return bool(_HTML.match(text)) or "html" in reply.headers.get("content-type", "").lower()
+
+
 def expect(reply: Reply, kind: Kind) -> bytes:
     """The content of an answer if it can be of this kind; raises AnswerError for an HTML page (a login or error page
     with status 200), another content, or nothing at all. What a system calls it matters less than what it is: JSON

@@ -19,7 +19,7 @@ from tongqu.kit.http.settings import HttpSettings
 
 _PATH = "/%:@!$&'()*+,;=~-._"
 _QUERY = _PATH + "?"
-_TRAVELS = {"accept", "accept-language", "user-agent", "range"}
+_TRAVELS = {"accept", "accept-language", "content-type", "user-agent", "range"}
 """Headers that go along to another host."""
 _READING = {"GET", "HEAD", "OPTIONS", "TRACE"}
 _SAFE = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"}
@@ -167,7 +167,7 @@ def request_of(call: Call, settings: HttpSettings, agent: str) -> Request:
         request = request.plus(settings.headers, [(k, v) for k, v in settings.query.items() if k not in given])
     if call.key and own:
         request = request.plus({settings.idempotency_header: call.key})
-    return request.plus(call.headers)
+    return request.plus(call.headers if own or call.grant is Grant.OPERATOR else _travelling(call.headers))
 
 
 def redirected(request: Request, location: str, own: tuple[str, str, int]) -> Request:
@@ -182,7 +182,7 @@ def redirected(request: Request, location: str, own: tuple[str, str, int]) -> Re
         raise AnswerError(f"{request.place} redirects to an address without TLS")
     path, fixed = _target(url)
     same = origin.own == request.origin.own
-    kept = request.headers if same else {k: v for k, v in request.headers.items() if k.lower() in _TRAVELS}
+    kept = request.headers if same else _travelling(request.headers)
     return replace(
         request,
         origin=origin._replace(grant=Grant.OPERATOR) if origin.own == own else origin,
@@ -192,6 +192,11 @@ def redirected(request: Request, location: str, own: tuple[str, str, int]) -> Re
         headers={**kept, "Accept-Encoding": ACCEPTED},
         signed=request.signed and same,
     )
+
+
+def _travelling(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers that another host may see: those that a user wrote may hold keys."""
+    return {k: v for k, v in headers.items() if k.lower() in _TRAVELS}
 
 
 def _target(url: str) -> tuple[str, str]:

@@ -24,7 +24,9 @@ _SECRET = re.compile(
 )
 _DECIMAL = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_PRIVATE_HEADERS = {"set-cookie", "cookie", "authorization", "proxy-authorization", "www-authenticate", "date"}
+_PRIVATE_HEADERS = {
+    "set-cookie", "cookie", "authorization", "proxy-authorization", "www-authenticate", "x-csrf-token", "date",
+}  # fmt: skip
 _SHORTEST = 4
 _SURE = 8
 _CSV = ("text/csv", "text/tab-separated-values")

@@ -149,13 +149,16 @@ class HttpSettings(Networked):
     retry: Retry = titled("重试", "Retry", Retry())
     """Repeated calls."""
     outcome: Outcome | None = titled("结果代码", "Outcome", None)
-    """Codes in the body that say how a call went, where the system answers errors with status 200."""
+    """Codes in the body that say how a call went, where the system answers errors with status 200. Answers are then
+    read whole before their records are."""
     cache: Caching | None = titled("缓存", "Cache", None)
     """Kept answers of reading calls; nothing is kept without it."""
     record: Recording | None = titled("录制", "Recording", None)
     """Recording or replaying all calls."""
     allow: Names = titled("允许的网段", "Allowed networks", ())
     """Private networks (10.2.0.0/16) that links in the data may lead to, besides the connection's own host."""
+    sandbox: bool = titled("沙箱", "Sandbox", False)
+    """Whether this is a sandbox of the vendor's: `tongqu test` may then also make calls that change something."""
     idempotency_header: str = titled("幂等键请求头", "Idempotency header", "Idempotency-Key")
     """Header that carries the key by which the system knows a repeated call again."""
 

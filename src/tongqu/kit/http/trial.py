@@ -129,7 +129,13 @@ class Trials:
                 content = b""
             what = f"{method} {answer.request.place}"
             told = judged(self.outcome, content, what) if self.outcome else None
-            raise told if told and told.status != 400 else refusal(answer.status, answer.headers, content, what)
+            if told and told.status != 400:
+                raise told
+            refused = refusal(answer.status, answer.headers, content, what)
+            bare = ticket and not self.terms.credentials.given and not attempt.request.header("Authorization")
+            if answer.status == 401 and bare:
+                refused.hint = "; ".join(part for part in (refused.hint, _NO_AUTH) if part)
+            raise refused
         try:
             result = read(answer)
         except BaseException:
@@ -144,6 +150,9 @@ class Trials:
             if told:
                 raise told
         return result, answer
+
+
+_NO_AUTH = "the connection gives no credentials: write `auth`, see docs/http.md"
 
 
 def _unsigned(request: Request) -> Request:

@@ -69,13 +69,14 @@ class Endpoint:
         self._sample_pages = sample_pages
         self._lock = Lock()
         self._selection = None if settings.records is None else selection(settings.records, f"datasets.{name}.records")
-        self._lists: tuple[str, ...] = ()
+        self._lists: tuple[str, ...] = settings.repeats
         self._csv = False
         self._rows: Rows | None = None
         self._sampled: dict[_Same, tuple[bytes, Answer]] = {}
         self._own = own_parameters(http.settings)
         self.clock = ""
-        """The date that the last answer told."""
+        """The date that the last answer told; while a sample is kept for the read, that of its first page, since what
+        has changed since then is not in it."""
 
     # ---- calls
 
@@ -130,7 +131,8 @@ class Endpoint:
                 answer = replace(answer, content=lines if answer.envelope is not None else answer.content)
             return lines, answer
         reply = self._http.send(replace(call, stop=stop))
-        self.clock = reply.headers.get("date", self.clock)
+        if not self._sampled:
+            self.clock = reply.headers.get("date", self.clock)
         form = self._form(reply.headers, reply.content)
         return self._cut(reply, texts) if form == "json" else self._lines(reply, form, texts)
 
@@ -250,6 +252,7 @@ class Endpoint:
             if settings.fields:
                 fields = {**settings.fields, **settings.types}
                 found = Rows.declared(fields, self.shape(), settings.key, others=self.others())
+                found = replace(found, loose=tuple(name for name in settings.texts if name in fields))
                 if not settings.trust and bounds is not None:
                     with suppress(CallRefusedError, NotFoundError, PrivilegeError, PeerFailedError):
                         found = found.corrected(self.sample(bounds))
@@ -285,15 +288,18 @@ class Endpoint:
             with self.streamed(bounds, pager, Event(), texts=False) as cut:
                 if cut is not None:
                     return [next(iter(cut), b"")]
+        begun = ""
         for _ in range(self._sample_pages):
             if state is None:
                 break
             call = self.call(state, bounds, pager)
             found, answer = kept[_same(call)] = self._page(state, bounds, pager, None, texts=False)
+            begun = begun or self.clock
             lines.append(found)
             state = pager.after(state, answer)
         with self._lock:
             self._sampled = kept
+            self.clock = begun
         return lines
 
 

@@ -44,7 +44,7 @@ class Target:
         if following is not None:
             return self.at(following)
         if "row" in self.place:
-            return {"up": self.place["up"], "row": self.place["row"] + 1, "page": None}
+            return {"up": self.place["up"], "row": self.place["row"] + 1, "page": None, "past": self.place["of"]}
         return {"page": None, "last": True}
 
     def completed(self, rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
@@ -86,15 +86,25 @@ def targets(catalog: Catalog, listed: Listed, bounds: Bounds, after: Position | 
                 _log.warning(
                     "%s: %s records of %s cannot be read, nor what is below them", listed.name, len(bad), parent.name
                 )
+
+            def values_of(row: int, batch: pa.RecordBatch = batch) -> dict[str, Any]:
+                return {hole: batch.column(name)[row].as_py() for hole, name in told.values.items()}
+
+            past = after.get("past")
+            if past is not None and (first > batch.num_rows or past != [str(v) for v in values_of(first - 1).values()]):
+                raise _changed(parent.name, listed.name)
             for number in range(first, batch.num_rows):
-                values = {hole: batch.column(name)[number].as_py() for hole, name in told.values.items()}
+                values = values_of(number)
                 held = {name: batch.column(column)[number] for name, column in kept.items()}
                 place = {"up": above.at(page.state), "row": number, "of": [str(one) for one in values.values()]}
                 state = after.get("page") if number == first else None
                 if state is not None and after.get("of") != place["of"]:
-                    raise LostPositionError(
-                        f"the records of {parent.name} have changed since this run began", path=listed.name,
-                        hint="run again with --restart",
-                    )  # fmt: skip
+                    raise _changed(parent.name, listed.name)
                 yield Target(replace(bounds, values=values), state, place, held)
             first, after = 0, {}
+
+
+def _changed(parent: str, name: str) -> LostPositionError:
+    return LostPositionError(
+        f"the records of {parent} have changed since this run began", path=name, hint="run again with --restart"
+    )

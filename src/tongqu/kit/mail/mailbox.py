@@ -215,7 +215,7 @@ class Mailbox:
             validity = int((protocol.response("UIDVALIDITY")[1][0] or b"0").decode())
             following = protocol.response("UIDNEXT")[1][0]
             if following is None:
-                _, found = protocol.uid("SEARCH", "UID", "*")
+                found = self._asked(protocol, "SEARCH", "UID", "*")
                 following = str(max(map(int, (found[0] or b"0").split()), default=0) + 1).encode()
             return State(validity, int(following), write)
 
@@ -232,9 +232,23 @@ class Mailbox:
         text = encoded(name.replace("/", split or "/"))
         return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
-    def _at(self, name: str, write: bool = False) -> None:
-        if self._selected != (name, write) or self._protocol is None:
-            self.select(name, write=write)
+    @contextmanager
+    def _in(self, name: str, *, write: bool = False) -> Iterator[_Protocol]:
+        """The connection with that mailbox selected; no other thread selects another one meanwhile."""
+        with self._lock:
+            with self._talking():
+                if self._selected != (name, write):
+                    self.select(name, write=write)
+            with self._talking() as protocol:
+                yield protocol
+
+    def _asked(self, protocol: _Protocol, command: str, *arguments: str) -> list[Any]:
+        """What a command about messages gives; raises ReadError if the server says NO: nothing it gave is the whole."""
+        kind, data = protocol.uid(command, *arguments)
+        if kind != "OK":
+            said = data[0].decode("utf-8", "replace") if data and isinstance(data[0], bytes) else ""
+            raise ReadError(f"{self.where} refused {command}: {said}", path=self.where, hint="run again later")
+        return list(data)
 
     # ---- messages
 
@@ -242,20 +256,16 @@ class Mailbox:
         """The messages from `first` to `last`, both included, that fit."""
         if first > last:
             return []
-        with self._talking():
-            self._at(name)
-        with self._talking() as protocol:
-            _, data = protocol.uid("SEARCH", "UID", f"{first}:{last}", *criteria)
+        with self._in(name) as protocol:
+            data = self._asked(protocol, "SEARCH", "UID", f"{first}:{last}", *criteria)
         return sorted(uid for uid in map(int, (data[0] or b"").split()) if first <= uid <= last)
 
     def messages(self, name: str, uids: Sequence[int]) -> Iterator[Message]:
         """These messages, as far as they are still there."""
         for start in range(0, len(uids), _AT_ONCE):
             some = ",".join(map(str, uids[start : start + _AT_ONCE]))
-            with self._talking():
-                self._at(name)
-            with self._talking() as protocol:
-                _, data = protocol.uid("FETCH", some, _ASKED)
+            with self._in(name) as protocol:
+                data = self._asked(protocol, "FETCH", some, _ASKED)
             found = [_message(items(one)) for one in values(data) if one]
             yield from sorted((one for one in found if one is not None), key=lambda one: one.uid)
 
@@ -266,10 +276,8 @@ class Mailbox:
 
     def content(self, name: str, uid: int, part: Attached) -> bytes:
         """The decoded content of an attachment; raises NotFoundError if the message is gone."""
-        with self._talking():
-            self._at(name)
-        with self._talking() as protocol:
-            _, data = protocol.uid("FETCH", str(uid), f"(UID BODY.PEEK[{part.section}])")
+        with self._in(name) as protocol:
+            data = self._asked(protocol, "FETCH", str(uid), f"(UID BODY.PEEK[{part.section}])")
         for answer in values(data):
             raw = items(answer).get(f"BODY[{part.section}]")
             if isinstance(raw, bytes):
@@ -280,19 +288,15 @@ class Mailbox:
         """Give messages a flag (`\\Seen`)."""
         listed = ",".join(map(str, uids))
         if listed:
-            with self._talking():
-                self._at(name, write=True)
-            with self._talking() as protocol:
-                protocol.uid("STORE", listed, "+FLAGS.SILENT", f"({flag})")
+            with self._in(name, write=True) as protocol:
+                self._asked(protocol, "STORE", listed, "+FLAGS.SILENT", f"({flag})")
 
     def move(self, name: str, uids: Iterable[int], target: str) -> None:
         """Move messages into another mailbox, which is there; those that are gone count as moved."""
         listed = ",".join(map(str, uids))
         if not listed:
             return
-        with self._talking():
-            self._at(name, write=True)
-        with self._talking() as protocol:
+        with self._in(name, write=True) as protocol:
             place = self._quoted(protocol, target)
             if "MOVE" in protocol.capabilities:
                 kind, data = protocol.uid("MOVE", listed, place)
@@ -304,7 +308,7 @@ class Mailbox:
                     f"{self.where} does not move into {target!r}: {said}", path=target, hint="create it"
                 )
             if "MOVE" not in protocol.capabilities:
-                protocol.uid("STORE", listed, "+FLAGS.SILENT", "(\\Deleted)")
+                self._asked(protocol, "STORE", listed, "+FLAGS.SILENT", "(\\Deleted)")
                 self._expunged(protocol, listed)
 
     def delete(self, name: str, uids: Iterable[int]) -> None:
@@ -312,12 +316,12 @@ class Mailbox:
         listed = ",".join(map(str, uids))
         if listed:
             self.flag(name, map(int, listed.split(",")), "\\Deleted")
-            with self._talking() as protocol:
+            with self._in(name, write=True) as protocol:
                 self._expunged(protocol, listed)
 
     def _expunged(self, protocol: _Protocol, listed: str) -> None:
         if "UIDPLUS" in protocol.capabilities:
-            protocol.uid("EXPUNGE", listed)
+            self._asked(protocol, "EXPUNGE", listed)
 
 
 def fits(message: Message, wanted: MailFilter) -> bool:

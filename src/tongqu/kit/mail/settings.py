@@ -43,7 +43,8 @@ class MailServer(Networked):
 
 def from_parts(url: str, securities: dict[str, Security]) -> dict[str, Any]:
     """Settings of a URL `scheme://user:password@host:port/path?setting=value`: the parts that are there, `path` decoded
-    and without its first slash. Raises InvalidSettingsError without a host; no message holds the password."""
+    and without its first slash, a `+` a plus. Raises InvalidSettingsError without a host; no message holds the
+    password."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -57,7 +58,7 @@ def from_parts(url: str, securities: dict[str, Security]) -> dict[str, Any]:
         "user": unquote(parts.username or ""), "password": unquote(parts.password or ""),
         "path": unquote(parts.path.lstrip("/")),
     }  # fmt: skip
-    return {name: value for name, value in found.items() if value} | dict(parse_qsl(parts.query))
+    return {name: value for name, value in found.items() if value} | dict(parse_qsl(parts.query.replace("+", "%2B")))
 
 
 def shown(scheme: str, server: MailServer, usual: int, path: str = "") -> str:

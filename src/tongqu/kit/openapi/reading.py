@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from tongqu.core.errors import InvalidSettingsError, NotFoundError
 from tongqu.kit.http.call import Call
 from tongqu.kit.http.client import Http
 from tongqu.kit.http.settings import HttpSettings
-from tongqu.kit.openapi.document import LONGEST, read_document
+from tongqu.kit.openapi.document import LONGEST, Document, read_document
 from tongqu.kit.openapi.lists import Found, lists
 from tongqu.kit.openapi.postman import collection
 
 
-def described(*, openapi: str = "", postman: str = "", http: HttpSettings | None = None) -> tuple[str, list[Found]]:
+class Described(NamedTuple):
+    """What a document tells of its API."""
+
+    base_url: str
+    found: list[Found]
+    document: Document | None
+    """None for a Postman collection."""
+
+
+def described(*, openapi: str = "", postman: str = "", http: HttpSettings | None = None) -> Described:
     """The base URL and the operations of a document, of which one is named. `http` tells how an address is called.
 
     Raises NotFoundError for a missing file, InvalidSettingsError for what is no such document, and what the call
@@ -21,8 +31,8 @@ def described(*, openapi: str = "", postman: str = "", http: HttpSettings | None
     """
     if openapi:
         document = read_document(text_of(openapi, http), openapi.partition("?")[0])
-        return document.base_url(), lists(document)
-    return collection(text_of(postman, http), postman.partition("?")[0])
+        return Described(document.base_url(), lists(document), document)
+    return Described(*collection(text_of(postman, http), postman.partition("?")[0]), None)
 
 
 def text_of(place: str, http: HttpSettings | None = None) -> bytes:

@@ -53,11 +53,13 @@ def inflated(path: Path) -> Iterator[bytes]:
 
 
 def members(path: Path, limit: int) -> list[Member]:
-    """The files in a zip or plain tar archive, in their order. Links, devices and folders are left out. Raises
+    """The files in a zip or plain tar archive, in their order; of several with one name the last, which replaces the
+    others wherever such an archive is unpacked. Links, devices and folders are left out. Raises
     ReadError for a damaged archive, one with more than 100,000 files, one whose files are larger than `limit` bytes
     together, and names that lead out of it."""
     with _damaged(path):
         found = list(_zip(path)) if path.suffix.lower() == ".zip" else list(_tar(path))
+    found = list({one.name: one for one in found}.values())  # of several with one name the last is meant
     total = sum(one.size for one in found)
     if total > limit:
         raise ReadError(
@@ -74,7 +76,7 @@ def content(path: Path, member: str) -> Iterator[bytes]:
     with _damaged(path):
         if path.suffix.lower() == ".zip":
             with zipfile.ZipFile(path) as archive:
-                for info in archive.infolist():
+                for info in reversed(archive.infolist()):
                     if not info.is_dir() and _safe(_decoded(info), path) == member:
                         if info.flag_bits & 1:
                             raise AuthError(f"{path.name}: {member} has a password", path=address(path))
@@ -83,7 +85,7 @@ def content(path: Path, member: str) -> Iterator[bytes]:
                         return
         else:
             with tarfile.open(path, "r:", tarinfo=_Bounded) as tar:
-                for one in tar:
+                for one in reversed(tar.getmembers()):
                     if one.isfile() and _safe(one.name, path) == member:
                         yield from _blocks(tar.extractfile(one))
                         return

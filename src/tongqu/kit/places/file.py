@@ -189,18 +189,23 @@ class _Reading(io.RawIOBase):
         if self._block_at + len(self._block) != at:
             self._stop()
         self._block, self._block_at = b"", at
-        if 0 <= size <= at:
+        ended = 0 <= size <= at
+        if ended and self._blocks is None:
             return
         for number in range(_TRIES):
             try:
-                data = self._next()
+                if ended or number:  # what has arrived is of one content only if that is still there
+                    self._same()
+                data = b"" if ended else self._next()
             except ConnectError:
                 self._stop()
                 if number + 1 == _TRIES:
                     raise
                 Event().wait(_WAIT * 2**number)
-                self._same()
                 continue
+            if ended:
+                self._stop()
+                return
             if not data and size >= 0:
                 self._same()
                 raise ReadError(f"{self._shown} ended after {at} of {size} bytes", path=self._shown, hint="run again")

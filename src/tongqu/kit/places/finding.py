@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
-from tongqu.core.errors import InvalidPlanError, NotFoundError
+from tongqu.core.errors import InvalidPlanError, NotFoundError, ReadError
 from tongqu.kit import files
 from tongqu.kit.files import FORMATS, Found
 from tongqu.kit.places.file import Files
 from tongqu.kit.places.place import Entry, Place, joined
+
+_UNREAD = re.compile("[\ud800-\udfff]")
+"""What stands for bytes of a name that are nothing in the encoding of names."""
 
 
 def find(held: Files, path: str) -> dict[str, list[Found]]:
@@ -95,6 +99,12 @@ def _below(held: Files, folder: str, root: str) -> list[Found]:
 
 def _found(held: Files, entry: Entry, root: str) -> Found:
     label = entry.path[len(root) :].lstrip("/") if root else entry.path
+    if _UNREAD.search(entry.path):
+        shown = held.place.shown(_UNREAD.sub("\N{REPLACEMENT CHARACTER}", entry.path))
+        raise ReadError(
+            f"the name of {shown} is in another encoding", path=shown,
+            hint="set name_encoding to the server's, for example gb18030",
+        )  # fmt: skip
     return files.data_file(held.file(entry.path, entry), PurePosixPath(label))
 
 

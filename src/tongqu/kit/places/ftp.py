@@ -25,7 +25,7 @@ from tongqu.core.errors import (
 from tongqu.kit.egress.dial import Egress
 from tongqu.kit.local_path import FULL_DISK
 from tongqu.kit.places.ftp_connection import Ftp, RefusedError
-from tongqu.kit.places.place import BLOCK, MISSING, RIGHTS, Entry, Place, beside, parent
+from tongqu.kit.places.place import BLOCK, MISSING, RIGHTS, Entry, Place, parent, temporary_of
 from tongqu.kit.places.settings import Address, PlaceSettings
 from tongqu.kit.tls import context
 
@@ -65,7 +65,7 @@ class FtpPlace(Place):
             if found is None:
                 found = [self._timed(ftp, one) for one in self._listed(ftp, folder)]
             if not found and folder:
-                ftp.cwd(_real(folder))  # an empty list is also what many servers give for no folder
+                _visit(ftp, folder)  # an empty list is also what many servers give for no folder
         return sorted(found, key=lambda one: one.path)
 
     def look(self, path: str) -> Entry:
@@ -97,7 +97,7 @@ class FtpPlace(Place):
 
     def put(self, path: str, source: Path) -> Entry:
         """See Place.put: a temporary name, its size compared, then renamed."""
-        temporary = beside(path, f".{Path(path).name}.tongqu-tmp")
+        temporary = temporary_of(path)
         with self._connection(path) as ftp, source.open("rb") as file:
             ftp.storbinary(f"STOR {_real(temporary)}", file, blocksize=BLOCK)
         self.verified(temporary, source.stat().st_size)
@@ -160,8 +160,9 @@ class FtpPlace(Place):
             kind = facts.get("type", "file").lower()
             if kind in ("cdir", "pdir") or name in (".", ".."):
                 continue
-            path, size = _below(folder, name), facts.get("size", "-1")
-            found.append(Entry(path, int(size), _instant(facts.get("modify", "")), folder=kind == "dir"))
+            told = facts.get("size", "")
+            size = int(told) if told.isdecimal() else -1
+            found.append(Entry(_below(folder, name), size, _instant(facts.get("modify", "")), folder=kind == "dir"))
         return found
 
     def _listed(self, ftp: Ftp, folder: str) -> list[Entry]:
@@ -275,9 +276,16 @@ class FtpPlace(Place):
     def _is_folder(ftp: Ftp, path: str, otherwise: Exception) -> None:
         """Raise `otherwise` unless the path is a folder."""
         try:
-            ftp.cwd(_real(path))
+            _visit(ftp, path)
         except ftplib.error_perm:
             raise otherwise from None
+
+
+def _visit(ftp: Ftp, folder: str) -> None:
+    """Go into a folder and back: `~/…` is told from where the connection stands."""
+    here = ftp.pwd()
+    ftp.cwd(_real(folder))
+    ftp.cwd(here)
 
 
 def _real(path: str) -> str:

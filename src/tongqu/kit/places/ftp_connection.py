@@ -6,6 +6,8 @@ import ftplib
 import re
 import socket
 import ssl
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from tongqu.kit.egress.dial import Egress
@@ -72,6 +74,26 @@ class Ftp(ftplib.FTP_TLS):
         if found is None:
             raise ftplib.error_proto(answer)  # noqa: S321  # an error class
         return self.host, int(found[1]) * 256 + int(found[2])
+
+    def putline(self, line: str) -> None:
+        """Send a command; bytes of a name that `retrlines` kept apart are sent as they were."""
+        if "\r" in line or "\n" in line:
+            raise ValueError("a command is one line")
+        self.sock.sendall(f"{line}\r\n".encode(self.encoding, "surrogateescape"))  # type: ignore[union-attr]  # it is connected
+
+    def retrlines(self, cmd: str, callback: Callable[[str], Any] | None = None) -> str:
+        """Give each line of a list to `callback`; bytes that are nothing in the encoding of names are kept apart."""
+        self.sendcmd("TYPE A")
+        with self.transfercmd(cmd) as data, data.makefile("rb") as lines:
+            while line := lines.readline(self.maxline + 1):
+                if len(line) > self.maxline:
+                    raise ftplib.error_proto("a line of the list is too long")  # noqa: S321  # an error class
+                if callback is not None:
+                    callback(line.decode(self.encoding, "surrogateescape").rstrip("\r\n"))
+            if isinstance(data, ssl.SSLSocket):
+                with suppress(OSError, ValueError):
+                    data.unwrap()
+        return self.voidresp()
 
     def ntransfercmd(self, cmd: str, rest: int | str | None = None) -> tuple[Any, int | None]:
         """A data connection on which the command's answer begins; in TLS it resumes the control connection's session,

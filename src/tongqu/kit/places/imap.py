@@ -107,6 +107,11 @@ class ImapPlace(Place):
             return
         self._box.delete(mailbox, [uid])
 
+    def bundle(self, path: str) -> str:
+        """See Place.bundle: the attachment's message."""
+        mailbox, _, place = parent(path).rpartition("/")
+        return f"{mailbox}/{place.partition('.')[0]}"
+
     def make_folder(self, path: str) -> None:
         """Create a mailbox."""
         if path not in self._box.names():

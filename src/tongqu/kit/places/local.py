@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tongqu.core.errors import NotFoundError
 from tongqu.kit import files
-from tongqu.kit.places.place import BLOCK, Entry, Place
+from tongqu.kit.places.place import BLOCK, Entry, Place, temporary_of
 
 
 class LocalPlace(Place):
@@ -47,7 +47,7 @@ class LocalPlace(Place):
     def put(self, path: str, source: Path) -> Entry:
         """See Place.put."""
         target = Path(path)
-        temporary = target.with_name(f".{target.name}.tongqu-tmp")
+        temporary = target.with_name(Path(temporary_of(path)).name)
         with files.translated(target):
             shutil.copyfile(source, temporary)
             files.replace(temporary, target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ from pathlib import Path, PurePosixPath
 
 from tongqu.core.errors import NotFoundError, WriteError
 
+TEMPORARY = ".tongqu-tmp"
+"""How the names of content end that is not complete yet."""
+_OURS = secrets.token_hex(4)
 BLOCK = 1 << 20
 """Bytes that are read or sent at once."""
 
@@ -118,6 +122,10 @@ class Place(ABC):
 
     # ---- made of the above
 
+    def bundle(self, path: str) -> str:
+        """What goes when a file is deleted or renamed: all paths with the same bundle go together."""
+        return path
+
     def _copy_through(self, path: str, new: str) -> None:
         with tempfile.NamedTemporaryFile(prefix="tongqu-copy-") as file:
             for block in self.read(path):
@@ -176,6 +184,11 @@ def parent(path: str) -> str:
 def beside(path: str, name: str) -> str:
     """Another name in the same folder."""
     return joined(parent(path), name)
+
+
+def temporary_of(path: str) -> str:
+    """The name under which this process sends what becomes the content of a path."""
+    return beside(path, f".{PurePosixPath(path).name}.{_OURS}{TEMPORARY}")
 
 
 def blocks(source: Path) -> Iterator[bytes]:

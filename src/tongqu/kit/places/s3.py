@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from tongqu.core.errors import InvalidSettingsError, NotFoundError, WriteError
+from tongqu.core.errors import AnswerError, InvalidSettingsError, NotFoundError, WriteError
 from tongqu.kit.egress.dial import Egress
 from tongqu.kit.http.call import Call, Repeat, Reply
 from tongqu.kit.places.place import MISSING, Entry, Place
@@ -156,9 +156,15 @@ class S3Place(Place):
         while True:
             page = self._list([*query, *([("continuation-token", token)] if token else [])], folder)
             yield page
-            before, token = token, page.value("NextContinuationToken")
-            if page.value("IsTruncated") != "true" or not token or token == before:
+            if page.value("IsTruncated") != "true":
                 return
+            before, token = token, page.value("NextContinuationToken")
+            if not token or token == before:
+                shown = self.shown(folder)
+                raise AnswerError(
+                    f"{shown}: the store says that there are more keys and not how to go on", path=shown,
+                    hint="it does not speak ListObjectsV2 as S3 does: name folders with fewer than 1,000 keys",
+                )  # fmt: skip
 
     def _list(self, query: list[tuple[str, str]], folder: str) -> Node:
         reply = self._do("GET", "", [("list-type", "2"), *query])

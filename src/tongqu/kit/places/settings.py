@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import dataclass
 from urllib.parse import quote, unquote, urlsplit
+
+from pydantic import field_validator
 
 from tongqu.core.errors import InvalidSettingsError
 from tongqu.core.settings import Secret, Settings, titled
@@ -64,12 +67,21 @@ class PlaceSettings(Settings):
     query: Secret | None = titled("查询串", "Query", None)
     """What stands after `?` in an http or https address; it may hold a key."""
     name_encoding: str = titled("文件名编码", "Encoding of names", "utf-8")
-    """How an ftp server writes file names, for example `gb18030`."""
+    """How an ftp or sftp server writes file names, for example `gb18030`."""
     timeouts: PlaceTimeouts = titled("超时", "Timeouts", PlaceTimeouts())
     """Limits of time."""
     spool_mb: int = titled("暂存上限(MB)", "Spool, MB", 20_480, ge=1)
     """Most disk space for copies of files that must be sought (Parquet, workbooks) or unpacked; they are kept only
     while a command runs."""
+
+    @field_validator("name_encoding")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            codecs.lookup(value)
+        except LookupError as error:
+            raise ValueError(str(error)) from None
+        return value
 
 
 @dataclass(frozen=True)

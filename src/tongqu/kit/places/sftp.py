@@ -24,7 +24,7 @@ from tongqu.core.errors import (
 from tongqu.kit.drivers import driver
 from tongqu.kit.egress.dial import Egress
 from tongqu.kit.local_path import FULL_DISK
-from tongqu.kit.places.place import BLOCK, MISSING, RIGHTS, Entry, Place, beside, parent
+from tongqu.kit.places.place import BLOCK, MISSING, RIGHTS, Entry, Place, parent, temporary_of
 from tongqu.kit.places.settings import Address, PlaceSettings
 
 T = TypeVar("T")
@@ -102,7 +102,7 @@ class SftpPlace(Place):
 
     def put(self, path: str, source: Path) -> Entry:
         """See Place.put: a temporary name, durable where the server can, then `posix-rename`."""
-        temporary = beside(path, f".{Path(path).name}.tongqu-tmp")
+        temporary = temporary_of(path)
         with self._translated(path):
             self._ask(self._sftp().put(str(source), _real(temporary)), limit=False)
             self._ask(self._durable(_real(temporary)))
@@ -126,7 +126,7 @@ class SftpPlace(Place):
 
     def copy(self, path: str, new: str) -> None:
         """See Place.copy: a second name for the same file where the server can, else the server's own copy or ours."""
-        temporary = beside(new, f".{Path(new).name}.tongqu-tmp")
+        temporary = temporary_of(new)
         self.delete(temporary)
         with self._translated(path):
             try:
@@ -194,8 +194,9 @@ class SftpPlace(Place):
         except self._ssh.HostKeyNotVerifiable as error:
             sock.close()
             shown = f" (it has the key {seen[0].get_fingerprint()})" if seen else ""
+            what = f"has another key than {settings.host_key}" if settings.host_key else "is not known"
             raise CertificateError(
-                f"host key: {address.host} is not known{shown}: {error.reason}",
+                f"host key: {address.host} {what}{shown}: {error.reason}",
                 path=self.url,
                 hint="compare the fingerprint with the one its operator gives you, then set host_key: to it",
             ) from None
@@ -230,7 +231,8 @@ class SftpPlace(Place):
             known_hosts=trusted, client_factory=_Client, agent_path=None, encryption_algs=_CIPHERS,
             keepalive_interval=15, keepalive_count_max=3, login_timeout=settings.timeouts.connect_seconds,
         )  # fmt: skip
-        return connection, await connection.start_sftp_client()
+        names = {"path_encoding": settings.name_encoding, "path_errors": "surrogateescape"}
+        return connection, await connection.start_sftp_client(**names)
 
     def _keys(self) -> list[Any] | None:
         settings = self._settings

@@ -24,7 +24,7 @@ from tongqu.kit.drivers import driver
 from tongqu.kit.egress.dial import Egress
 from tongqu.kit.egress.policy import Grant
 from tongqu.kit.local_path import FULL_DISK
-from tongqu.kit.places.place import BLOCK, MISSING, RIGHTS, Entry, Place, beside, blocks
+from tongqu.kit.places.place import BLOCK, MISSING, RIGHTS, Entry, Place, blocks, temporary_of
 from tongqu.kit.places.settings import Address, PlaceSettings
 
 _FOLDER = 0x10
@@ -88,7 +88,7 @@ class SmbPlace(Place):
 
     def put(self, path: str, source: Path) -> Entry:
         """See Place.put: a temporary name, then a rename over the old one in one step."""
-        temporary = beside(path, f".{Path(path).name}.tongqu-tmp")
+        temporary = temporary_of(path)
 
         def written() -> None:
             with self._open(temporary, "wb") as file:
@@ -108,7 +108,7 @@ class SmbPlace(Place):
 
     def copy(self, path: str, new: str) -> None:
         """See Place.copy: the server copies."""
-        temporary = beside(new, f".{Path(new).name}.tongqu-tmp")
+        temporary = temporary_of(new)
         self._do(path, lambda: self._smb.copyfile(self._unc(path), self._unc(temporary), **self._login()))
         self.rename(temporary, new)
 

@@ -17,6 +17,8 @@ from tongqu.core.errors import ReadError
 _NEWEST = 4
 """So many copies are never given up for others: somebody may just be reading them."""
 _PREFIX = "spool-"
+_LONGEST = 60
+"""Characters of a copy's name, of up to four bytes each, where 255 bytes fit."""
 
 
 class Spool:
@@ -51,7 +53,7 @@ class Spool:
             busy = self._busy.setdefault(own, Lock())
         with busy:
             folder = self._place() / own
-            path = folder / (Path(name).name if Path(name).name.strip(".") else "file")
+            path = folder / _short(name)
             with self._lock:
                 if own in self._sizes:
                     self._sizes.move_to_end(own)
@@ -97,6 +99,12 @@ class Spool:
             self._sizes.clear()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _short(name: str) -> str:
+    """A name that every file system takes, with the endings of the given one."""
+    plain = Path(name).name[-_LONGEST:].replace("\0", "_")
+    return plain if plain.strip(".") else "file"
 
 
 def _sweep(home: Path) -> None:

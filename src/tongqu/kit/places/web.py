@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from tongqu.core.errors import AuthError, CallRefusedError, ConnectorError, LostPositionError, NotFoundError, WriteError
+from tongqu.core.errors import (
+    AnswerError,
+    AuthError,
+    CallRefusedError,
+    ConnectorError,
+    LostPositionError,
+    NotFoundError,
+    WriteError,
+)
 from tongqu.kit.egress.dial import Egress
 from tongqu.kit.http.call import Call
 from tongqu.kit.http.client import Http
@@ -19,6 +28,7 @@ from tongqu.kit.places.settings import Address, PlaceSettings
 PLAIN = {"Accept-Encoding": "identity"}
 """A file is wanted as it is, not compressed once more for the way."""
 _DAY = 86_400.0
+_RANGE = re.compile(r"bytes (\d+)-")
 
 
 def client(base: str, address: Address, settings: PlaceSettings, egress: Egress, *, login: bool) -> Http:
@@ -62,7 +72,11 @@ def content(http: Http, call: Call, offset: int, shown: str) -> Iterator[bytes]:
     with http.stream(asked) as stream:
         if stream.status == 416:
             raise LostPositionError(f"{shown} has fewer than {offset} bytes", path=shown, hint="run with --restart")
-        dropped = offset if offset and stream.status != 206 else 0
+        told = _RANGE.match(stream.headers.get("content-range", "")) if stream.status == 206 else None
+        start = int(told[1]) if told else offset if stream.status == 206 else 0
+        if start > offset:
+            raise AnswerError(f"{shown}: the server gave bytes from {start} on and not from {offset}", path=shown)
+        dropped = offset - start
         for chunk in stream.chunks:
             if dropped >= len(chunk):
                 dropped -= len(chunk)

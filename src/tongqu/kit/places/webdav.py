@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote, urlsplit
 from tongqu.core.errors import CallRefusedError, NotFoundError, WriteError
 from tongqu.kit.egress.dial import Egress
 from tongqu.kit.http.call import Call, Repeat
-from tongqu.kit.places.place import MISSING, Entry, Place, beside, parent
+from tongqu.kit.places.place import MISSING, Entry, Place, parent, temporary_of
 from tongqu.kit.places.settings import Address, PlaceSettings
 from tongqu.kit.places.web import client, content, instant, named
 from tongqu.kit.places.xml_reply import Node, parse
@@ -63,7 +63,7 @@ class WebdavPlace(Place):
                 path=self.shown(path),
                 hint="write several files (a folder with partition), or use sftp, smb or s3",
             )
-        temporary = beside(path, f".{Path(path).name}.tongqu-tmp")
+        temporary = temporary_of(path)
         self._do("PUT", temporary, body=source.read_bytes())
         self.verified(temporary, size)
         self.rename(temporary, path)

@@ -158,6 +158,25 @@ class Calls:
             ),
         )  # fmt: skip
 
+    def groups(self, scope: Scope, groups: Iterable[str], but: Iterable[str]) -> tuple[dict[str, int], dict[str, str]]:
+        """Of groups of rows, by what this run has sent but for some ids: how many effects stand, and why one failed."""
+        stand: dict[str, int] = {}
+        failed: dict[str, str] = {}
+        ours = set(but)
+        for some in _slices(sorted(set(groups) - {""})):
+            sql = (
+                f"SELECT id, grp, outcome, undo, detail FROM {CALLS} WHERE sync = ? AND stream = ? AND run = ? "
+                f"AND grp IN ({_holes(some)}) AND outcome IN ('ok', 'failed', 'unknown')"
+            )
+            for id, group, outcome, undo, detail in self._db.rows(sql, (scope.sync, scope.stream, scope.run, *some)):
+                if id in ours:
+                    continue
+                if outcome != "ok" or undo:
+                    failed.setdefault(str(group), str(detail))
+                else:
+                    stand[str(group)] = stand.get(str(group), 0) + 1
+        return stand, failed
+
     # ---- sending
 
     def next_call(self) -> int:
@@ -262,6 +281,16 @@ class Calls:
             found |= {str(key): AtPeer(str(digest), str(peer), str(cursor)) for key, digest, peer, cursor in rows}
         return found
 
+    def maybe_at_peer(self, target: str, keys: Sequence[str]) -> set[str]:
+        """Which of these keys the peer may have from this project: it accepted them, nobody knows whether it did, or
+        this run has begun to delete them."""
+        sql = (
+            f"SELECT key FROM {CALLS} WHERE target = ? AND key <> '' AND (outcome IN ('{SENT}', 'unknown') "
+            "OR (committed = 0 AND op = 'delete'))"
+        )
+        doubtful = {str(key) for (key,) in self._db.rows(sql, (target,))}
+        return set(self.at_peer(target, keys)) | doubtful.intersection(keys)
+
     def arrived(self, target: str, keys: Iterable[str], run: str) -> None:
         """Note that rows of these keys came in this run, whatever became of them."""
         self._db.bulk(
@@ -282,6 +311,11 @@ class Calls:
             sql = f"SELECT key FROM {ROWS} WHERE target = ? AND run = ? AND key IN ({_holes(some)})"
             found |= {str(key) for (key,) in self._db.rows(sql, (target, run, *some))}
         return found
+
+    def given(self, target: str, run: str) -> bool:
+        """Whether the peer has accepted a row that came in this run."""
+        sql = f"SELECT 1 FROM {ROWS} WHERE target = ? AND run = ? AND digest NOT IN ('', '{NONE}') LIMIT 1"
+        return bool(self._db.rows(sql, (target, run)))
 
     def went(self, sync: str, stream: str, run: str, split: str) -> int:
         """How many effects of a part went through in this run."""

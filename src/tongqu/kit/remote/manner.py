@@ -31,7 +31,8 @@ class Manner(Settings):
     """Do not send a row whose content is what the peer last accepted from this project; it counts as unchanged."""
     group: str = titled("成组列", "Group by column", "")
     """Rows with the same value of this column belong together: if the peer refuses one, the calls of the others that
-    went through are undone and all of them are quarantined. The rows of a group must arrive in one chunk."""
+    went through are undone and all of them are quarantined. Rows of a group that come apart (in another page
+    of the source, or thousands of rows later) cannot be undone any more: what is quarantined tells how many stand."""
     whole_calls: bool = titled("整批成败", "Whole calls", False)
     """The rows of one call belong together as a group does: if the peer refuses one, the others of the call are undone
     and quarantined."""

@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
@@ -106,13 +107,25 @@ class Sending:
                     crash_point("before_call")
                 flying |= {self._threads().submit(self._call, work, call): call for call in starting}
                 done = wait(flying, return_when=FIRST_COMPLETED).done if flying else set()
-                answered = [(flying.pop(future), future.result()) for future in done]
+                answered = [(flying[future], future.result()) for future in done]
+                for future in done:
+                    del flying[future]
                 if self._stop and not flying and not answered:
                     raise self._stop
         except BaseException:
-            wait(flying)
+            self._note_last(work, answered, flying)
             raise
         return round
+
+    def _note_last(
+        self, work: Work, answered: Sequence[tuple[list[int], Answer]], flying: dict[Future[Answer], list[int]]
+    ) -> None:
+        """Note the answers that are still to come, though no further call goes out (another process has taken over):
+        without them nobody would know what became of these calls."""
+        wait(flying)
+        came = [(call, future.result()) for future, call in flying.items() if future.exception() is None]
+        with suppress(TongquError):
+            self._note(work, [*answered, *came], ())
 
     def _note(self, work: Work, answered: Sequence[tuple[list[int], Answer]], starting: Sequence[list[int]]) -> None:
         """In one transaction: what came back, and what goes out now."""

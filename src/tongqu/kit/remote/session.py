@@ -79,7 +79,18 @@ class RemoteSession(Session):
                 path=self._scope.stream,
                 hint="write by upsert with a key, where the peer can delete",
             )
-        return self.take_out(rows)
+        return self.take_out(self._given(rows))
+
+    def _given(self, rows: pa.Table) -> pa.Table:
+        """The rows that the peer may have from this project: what it has from others is not ours to delete."""
+        import pyarrow as pa
+
+        from tongqu.kit.originals import originals
+
+        keys = originals(rows.select(list(self._landing.write.key)))
+        with self._sink.journal.transaction() as books:
+            known = books.calls.maybe_at_peer(self._scope.target, keys)
+        return rows.filter(pa.array([key in known for key in keys], pa.bool_()))
 
     def take_out(self, rows: pa.Table) -> int:
         """Delete the rows of these keys at the peer; returns how many it had. Raises WriteError if it refuses one."""
@@ -143,11 +154,12 @@ class RemoteSession(Session):
             earlier = books.calls.known(work.ids) if books.calls.left_over(self._scope) else {}
             keys = [key for key in work.keys if key]
             at_peer = books.calls.at_peer(self._scope.target, keys)
+            work.standing, failed = books.calls.groups(self._scope, work.groups, work.ids)
         known = {place: earlier[work.ids[place]] for place in places if work.ids[place] in earlier}
         if self._sink.manner.whole_calls:
             for place, one in known.items():
                 work.belong([place] if one.call else [], one.call)
-        to_send = self._chosen(work, known, at_peer)
+        to_send = self._chosen(work, known, at_peer, failed)
         with self._sink.journal.transaction() as books:
             self._hold(books)
             books.calls.take(self._scope, [work.ids[place] for place in known])
@@ -159,8 +171,11 @@ class RemoteSession(Session):
         self._sending.send(work, to_send, known)
         self._take_back(work)
 
-    def _chosen(self, work: Work, known: dict[int, Known], at_peer: dict[str, AtPeer]) -> list[int]:
-        """Which effects go out, each as what kind; those that went through before are settled."""
+    def _chosen(
+        self, work: Work, known: dict[int, Known], at_peer: dict[str, AtPeer], failed: dict[str, str]
+    ) -> list[int]:
+        """Which effects go out, each as what kind; those that went through before are settled. Of groups that have
+        `failed` in this run nothing more is sent."""
         skips = self._landing.skips
         open_places: list[int] = []
         if self._landing.write.replay:
@@ -185,7 +200,9 @@ class RemoteSession(Session):
                         (work.undone if earlier.undo == "done" else work.half_undone)[place] = earlier.detail
                     continue
             open_places.append(place)
-        gone = {work.groups[place]: why for place, why in (*work.undone.items(), *work.half_undone.items())}
+        group = self._sink.manner.group
+        gone = {one: f"another row of {group} {one} was refused: {why}" for one, why in failed.items()}
+        gone |= {work.groups[place]: why for place, why in (*work.undone.items(), *work.half_undone.items())}
         rest = [place for place in open_places if gone and work.groups[place] in gone]
         work.undone |= {place: gone[work.groups[place]] for place in rest}  # nor is the rest of such a group sent now
         return self._kinds(work, [place for place in open_places if place not in work.undone], known, at_peer)
@@ -264,6 +281,8 @@ class RemoteSession(Session):
         else:
             code = UNKNOWN
             message = f"nobody knows whether the call had its effect: {outcome.detail if outcome else ''}"
+        if stand := work.standing.get(work.groups[place]):
+            message += f"; {stand} rows of its group came before these, and stand"
         shape = shape_of(work.rows.schema)
         return BadRow("sink", code, field, value, work.texts[place], message, shape=shape)
 

@@ -43,6 +43,8 @@ class Work:
     """Rows whose group failed and whose effect does not stand any more, and why."""
     superseded: set[int] = field(default_factory=set)
     """Rows that went in again although the peer has a newer one of their key."""
+    standing: dict[str, int] = field(default_factory=dict)
+    """Groups of which rows came before, and how many of those stand."""
     half_undone: dict[int, str] = field(default_factory=dict)
     """Rows whose group failed and whose effect is still to be taken back, or could not be."""
 

@@ -121,8 +121,10 @@ class Turn(Db, Generic[D]):
     def rollback(self) -> None:
         """See Db.rollback."""
         if self._mine:
-            self._writer.db().rollback()
-            self._release()
+            try:
+                self._writer.db().rollback()
+            finally:  # else all others would wait for ever
+                self._release()
 
     def savepoint(self, name: str) -> None:
         """See Db.savepoint."""

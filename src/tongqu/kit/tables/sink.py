@@ -186,6 +186,9 @@ class TableSink(SqlSink):
         zoneless = own.dialect.zoneless
         arrays = [fit(rows.column(f.name), f.type, f.name, zoneless=zoneless) for f in fields]
         self._checked(own, arrays, [(name, types[name]) for name in names])
+        if own.dialect.empty and landing.merges:  # an empty key would be null there, and match no row ever
+            keys = [at for at, name in enumerate(names) if name in landing.write.key]
+            without_empty([arrays[at] for at in keys], [names[at] for at in keys])
         holes = [own.dialect.hole(Native.parse(types[name])) for name in names]
         values: list[list[Any]] = [binds(array) for array in arrays]
         if landing.staged and landing.write.mode is not WriteMode.REPLACE:

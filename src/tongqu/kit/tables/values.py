@@ -14,6 +14,7 @@ from tongqu.kit.sql.plain_types import plain
 
 LOCAL, INSTANT, TIME = pa.timestamp("us"), pa.timestamp("us", "UTC"), pa.time64("us")
 _TRUE = ("1", "t", "T", "true", "True", "TRUE", "Y", "y")
+_FALSE = ("0", "f", "F", "false", "False", "FALSE", "N", "n")
 _NAMED = {"NaN": "nan", "Infinity": "inf", "-Infinity": "-inf"}
 
 
@@ -205,8 +206,10 @@ def carried(array: pa.Array[Any], field: pa.Field[Any]) -> pa.Array[Any]:
 
 
 def _truth(array: pa.Array[Any]) -> pa.Array[Any]:
-    """Booleans from numbers or the words drivers have for them."""
-    if pa.types.is_string(array.type):
-        said: Any = pc.is_in(array, value_set=pa.array(_TRUE))
-        return pc.if_else(pc.is_valid(array), said, pa.scalar(None, pa.bool_()))  # type: ignore[no-any-return]  # the stubs know no mask
-    return array.cast(pa.int8()).cast(pa.bool_())
+    """Booleans from 0 and 1 or the words drivers have for them; raises ArrowInvalid for anything else."""
+    texts: Any = array if pa.types.is_string(array.type) else array.cast(pa.int8()).cast(pa.string())
+    said: Any = pc.is_in(texts, value_set=pa.array(_TRUE))
+    odd: Any = pc.and_(pc.is_valid(texts), pc.invert(pc.or_(said, pc.is_in(texts, value_set=pa.array(_FALSE)))))
+    if pc.any(odd).as_py():
+        raise pa.ArrowInvalid(f"{texts.filter(odd)[0].as_py()!r} is neither true nor false")
+    return pc.if_else(pc.is_valid(texts), said, pa.scalar(None, pa.bool_()))  # type: ignore[no-any-return]  # the stubs know no mask

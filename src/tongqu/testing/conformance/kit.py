@@ -88,7 +88,8 @@ def _held(check: Any, waivers: Mapping[str, str]) -> Any:
     @functools.wraps(check)
     def held(self: Any, **given: Any) -> None:
         case = given.get("case")
-        label = f"{check.__name__}[{case.name}]" if case is not None else check.__name__
+        named = case.name if case is not None else f"{given['old']!r} {given['new']!r}" if "old" in given else ""
+        label = f"{check.__name__}[{named}]" if named else check.__name__
         reason = waivers.get(label)
         if reason is None:
             check(self, **given)

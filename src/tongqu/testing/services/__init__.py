@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tongqu.testing.services.clickhouse import Clickhouse, start_clickhouse
 from tongqu.testing.services.dovecot import Dovecot, start_dovecot
+from tongqu.testing.services.elasticsearch import Elasticsearch, start_elasticsearch
 from tongqu.testing.services.errors import ServiceError, ServiceInstallError, ServiceMissingError, ServiceStartError
 from tongqu.testing.services.install import ensure, missing
 from tongqu.testing.services.mariadb import MariaDB, start_mariadb
@@ -22,6 +23,7 @@ __all__ = [
     "S3",
     "Clickhouse",
     "Dovecot",
+    "Elasticsearch",
     "FaultProxy",
     "MariaDB",
     "Mongodb",
@@ -40,6 +42,7 @@ __all__ = [
     "missing",
     "start_clickhouse",
     "start_dovecot",
+    "start_elasticsearch",
     "start_mariadb",
     "start_mongodb",
     "start_postgres",

@@ -52,6 +52,11 @@ class Credentials:
             self._kinds.append(OAuth2Tokens(auth.oauth2, send, clock, folder))
         self._signer = Signer(auth.signature, clock) if auth and auth.signature else None
 
+    @property
+    def given(self) -> bool:
+        """Whether the connection says at all how its calls are authenticated."""
+        return self._auth is not None
+
     def ticket(self) -> Ticket:
         """What the next attempt is signed with; asks for tokens where none is good. Raises as calls do."""
         tokens = {number: kind.tokens.current() for number, kind in enumerate(self._kinds)}

@@ -6,14 +6,17 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from tongqu.core.errors import AuthError
+from tongqu.kit.http.auth.signature import Signer
 from tongqu.kit.http.auth.tokens import Token, Tokens
 from tongqu.kit.http.auth_settings import Placed, TokenCall
 from tongqu.kit.http.call import Call, Grant, Repeat, Reply
 from tongqu.kit.http.clock import Clock
+from tongqu.kit.http.pool import Origin
 from tongqu.kit.http.request import Request, encoded, with_fields
 from tongqu.kit.http.status import said
 
@@ -28,6 +31,7 @@ class CallTokens:
     def __init__(self, settings: TokenCall, send: Any, clock: Clock):
         self._settings = settings
         self._send = send
+        self._signer = Signer(settings.signature, clock) if settings.signature else None
         self.tokens = Tokens(self._ask, clock)
 
     def put(self, request: Request, token: str) -> Request:
@@ -51,10 +55,17 @@ class CallTokens:
         elif settings.method == "POST":
             body = json.dumps(_plain(settings.body), ensure_ascii=False).encode()
             headers = {"Content-Type": "application/json", **headers}
+        query = list(_plain(settings.query).items())
+        if self._signer:
+            parts = urlsplit(settings.url)
+            origin = Origin(parts.scheme, parts.hostname or "", parts.port or 443, Grant.OPERATOR)
+            asked = Request(settings.method, origin, parts.path, parts.query, tuple(query), headers, body)
+            signed = self._signer.signed(asked)
+            query, headers, body = list(signed.query), dict(signed.headers), signed.body
         call = Call(
             settings.method,
             settings.url,
-            list(_plain(settings.query).items()),
+            query,
             headers,
             body,
             repeat=Repeat.SAFE,

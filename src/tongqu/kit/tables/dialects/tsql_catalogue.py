@@ -45,6 +45,7 @@ WORDS = Words(
     indexes=(
         f"SELECT i.name, CAST(i.is_unique AS int), c.name FROM sys.objects {_OF} JOIN sys.indexes i "
         "ON i.object_id = o.object_id AND i.is_primary_key = 0 AND i.has_filter = 0 AND i.type IN (1, 2) "
+        "AND i.is_disabled = 0 "
         "JOIN sys.index_columns x ON x.object_id = i.object_id AND x.index_id = i.index_id AND x.key_ordinal > 0 "
         f"JOIN sys.columns c ON c.object_id = x.object_id AND c.column_id = x.column_id {WHERE} "
         "ORDER BY i.name, x.key_ordinal"

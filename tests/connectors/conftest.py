@@ -1,0 +1,46 @@
+"""Places that are reached by a driver which is not the system's own, and mailboxes."""
+
+from __future__ import annotations
+
+import secrets
+from urllib.parse import urlsplit
+
+import pytest
+
+from tongqu.testing.letters import letter
+from tongqu.testing.services import Dovecot
+
+
+def _by_odbc(url: str, driver: str) -> str:
+    parts = urlsplit(url)
+    return f"odbc://{parts.netloc}{parts.path}?driver={driver.replace(' ', '%20')}"
+
+
+@pytest.fixture
+def odbc_pg_url(pg_url: str) -> str:
+    """A fresh PostgreSQL database by psqlODBC."""
+    return _by_odbc(pg_url, "PostgreSQL Unicode")
+
+
+@pytest.fixture
+def odbc_mysql_url(mysql_url: str) -> str:
+    """A fresh MariaDB database by MariaDB Connector/ODBC."""
+    return _by_odbc(mysql_url, "MariaDB Unicode")
+
+
+@pytest.fixture
+def jdbc_pg_url(pg_url: str) -> str:
+    """A fresh PostgreSQL database by pgJDBC."""
+    from tongqu.testing.services.install import program
+
+    jar = program("/usr/share/java/postgresql.jar", "libpostgresql-jdbc-java")
+    program("java", "default-jre-headless")
+    return f"jdbc:{pg_url}?jar={jar}"
+
+
+@pytest.fixture
+def imap_url(dovecot: Dovecot) -> str:
+    """The inbox of a user of its own, with two messages."""
+    user = f"u{secrets.token_hex(4)}"
+    dovecot.put(user, letter("one"), letter("two", data_csv=b"id\n1\n"))
+    return f"{dovecot.url_of(user)}/INBOX?security=none"
