@@ -139,8 +139,17 @@ def test_a_token_address_is_shown_the_client_certificate_and_others_are_not(clie
 def test_a_refused_login_says_what_is_wanted(client: Client) -> None:
     with HttpPeer({"/": lambda asked, out: out.answer(401, WWW_Authenticate="NTLM x")}) as peer:
         with pytest.raises(AuthError) as caught:
-            client(peer.url).send(Call("GET", peer.url + "/"))
+            client(peer.url, auth={"bearer": "a"}).send(Call("GET", peer.url + "/"))
         assert caught.value.hint == "the system asks for NTLM"
+
+
+def test_a_refused_call_without_credentials_says_that_there_are_none(client: Client) -> None:
+    with HttpPeer({"/": lambda asked, out: out.json({"message": "bad token"}, 401)}) as peer:
+        with pytest.raises(AuthError) as caught:
+            client(peer.url).send(Call("GET", peer.url + "/"))
+        assert caught.value.hint == (
+            "the system says: bad token; the connection gives no credentials: write `auth`, see docs/http.md"
+        )
 
 
 def test_a_token_that_the_system_forgot_is_renewed_once(client: Client) -> None:
