@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tongqu.core import registry
+from tongqu.core.connector import Can
 from tongqu.core.data import Dataset
 from tongqu.core.errors import InvalidPlanError
 from tongqu.core.operator import Step, parse_step, verbs
@@ -53,10 +54,7 @@ DDL = {
     "postgres": "CREATE TABLE rows (id bigint PRIMARY KEY, n bigint, i integer, d numeric(9,2), t text)",
     "mysql": "CREATE TABLE `rows` (id bigint PRIMARY KEY, n bigint, i int, d decimal(9,2), t text) CHARSET utf8mb4",
 }
-URLS = {
-    "postgres": "postgres://u@127.0.0.1:1/x", "mysql": "mysql://u@127.0.0.1:1/x", "sqlite": "sqlite:x.db",
-    "duckdb": "duckdb:x.duckdb", "file": "file:x.csv",
-}  # fmt: skip
+URLS = {"postgres": "postgres://u@127.0.0.1:1/x", "mysql": "mysql://u@127.0.0.1:1/x"}
 DIALECTS = ("mysql", "postgres")
 """Databases whose sources take steps as SQL; the others give all their rows, and steps run in the columnar lane."""
 
@@ -289,10 +287,10 @@ def test_sources_that_take_steps_as_sql() -> None:
     found = set()
     for name in registry.names():
         connector = registry.connector(name)
-        if connector.source is not None:
+        if connector.source is not None and Can.PUSH in connector.can:
             with closing(connector.source(connector.from_url(URLS[name]))) as source:
                 found.add(source.dialect)
-    assert found - {""} == set(DIALECTS)
+    assert found == set(DIALECTS)
 
 
 def test_every_operator_has_an_example() -> None:

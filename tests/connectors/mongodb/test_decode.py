@@ -164,8 +164,9 @@ def test_bytes_that_are_no_document_are_told() -> None:
             collection.decode(data, ["_id", "v"])
 
 
+# integers that a double holds too: of others, in a field of both, the row is quarantined
 _VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.text(max_size=8),
+    st.none(), st.booleans(), st.integers(-(2**53), 2**53), st.floats(allow_nan=False), st.text(max_size=8),
     st.binary(max_size=8), st.lists(st.integers(0, 9), max_size=3),
 )  # fmt: skip
 _NAMES = st.sampled_from(["a", "b", "longer_name_0", "longer_name_1", "中文", "e"])

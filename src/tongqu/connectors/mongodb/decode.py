@@ -132,7 +132,8 @@ def _double(buffer: Buffer, field: Any, values: Values, empty: Marks, _: Values 
         good |= short
     if long.any():
         wide = _fixed(buffer, values, "<i8", long)
-        exact = long & (wide.astype(np.float64).astype(np.int64) == wide) & (np.abs(wide) < 2**62)
+        small = np.where((wide > -(2**62)) & (wide < 2**62), wide, 0)
+        exact = long & (small == wide) & (small.astype(np.float64).astype(np.int64) == small)
         numbers = np.where(exact, wide.astype(np.float64), numbers)
         good |= exact
     return pa.array(numbers, pa.float64(), mask=~good).cast(field.type, safe=False), ~good & ~empty
