@@ -214,34 +214,26 @@ def _fresh(service: Service) -> Iterator[str]:
 @pytest.fixture
 def odata_tables() -> Iterator[ODataApi]:
     """An OData service (mock) without any entity set."""
-    with ODataApi() as api:
-        odata_place.APIS[api.root] = api
+    with ODataApi() as api, odata_place.PLACES.running(api.root, api):
         yield api
-        del odata_place.APIS[api.root]
 
 
 @pytest.fixture
 def soap_tables() -> Iterator[soap_place.Tables]:
     """A SOAP service (mock) without any table."""
-    with soap_place.Tables() as api:
-        soap_place.APIS[f"{api.url}/t"] = api
+    with soap_place.Tables() as api, soap_place.PLACES.running(f"{api.url}/t", api):
         yield api
-        del soap_place.APIS[f"{api.url}/t"]
 
 
 @pytest.fixture
 def graphql_tables() -> Iterator[graphql_place.Tables]:
     """A GraphQL API (mock) without any table."""
-    with graphql_place.Tables() as api:
-        graphql_place.APIS[api.url] = api
+    with graphql_place.Tables() as api, graphql_place.PLACES.running(api.url, api):
         yield api
-        del graphql_place.APIS[api.url]
 
 
 @pytest.fixture
 def vendor_api() -> Iterator[VendorApi]:
     """A vendor's REST API (mock) without any table."""
-    with VendorApi() as api:
-        rest_place.APIS[api.url] = api
+    with VendorApi() as api, rest_place.PLACES.running(api.url, api):
         yield api
-        del rest_place.APIS[api.url]

@@ -15,6 +15,7 @@ from tongqu.core.connector import Can, Connector, Sink, Source
 from tongqu.core.data import Dataset, Write
 from tongqu.kit.answers.selecting import parsed, written
 from tongqu.kit.remote.writer import Writer
+from tongqu.testing.api_places import ApiPlaces
 from tongqu.testing.rest_place import type_name
 from tongqu.testing.services.http_peer import Asked, HttpPeer, Out
 
@@ -127,16 +128,14 @@ def _order(value: Any) -> tuple[float, str]:
         return 0.0, str(value)
 
 
-APIS: dict[str, Tables] = {}
-"""The APIs that run, by address."""
-_SAID: dict[str, dict[str, DatasetSettings]] = {}
+PLACES: ApiPlaces[Tables, DatasetSettings] = ApiPlaces()
 
 
 class PlaceSource(GraphqlSource):
     """Reads the datasets that were written to this address."""
 
     def __init__(self, settings: GraphqlSettings):
-        super().__init__(settings.model_copy(update={"datasets": dict(_SAID.get(settings.base_url, {}))}))
+        super().__init__(settings.model_copy(update={"datasets": dict(PLACES.said(settings.base_url))}))
 
 
 class PlaceSink(GraphqlSink):
@@ -144,7 +143,7 @@ class PlaceSink(GraphqlSink):
 
     def writer(self, write: Write) -> Writer:
         """See RemoteSink.writer."""
-        said = _SAID.setdefault(self._settings.base_url, {})
+        said = PLACES.said(self._settings.base_url)
         self._say(said, write.dataset, write.key or write.dataset.key)
         self._settings = self._settings.model_copy(update={"datasets": dict(said)})
         if self._opened is not None:
@@ -154,7 +153,7 @@ class PlaceSink(GraphqlSink):
 
     def _say(self, said: dict[str, DatasetSettings], dataset: Dataset, key: tuple[str, ...]) -> None:
         columns = {field.name: type_name(field) for field in dataset.schema}
-        columns = APIS[self._settings.base_url].table(dataset.name, columns, key)
+        columns = PLACES.api(self._settings.base_url).table(dataset.name, columns, key)
         told = {
             "key": list(key),
             "types": columns,

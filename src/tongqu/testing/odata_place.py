@@ -11,12 +11,11 @@ from tongqu.connectors.odata.source import ODataSource
 from tongqu.core.connector import Can, Connector, Sink, Source
 from tongqu.core.data import Dataset, Write
 from tongqu.kit.remote.writer import Writer
+from tongqu.testing.api_places import ApiPlaces
 from tongqu.testing.rest_place import type_name
 from tongqu.testing.services.odata_api import ODataApi
 
-APIS: dict[str, ODataApi] = {}
-"""The services that run, by address."""
-_SAID: dict[str, dict[str, DatasetSettings]] = {}
+PLACES: ApiPlaces[ODataApi, DatasetSettings] = ApiPlaces()
 _EDM = {
     "bool": "Edm.Boolean", "int64": "Edm.Int64", "float": "Edm.Single", "double": "Edm.Double", "uuid": "Edm.Guid",
     "binary": "Edm.Binary", "date": "Edm.Date", "time": "Edm.TimeOfDay", "timestamptz": "Edm.DateTimeOffset",
@@ -29,7 +28,7 @@ class PlaceSource(ODataSource):
     """Reads the datasets that were written to this address."""
 
     def __init__(self, settings: ODataSettings):
-        super().__init__(settings.model_copy(update={"datasets": dict(_SAID.get(settings.base_url, {}))}))
+        super().__init__(settings.model_copy(update={"datasets": dict(PLACES.said(settings.base_url))}))
 
 
 class PlaceSink(ODataSink):
@@ -37,7 +36,7 @@ class PlaceSink(ODataSink):
 
     def writer(self, write: Write) -> Writer:
         """See RemoteSink.writer."""
-        said = _SAID.setdefault(self._settings.base_url, {})
+        said = PLACES.said(self._settings.base_url)
         self._say(said, write.dataset, write.key or write.dataset.key)
         self._settings = self._settings.model_copy(update={"datasets": dict(said)})
         if self._opened is not None:
@@ -46,7 +45,7 @@ class PlaceSink(ODataSink):
         return super().writer(write)
 
     def _say(self, said: dict[str, DatasetSettings], dataset: Dataset, key: tuple[str, ...]) -> None:
-        api = APIS[self._settings.base_url]
+        api = PLACES.api(self._settings.base_url)
         names = {field.name: type_name(field) for field in dataset.schema}
         with api.lock:
             api.table(dataset.name, {name: _edm(kind) for name, kind in names.items()}, key)

@@ -13,11 +13,10 @@ from tongqu.connectors.rest.source import RestSource
 from tongqu.core.connector import Can, Connector, Sink, Source
 from tongqu.core.data import Dataset, Meta, Write
 from tongqu.kit.remote.writer import Writer
+from tongqu.testing.api_places import ApiPlaces
 from tongqu.testing.services.vendor_api import VendorApi
 
-APIS: dict[str, VendorApi] = {}
-"""The APIs that run, by address."""
-_SAID: dict[str, dict[str, DatasetSettings]] = {}
+PLACES: ApiPlaces[VendorApi, DatasetSettings] = ApiPlaces()
 _PAGED = {"kind": "page", "size_param": "size", "size": 10, "total": "data.total"}
 _NAMES: dict[pa.DataType, str] = {
     pa.bool_(): "bool", pa.float32(): "float", pa.float64(): "double", pa.binary(): "binary", pa.date32(): "date",
@@ -30,7 +29,7 @@ class PlaceSource(RestSource):
     """Reads the datasets that were written to this address."""
 
     def __init__(self, settings: RestSettings):
-        super().__init__(settings.model_copy(update={"datasets": dict(_SAID.get(settings.base_url, {}))}))
+        super().__init__(settings.model_copy(update={"datasets": dict(PLACES.said(settings.base_url))}))
 
 
 class PlaceSink(RestSink):
@@ -38,12 +37,12 @@ class PlaceSink(RestSink):
 
     def writer(self, write: Write) -> Writer:
         """See RestSink.writer."""
-        self.say(_SAID.setdefault(self._settings.base_url, {}), write.dataset, write.key)
+        self.say(PLACES.said(self._settings.base_url), write.dataset, write.key)
         return super().writer(write)
 
     def say(self, said: dict[str, DatasetSettings], dataset: Dataset, key: tuple[str, ...]) -> None:
         """Take the dataset into the settings, and make it at the API."""
-        api = APIS[self._settings.base_url]
+        api = PLACES.api(self._settings.base_url)
         key = key or dataset.key
         with api.lock:
             api.tables.setdefault(dataset.name, {})

@@ -14,6 +14,7 @@ from tongqu.core.connector import Can, Connector, Sink, Source
 from tongqu.core.data import Dataset, Write
 from tongqu.kit.remote.writer import Writer
 from tongqu.kit.xml_tree import local, tree
+from tongqu.testing.api_places import ApiPlaces
 from tongqu.testing.rest_place import type_name
 from tongqu.testing.services.http_peer import Asked, HttpPeer, Out
 
@@ -139,16 +140,14 @@ def _order(value: str) -> tuple[float, str]:
         return 0.0, value
 
 
-APIS: dict[str, Tables] = {}
-"""The services that run, by address."""
-_SAID: dict[str, dict[str, DatasetSettings]] = {}
+PLACES: ApiPlaces[Tables, DatasetSettings] = ApiPlaces()
 
 
 class PlaceSource(SoapSource):
     """Reads the datasets that were written to this address."""
 
     def __init__(self, settings: SoapSettings):
-        super().__init__(settings.model_copy(update={"datasets": dict(_SAID.get(settings.base_url, {}))}))
+        super().__init__(settings.model_copy(update={"datasets": dict(PLACES.said(settings.base_url))}))
 
 
 class PlaceSink(SoapSink):
@@ -156,7 +155,7 @@ class PlaceSink(SoapSink):
 
     def writer(self, write: Write) -> Writer:
         """See RemoteSink.writer."""
-        said = _SAID.setdefault(self._settings.base_url, {})
+        said = PLACES.said(self._settings.base_url)
         self._say(said, write.dataset, write.key or write.dataset.key)
         self._settings = self._settings.model_copy(update={"datasets": dict(said)})
         if self._opened is not None:
@@ -171,7 +170,7 @@ class PlaceSink(SoapSink):
             column: "decimal" if kind.startswith("decimal") else _XSD.get(kind, "string")
             for column, kind in types.items()
         }
-        APIS[self._settings.base_url].table(name, kinds, key)
+        PLACES.api(self._settings.base_url).table(name, kinds, key)
         before = said.get(name)
         call = {"arguments": {"row": "{*}", "call": "{@call}"}}
         keys = {"arguments": {"row": {column: f"{{{column}}}" for column in key}, "call": "{@call}"}}
