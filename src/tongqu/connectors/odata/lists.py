@@ -13,8 +13,6 @@ from tongqu.kit.answers.paging import PagingSettings
 from tongqu.kit.lists.settings import ListSettings
 from tongqu.kit.patterns import nearest
 
-_TEXTS = ("Edm.Int64", "Edm.Decimal", "Edm.Single", "Edm.Double")
-"""Types whose values version 2 writes as texts (JSON format, primitive types)."""
 REMOVED = "@removed"
 """The column that says why an entity is gone."""
 
@@ -82,7 +80,6 @@ def _list(model: Model, name: str, one: DatasetSettings, settings: ODataSettings
         format="json", paging=paging, incremental=incremental, key=key, fields={} if children else fields,
         types={n: kind for n, kind in fields.items() if not children or kind != "json"},
         titles={n: p.label for n, p in properties.items() if p.label}, nested=one.nested, others="ignore",
-        texts=tuple(n for n in fields if n in properties and properties[n].edm in _TEXTS) if model.version == 2 else (),
         title=one.title or held.title,
     )  # fmt: skip
 

@@ -52,8 +52,7 @@ def _list(description: Description, name: str, one: DatasetSettings) -> ListSett
         records=f"{_ABOVE}/{'/'.join(listing.path)}", format="xml", paging=_below(paging), key=one.key,
         incremental=_bounded(incremental), fields={} if children else fields, trust=False,
         types={n: kind for n, kind in (fields or one.types).items() if not children or kind != "json"},
-        texts=tuple(n for n, kind in fields.items() if kind != "json"), nested=one.nested,
-        repeats=listing.lists, cache_seconds=one.cache_seconds, title=one.title,
+        nested=one.nested, repeats=listing.lists, cache_seconds=one.cache_seconds, title=one.title,
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -179,15 +180,20 @@ class Rows:
         if self.csv is not None:
             rows, bad = self._of_csv(lines)
         else:
-            data = lines if texts else self.shape.lines(lines)
-            file = JsonFile(Lines(b""), self.schema, self.loose, self.others, texts)
-            rows, bad = file.parse(data, before, self.schema)
-            if bad:
-                plain = [f.name for f in self.schema if not pa.types.is_nested(f.type)]
-                every = tuple(sorted({*self.loose, *plain}))
-                rows, bad = replace(file, loose=every).parse(data, before, self.schema)
+            rows, bad = self._of_json(lines if texts else self.shape.lines(lines), before, texts)
         rows = _quoted_texts(rows)
         return _with_keys(rows, tuple(replace(one, message=_record(one.message)) for one in bad), self.key)
+
+    def _of_json(self, data: bytes, before: int, flat: bool) -> tuple[pa.RecordBatch, tuple[BadRow, ...]]:
+        """The lines as they stand; where they do not all fit, with every plain value taken as a text first, and only
+        what does not fit then is looked for line by line."""
+        file = JsonFile(Lines(b""), self.schema, self.loose, self.others, flat)
+        with suppress(pa.ArrowInvalid):
+            rows, bad = file.parse(data, before, self.schema, salvage=False)
+            if not bad:
+                return rows, bad
+        plain = [f.name for f in self.schema if not pa.types.is_nested(f.type)]
+        return replace(file, loose=tuple(sorted({*self.loose, *plain}))).parse(data, before, self.schema)
 
     def _of_csv(self, data: bytes) -> tuple[pa.RecordBatch, tuple[BadRow, ...]]:
         assert self.csv is not None  # noqa: S101  # the caller looked

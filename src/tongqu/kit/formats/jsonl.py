@@ -113,8 +113,11 @@ class JsonFile:
             }
             yield Piece(rows, bad, dict(position))
 
-    def parse(self, data: bytes, line: int, schema: pa.Schema) -> tuple[pa.RecordBatch, tuple[BadRow, ...]]:
-        """Whole lines as rows; `line` is the number of lines before them."""
+    def parse(
+        self, data: bytes, line: int, schema: pa.Schema, *, salvage: bool = True
+    ) -> tuple[pa.RecordBatch, tuple[BadRow, ...]]:
+        """Whole lines as rows; `line` is the number of lines before them. Without `salvage` lines that do not fit are
+        not looked for: raises ArrowInvalid."""
         wire = pa.schema(
             [pa.field(f.name, self._wire(schema.field(f.name) if f.name in schema.names else f)) for f in self.schema]
         )
@@ -123,6 +126,8 @@ class JsonFile:
             lines = None
             bad: list[BadRow] = []
         except pa.ArrowInvalid:
+            if not salvage:
+                raise
             table, lines, bad = self._salvage(data, line, wire)
         columns, causes = [], dict[int, tuple[str, str]]()
         for field in schema:

@@ -252,7 +252,6 @@ class Endpoint:
             if settings.fields:
                 fields = {**settings.fields, **settings.types}
                 found = Rows.declared(fields, self.shape(), settings.key, others=self.others())
-                found = replace(found, loose=tuple(name for name in settings.texts if name in fields))
                 if not settings.trust and bounds is not None:
                     with suppress(CallRefusedError, NotFoundError, PrivilegeError, PeerFailedError):
                         found = found.corrected(self.sample(bounds))

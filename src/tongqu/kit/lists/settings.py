@@ -80,8 +80,6 @@ class ListSettings(Settings):
     """Where an answer lists errors even if it holds records too (`errors` of GraphQL): keys with points between them.
     Such an answer fails the read."""
 
-    texts: Names = titled("文本数字", "Numbers in texts", ())
-    """Fields whose numbers come as texts; known before, pages need not be parsed twice."""
     repeats: Names = titled("重复元素", "Repeats", ())
     """Elements of XML records that may repeat, as paths below the record (`lines/line`): they are always lists. Others
     are where they repeat in the first answer."""
