@@ -146,9 +146,7 @@ class PlaceSink(GraphqlSink):
         said = PLACES.said(self._settings.base_url)
         self._say(said, write.dataset, write.key or write.dataset.key)
         self._settings = self._settings.model_copy(update={"datasets": dict(said)})
-        if self._opened is not None:
-            self._opened[0].close()
-            self._opened = None
+        self.disconnect()
         return super().writer(write)
 
     def _say(self, said: dict[str, DatasetSettings], dataset: Dataset, key: tuple[str, ...]) -> None:

@@ -52,9 +52,7 @@ class PlaceSink(RestSink):
         fields = {**(before.fields if before else {}), **now.fields}
         said[dataset.name] = now.model_copy(update={"fields": fields})
         self._settings = self._settings.model_copy(update={"datasets": dict(said)})
-        if self._opened is not None:
-            self._opened[0].close()
-            self._opened = None
+        self.disconnect()
 
 
 def described(dataset: Dataset, key: tuple[str, ...]) -> DatasetSettings:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -15,34 +14,25 @@ from tongqu.connectors.elasticsearch.source import ElasticsearchSource
 from tongqu.connectors.elasticsearch.writer import ElasticsearchWriter, ids
 from tongqu.core.data import Counts, Opened, Position, Read, Write, WriteMode, Written
 from tongqu.core.errors import CallRefusedError, InvalidPlanError, NotFoundError, PrivilegeError
-from tongqu.kit.remote.sink import RemoteSink
+from tongqu.kit.lists.sink import ApiSink
 from tongqu.kit.remote.writer import Writer
 
 
-class ElasticsearchSink(RemoteSink):
-    """See RemoteSink. An index that is not there is made; one that is there gets the fields that it lacks."""
+class ElasticsearchSink(ApiSink[Cluster]):
+    """See ApiSink. An index that is not there is made; one that is there gets the fields that it lacks."""
 
     def __init__(self, settings: ElasticsearchSettings):
-        super().__init__(settings.calls)
-        self.name = settings.identity()
+        super().__init__(settings.identity(), settings.calls)
         self._settings = settings
-        self._folder: Path | None = None
-        self._cluster: Cluster | None = None
 
-    def lodge(self, folder: Path) -> None:
-        """See Sink.lodge."""
-        super().lodge(folder)
-        self._folder = folder
-
-    def _connected(self) -> Cluster:
-        if self._cluster is None:
-            self._cluster = Cluster(self._settings, self._folder)
-        return self._cluster
+    def connect(self) -> Cluster:
+        """See ApiSink.connect."""
+        return Cluster(self._settings, self.folder)
 
     def check(self) -> Iterator[str]:
         """dns, tcp and tls where they apply, then login. Writes nothing: whether the login may write shows with the
         first row."""
-        cluster = self._connected()
+        cluster = self.connected
         yield from cluster.stages()
         distribution, version = cluster.about()
         yield f"login ({distribution} {version})"
@@ -53,7 +43,7 @@ class ElasticsearchSink(RemoteSink):
     def writer(self, write: Write) -> Writer:
         """See RemoteSink.writer."""
         return ElasticsearchWriter(
-            self._index(write), self._connected(), key=write.key, batch=self._settings.bulk_rows,
+            self._index(write), self.connected, key=write.key, batch=self._settings.bulk_rows,
             keys=partial(self._keys, write),
         )  # fmt: skip
 
@@ -64,7 +54,7 @@ class ElasticsearchSink(RemoteSink):
         return opened
 
     def _prepare(self, write: Write) -> None:
-        cluster, index = self._connected(), self._index(write)
+        cluster, index = self.connected, self._index(write)
         key = write.key if write.mode is not WriteMode.APPEND else ()
         if key not in ((), (ID,)) and ID in write.dataset.columns:
             raise InvalidPlanError(
@@ -97,7 +87,7 @@ class ElasticsearchSink(RemoteSink):
         """See RemoteSink.finish. Makes what was written visible to searches, where the login may."""
         written = super().finish(write, counts, position)
         try:
-            self._connected().ask("POST", f"/{named(self._index(write))}/_refresh")
+            self.connected.ask("POST", f"/{named(self._index(write))}/_refresh")
         except PrivilegeError:
             return written  # the index refreshes by itself, after a second unless it is told otherwise
         return written
@@ -106,7 +96,7 @@ class ElasticsearchSink(RemoteSink):
         """The keys of all documents. Raises InvalidPlanError for one that is not under the `_id` of its key, which a
         replace would leave."""
         name, index = write.dataset.name, self._index(write)
-        self._connected().ask("POST", f"/{named(index)}/_refresh")
+        self.connected.ask("POST", f"/{named(index)}/_refresh")
         told = self._settings.dataset(name).model_copy(
             update={"index": index, "with_id": True, "query": None, "incremental": None, "key": (ID,)}
         )
@@ -127,10 +117,3 @@ class ElasticsearchSink(RemoteSink):
                 yield keys
         finally:
             source.close()
-
-    def close(self) -> None:
-        """See Sink.close."""
-        super().close()
-        if self._cluster is not None:
-            self._cluster.close()
-            self._cluster = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from graphql import GraphQLSchema
@@ -14,12 +15,24 @@ from tongqu.kit.lists.catalog import Catalog
 from tongqu.kit.lists.source import ListSource
 
 
-def opened(settings: GraphqlSettings, folder: Path | None) -> tuple[Catalog, GraphQLSchema]:
+@dataclass(frozen=True)
+class Opened:
+    """A connection in use: its datasets and its schema."""
+
+    catalog: Catalog
+    schema: GraphQLSchema
+
+    def close(self) -> None:
+        """Close its connections."""
+        self.catalog.close()
+
+
+def opened(settings: GraphqlSettings, folder: Path | None) -> Opened:
     """The datasets and the schema of a connection, which is asked for it."""
     http = Http(settings, folder=folder)
     try:
         schema = schema_of(http, settings.schema_file)
-        return Catalog(lists(schema, settings), http), schema
+        return Opened(Catalog(lists(schema, settings), http), schema)
     except BaseException:
         http.close()
         raise
@@ -34,4 +47,4 @@ class GraphqlSource(ListSource):
 
     def open(self) -> Catalog:
         """See ListSource.open."""
-        return opened(self._settings, self.folder)[0]
+        return opened(self._settings, self.folder).catalog

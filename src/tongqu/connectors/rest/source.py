@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from tongqu.connectors.rest.imports import imported
@@ -11,10 +12,22 @@ from tongqu.kit.lists.catalog import Catalog
 from tongqu.kit.lists.source import ListSource
 
 
-def opened(settings: RestSettings, folder: Path | None) -> tuple[Catalog, RestSettings]:
-    """The datasets of a connection, and its settings with those of its document, which is read now."""
+@dataclass(frozen=True)
+class Opened:
+    """A connection in use: its datasets, and its settings with those of its document."""
+
+    catalog: Catalog
+    settings: RestSettings
+
+    def close(self) -> None:
+        """Close its connections."""
+        self.catalog.close()
+
+
+def opened(settings: RestSettings, folder: Path | None) -> Opened:
+    """The datasets of a connection; its document is read now."""
     whole = imported(settings)
-    return Catalog(whole.datasets, Http(whole, folder=folder), whole.paging, whole.sample_pages), whole
+    return Opened(Catalog(whole.datasets, Http(whole, folder=folder), whole.paging, whole.sample_pages), whole)
 
 
 class RestSource(ListSource):
@@ -26,4 +39,4 @@ class RestSource(ListSource):
 
     def open(self) -> Catalog:
         """See ListSource.open."""
-        return opened(self._settings, self.folder)[0]
+        return opened(self._settings, self.folder).catalog

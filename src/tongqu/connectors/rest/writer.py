@@ -18,7 +18,7 @@ from tongqu.connectors.rest.settings import (
     WriteSettings,
 )
 from tongqu.connectors.rest.source import RestSource
-from tongqu.core.data import Read, Write
+from tongqu.core.data import Write
 from tongqu.core.errors import CallRefusedError, ConnectorError, InvalidPlanError, NotFoundError
 from tongqu.kit.answers.bodies import Template, objects, placed, same_value
 from tongqu.kit.answers.cutting import complaint
@@ -26,6 +26,7 @@ from tongqu.kit.answers.selecting import looked_up
 from tongqu.kit.http.call import Call, Repeat, Reply
 from tongqu.kit.http.client import Http
 from tongqu.kit.http.expect import for_people
+from tongqu.kit.lists.sink import keys_of
 from tongqu.kit.remote.effect import Effects, Op, Outcome, Result, Seen
 from tongqu.kit.remote.writer import Keyed, Writer
 
@@ -213,18 +214,8 @@ class RestWriter(Writer):
 
     def listing(self) -> Iterator[pa.Table]:
         """See Writer.listing: the dataset read as a source."""
-        key = list(self._write.key)
-        source = RestSource(self._connection)
         told = next(iter(self._calls.values()))
-        theirs = [told.fields.get(name, name) for name in key]
-        schema = pa.schema([self._write.dataset.schema.field(name) for name in key])
-        try:
-            (dataset,) = source.datasets([self._name])
-            for split in source.splits(dataset, 1):
-                for batch in source.read(Read(dataset, split, columns=tuple(theirs))):
-                    yield pa.Table.from_batches([batch.rows]).rename_columns(key).cast(schema)
-        finally:
-            source.close()
+        return keys_of(RestSource(self._connection), self._write, told.fields)
 
 
 _ABSENT = (404, 410)
