@@ -99,6 +99,12 @@ def table(rows: list[tuple[str, ...]]) -> None:
         say("  ".join(cells).rstrip())
 
 
+def short(value: object, most: int = 40) -> str:
+    """A value as one cell of a table: on one line, cut with `…` at `most` characters; nothing for None."""
+    text = "" if value is None else str(value).replace("\n", " ")
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def _width(text: str) -> int:
     from unicodedata import east_asian_width
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tongqu.app.cli.call import Call, command, group, say, table
+from tongqu.app.cli.call import Call, command, group, say, short, table
 from tongqu.app.cli.title import hide_passwords
 from tongqu.app.messages import t
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from tongqu.kit.remote.calls import Which
 
 app = group()
-_SHOWN = 40
 _MOST = 20
 """Calls that are shown to people; `--json` has them all."""
 _ALL = 1_000_000
@@ -113,14 +112,9 @@ def _which(run: str, stream: str, outcome: str, ids: list[str] | None, limit: in
 
 
 def _places(wire: Wire, where: list[str] | None) -> list[str]:
-    from tongqu.app.services.calls import places
+    from tongqu.app.services.sinks import meant
 
-    runs = None if where else wire.past_runs()
-    try:
-        return places(where or [], lambda: wire.project, runs)
-    finally:
-        if runs:
-            runs.close()
+    return meant(where or [], lambda: wire.project, wire.past_runs)
 
 
 def _show_list(document: Mapping[str, Any]) -> None:
@@ -129,13 +123,8 @@ def _show_list(document: Mapping[str, Any]) -> None:
         return
     names = ("id", "stream", "op", "key", "outcome", "status", "undo", "detail", "at")
     rows: list[tuple[str, ...]] = [tuple(t(f"column.{name}") for name in names)]
-    rows += [(str(row["id"]), *(_short(row[name]) for name in names[1:])) for row in document["calls"]]
+    rows += [(str(row["id"]), *(short(row[name]) for name in names[1:])) for row in document["calls"]]
     table(rows)
-
-
-def _short(value: object) -> str:
-    text = "" if value is None else str(value).replace("\n", " ")
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 
 def _show_one(document: Mapping[str, Any]) -> None:

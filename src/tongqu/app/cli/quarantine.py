@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tongqu.app.cli.call import Call, command, group, say, table, tell_problem
+from tongqu.app.cli.call import Call, command, group, say, short, table, tell_problem
 from tongqu.app.cli.title import hide_passwords
 from tongqu.app.messages import t
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from tongqu.core.dirty import Dirty
 
 app = group()
-_SHOWN = 40
 _MOST = 20
 """Rows that are shown to people; `--json` has them all."""
 
@@ -141,14 +140,9 @@ def _which(state: str, ids: list[str] | None, *, run: str, stream: str, code: st
 
 
 def _places(wire: Wire, where: list[str] | None) -> list[str]:
-    from tongqu.app.services.quarantine import places
+    from tongqu.app.services.sinks import meant
 
-    runs = None if where else wire.past_runs()
-    try:
-        return places(where or [], lambda: wire.project, runs)
-    finally:
-        if runs:
-            runs.close()
+    return meant(where or [], lambda: wire.project, wire.past_runs, troubled=True)
 
 
 def _read(call: Call, name: str) -> str:
@@ -178,13 +172,8 @@ def _show_list(document: Mapping[str, Any]) -> None:
         return
     names = ("id", "stream", "step", "code", "field", "value", "message", "state")
     rows: list[tuple[str, ...]] = [tuple(t(f"column.{name}") for name in names)]
-    rows += [(str(row["id"]), *(_short(row[name]) for name in names[1:])) for row in document["rows"]]
+    rows += [(str(row["id"]), *(short(row[name]) for name in names[1:])) for row in document["rows"]]
     table(rows)
-
-
-def _short(value: object) -> str:
-    text = "" if value is None else str(value).replace("\n", " ")
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 
 def _show_one(document: Mapping[str, Any]) -> None:

@@ -6,33 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
-from tongqu.app.project.load import Project
 from tongqu.app.services.ends import End, Ends
 from tongqu.app.services.quarantine import distinct
-from tongqu.core.errors import ConfigError, InvalidPlanError, InvalidSettingsError, NotFoundError
+from tongqu.core.errors import InvalidPlanError, InvalidSettingsError, NotFoundError
 from tongqu.kit.remote.calls import OUTCOMES, Which
 from tongqu.kit.remote.handling import Handled
 from tongqu.kit.remote.sink import RemoteSink
-from tongqu.store.runs import Runs
 from tongqu.store.scrub import known
 
 _INNER = ("sync", "digest", "size", "split")
-
-
-def places(given: Sequence[str], project: Callable[[], Project], runs: Runs | None) -> list[str]:
-    """The sinks to look into: those given, else the sinks of the project's pipelines and of the runs so far."""
-    if given:
-        return list(given)
-    found: dict[str, None] = {}
-    try:
-        for entry in project().pipelines.values():
-            found |= dict.fromkeys(sink.connection for sink in entry.all_sinks.values())
-    except ConfigError as error:
-        if type(error) is not ConfigError:  # a folder without a project is fine here, a broken project is not
-            raise
-    for run in runs.list(limit=1000) if runs else []:
-        found |= dict.fromkeys(run["sinks"])
-    return list(found)
 
 
 def outcomes(given: str) -> tuple[str, ...]:

@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tongqu.app.project.load import Project
 from tongqu.app.services.ends import End, Ends
 from tongqu.core.connector import Sink
 from tongqu.core.dirty import REPAIRED, STATES, Dirty
-from tongqu.core.errors import ConfigError, InvalidSettingsError, NotFoundError
-from tongqu.store.runs import Runs
+from tongqu.core.errors import InvalidSettingsError, NotFoundError
 
 LISTED = tuple(state for state in STATES if state != REPAIRED)
 """The states that are listed unless others are asked for: the rows that are missing, or were, in the target."""
 _INNER = ("shape", "sync")
-
-
-def places(given: Sequence[str], project: Callable[[], Project], runs: Runs | None) -> list[str]:
-    """The sinks to look into: those given, else the sinks of the project's pipelines and of the runs so far."""
-    if given:
-        return list(given)
-    found: dict[str, None] = {}
-    try:
-        for entry in project().pipelines.values():
-            found |= dict.fromkeys(sink.connection for sink in entry.all_sinks.values())
-    except ConfigError as error:
-        if type(error) is not ConfigError:  # a folder without a project is fine here, a broken project is not
-            raise
-    for run in runs.list(limit=1000) if runs else []:
-        if run["quarantined"] or run["status"] != "succeeded":
-            found |= dict.fromkeys(run["sinks"])
-    return list(found)
 
 
 def states(given: str, default: Sequence[str] = LISTED) -> tuple[str, ...]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
-from urllib.parse import parse_qsl, unquote
+from typing import Literal
 
-from tongqu.core.errors import InvalidSettingsError
 from tongqu.core.settings import Secret, titled
 from tongqu.kit.egress.settings import Networked
+from tongqu.kit.server_url import known_parameters, server_url
 
 
 class ClickhouseSettings(Networked):
@@ -49,18 +48,5 @@ class ClickhouseSettings(Networked):
 
 def from_url(url: str) -> ClickhouseSettings:
     """Settings from `clickhouse://user:password@host:port/database?tls=verify`."""
-    rest, _, query = url.split("://", 1)[-1].partition("?")
-    authority, _, database = rest.partition("/")
-    userinfo, _, place = authority.rpartition("@")
-    user, _, password = userinfo.partition(":")
-    host, _, port = place[1:].partition("]") if place.startswith("[") else place.partition(":")
-    values: dict[str, Any] = {
-        "host": unquote(host), "port": port.lstrip(":"), "user": unquote(user), "password": unquote(password),
-        "database": unquote(database),
-    }  # fmt: skip
-    for key, value in parse_qsl(query):
-        if key not in ClickhouseSettings.model_fields:
-            valid = ", ".join(sorted(ClickhouseSettings.model_fields))
-            raise InvalidSettingsError(f"unknown URL parameter {key!r}", path="url", hint=f"valid parameters: {valid}")
-        values[key] = value
-    return ClickhouseSettings.parse({key: value for key, value in values.items() if value != ""})
+    values, parameters = server_url(url)
+    return ClickhouseSettings.parse(values | known_parameters(parameters, ClickhouseSettings.model_fields))

@@ -1,8 +1,4 @@
-"""Cuts a table into key ranges; every comparison is the database's own, with the column's collation.
-
-A bound is the list of the key's values as text. Ranges are `(lower, upper]`. Row comparisons are written out
-(`a > x OR (a = x AND b > y)`), because MySQL does not use an index for `(a, b) > (x, y)`.
-"""
+"""Key ranges of a table; every comparison is the database's own, with the column's collation."""
 
 from __future__ import annotations
 
@@ -11,8 +7,8 @@ from dataclasses import dataclass
 
 from tongqu.connectors.mysql.db import literal, quoted
 from tongqu.connectors.mysql.types import INTEGERS, Native, is_bytes
+from tongqu.kit.sql.key_ranges import Bound, KeyRanges
 
-Bound = list[str]
 _ORDERED = INTEGERS | {"decimal", "year", "char", "varchar", "date", "time", "datetime", "timestamp", "binary",
                        "varbinary", "uuid"}  # fmt: skip
 
@@ -24,52 +20,36 @@ def orders(native: Native) -> bool:
 
 
 @dataclass(frozen=True)
-class Ordering:
+class Ordering(KeyRanges):
     """The columns a read is cut along, with their types; `table` is quoted."""
 
     table: str
     columns: tuple[str, ...]
     types: tuple[Native, ...]
 
-    def condition(self, lower: Bound | None, upper: Bound | None, *, closed: bool = False) -> str:
-        """The SQL condition of the range; `TRUE` if it has no bound."""
-        sides = []
-        if lower is not None:
-            sides.append(self._side(lower, ">", last=">=" if closed else ">"))
-        if upper is not None:
-            sides.append(self._side(upper, "<", last="<="))
-        return " AND ".join(sides) or "TRUE"
-
     def probe(self, lower: Bound | None, upper: Bound | None, rows: int, *, closed: bool = False) -> str:
-        """The query for the bound after `rows` more rows; it finds nothing if fewer are left."""
+        """See KeyRanges.probe."""
         where = self.condition(lower, upper, closed=closed)
-        order = f"ORDER BY {self._names()} LIMIT 1 OFFSET {rows - 1}"
+        order = f"ORDER BY {self.ordered()} LIMIT 1 OFFSET {rows - 1}"
         return f"SELECT {self._texts()} FROM {self.table} WHERE {where} {order}"
 
     def last(self) -> str:
         """The query for the greatest key."""
-        return f"SELECT {self._texts()} FROM {self.table} ORDER BY {self._names(' DESC')} LIMIT 1"
+        return f"SELECT {self._texts()} FROM {self.table} ORDER BY {self.ordered(' DESC')} LIMIT 1"
 
-    def _names(self, way: str = "") -> str:
-        return ", ".join(quoted(name) + way for name in self.columns)
+    def names(self) -> list[str]:
+        """See KeyRanges.names."""
+        return [quoted(name) for name in self.columns]
+
+    def literals(self, bound: Bound) -> list[str]:
+        """See KeyRanges.literals."""
+        return [self._literal(value, kind) for value, kind in zip(bound, self.types, strict=True)]
 
     def _texts(self) -> str:
         forms = []
         for number, (name, kind) in enumerate(zip(self.columns, self.types, strict=True)):
             forms.append(f"{f'HEX({quoted(name)})' if is_bytes(kind) else quoted(name)} AS `bound {number}`")
         return ", ".join(forms)
-
-    def _side(self, bound: Bound, sign: str, *, last: str) -> str:
-        values = [self._literal(value, kind) for value, kind in zip(bound, self.types, strict=True)]
-        names = [quoted(name) for name in self.columns]
-        terms = []
-        for at, name in enumerate(names):
-            same = [f"{n} = {v}" for n, v in zip(names[:at], values[:at], strict=True)]
-            compare = last if at == len(names) - 1 else sign
-            terms.append("(" + " AND ".join([*same, f"{name} {compare} {values[at]}"]) + ")")
-        # the first column's plain comparison lets the optimizer use a range of the index
-        wide = [f"{names[0]} {sign}= {values[0]}"] if len(names) > 1 else []
-        return " AND ".join([*wide, "(" + " OR ".join(terms) + ")"])
 
     @staticmethod
     def _literal(value: str, kind: Native) -> str:

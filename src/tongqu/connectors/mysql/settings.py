@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import parse_qsl, unquote
+from typing import TYPE_CHECKING, Literal
 
-from tongqu.core.errors import InvalidSettingsError
 from tongqu.core.settings import Secret, titled
 from tongqu.kit.egress.settings import Networked
+from tongqu.kit.server_url import known_parameters, server_url
 
 if TYPE_CHECKING:
     from tongqu.kit.egress.dial import Egress
@@ -94,22 +93,8 @@ _MODES = {"disabled": "disable", "preferred": "prefer", "required": "require", "
 
 def from_url(url: str) -> MysqlSettings:
     """Settings from `mysql://user:password@host:port/database?ssl-mode=…`."""
-    rest, _, query = url.split("://", 1)[-1].partition("?")
-    authority, _, database = rest.partition("/")
-    userinfo, _, place = authority.rpartition("@")
-    user, _, password = userinfo.partition(":")
-    host, _, port = place[1:].partition("]") if place.startswith("[") else place.partition(":")
-    values: dict[str, Any] = {
-        "host": unquote(host),
-        "port": port.lstrip(":"),
-        "user": unquote(user),
-        "password": unquote(password),
-        "database": unquote(database),
-    }
-    for key, value in parse_qsl(query):
-        field = _PARAMS.get(key, key)
-        if field not in MysqlSettings.model_fields:
-            valid = ", ".join(sorted({*_PARAMS, *MysqlSettings.model_fields}))
-            raise InvalidSettingsError(f"unknown URL parameter {key!r}", path="url", hint=f"valid parameters: {valid}")
-        values[field] = _MODES.get(value.lower(), value) if field == "tls" else value
-    return MysqlSettings.parse({key: value for key, value in values.items() if value != ""})
+    values, parameters = server_url(url)
+    told = known_parameters(parameters, MysqlSettings.model_fields, _PARAMS)
+    if "tls" in told:
+        told["tls"] = _MODES.get(told["tls"].lower(), told["tls"])
+    return MysqlSettings.parse(values | {name: value for name, value in told.items() if value})

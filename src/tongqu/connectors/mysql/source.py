@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -13,7 +13,7 @@ from tongqu.connectors.mysql import catalog, wire
 from tongqu.connectors.mysql.db import MysqlDb, quoted
 from tongqu.connectors.mysql.decode import decode
 from tongqu.connectors.mysql.horizon import horizon
-from tongqu.connectors.mysql.ranges import Bound, Ordering, orders
+from tongqu.connectors.mysql.ranges import Ordering, orders
 from tongqu.connectors.mysql.settings import MysqlSettings
 from tongqu.connectors.mysql.stream import Cells, Stream
 from tongqu.connectors.mysql.types import INTEGERS, Native, arrow_wire_type, wire_type
@@ -21,6 +21,7 @@ from tongqu.core.compare import Comparable, Comparison
 from tongqu.core.connector import Column, Select, Source
 from tongqu.core.data import BadRow, Batch, Bytes, Dataset, Mode, Position, Read, Split
 from tongqu.core.errors import ConnectorError, NotFoundError, ReadError, SchemaError, altered
+from tongqu.kit.sql.key_ranges import Bound, bounds, walked
 
 _SPLIT_ROWS = 200_000
 _FETCH = 8_192
@@ -70,7 +71,7 @@ class MysqlSource(Source):
             return [Split("0", dataset.name)]
         with self._lock:
             db = self._db()
-            greatest = _bounds(db.rows(ordering.last()))
+            greatest = bounds(db.rows(ordering.last()))
             if greatest is None:
                 return [Split("0", dataset.name)]
             parts = wanted if (dataset.rows or 0) >= _SPLIT_ROWS else 1
@@ -91,8 +92,8 @@ class MysqlSource(Source):
             values = sorted({low + (high - low) * n // parts for n in range(1, parts)} - {high})
             return [[str(value)] for value in values]
         rows = int(db.rows(f"SELECT COUNT(*) FROM {ordering.table}")[0][0])
-        found = [_bounds(db.rows(ordering.probe(None, None, max(1, rows * n // parts)))) for n in range(1, parts)]
-        last = _bounds(db.rows(ordering.last()))
+        found = [bounds(db.rows(ordering.probe(None, None, max(1, rows * n // parts)))) for n in range(1, parts)]
+        last = bounds(db.rows(ordering.last()))
         cuts: list[Bound] = []
         for cut in found:
             if cut is not None and cut != last and cut not in cuts:
@@ -291,41 +292,8 @@ class MysqlSource(Source):
         incremental = read.mode is Mode.INCREMENTAL and bool(read.cursor)
         kind = "cursor" if incremental else "key"
         ordering = self._ordering(read.dataset, (read.cursor or "",)) if incremental else self._key(read.dataset)
-        lower, upper, closed = _limits(read, kind)
-        if read.after and read.after.get("end"):
-            return
-        while True:
-            bound, last = upper, True
-            if ordering is not None and not one:
-                found = _bounds(stream.rows(ordering.probe(lower, upper, read.chunk_rows, closed=closed)))
-                if found is not None:
-                    bound, last = found, found == upper
-            condition = ordering.condition(lower, bound, closed=closed) if ordering else "TRUE"
-            position: dict[str, Any] = {kind: bound} if bound is not None else {}
-            if last:
-                position = read.until or (position | {"end": True})
-            yield condition, position
-            if last or read.stop.is_set():
-                return
-            lower, closed = bound, False
-
-
-def _limits(read: Read, kind: str) -> tuple[Bound | None, Bound | None, bool]:
-    """Lower bound, upper bound and whether the lower one is included."""
-    spec = read.split.spec
-    start = (spec.get("after") or {}).get(kind) if kind == "cursor" else spec.get("lower")
-    end = (spec.get("until") or {}).get(kind) if kind == "cursor" else spec.get("upper")
-    resumed = (read.after or {}).get(kind)
-    if read.until is not None:
-        end = read.until.get(kind, end)
-    closed = kind == "cursor" and resumed is None and read.ties
-    return (resumed if resumed is not None else start), end, closed
-
-
-def _bounds(rows: Sequence[Sequence[Any]]) -> Bound | None:
-    if not rows:
-        return None
-    return [value.decode() if isinstance(value, bytes | bytearray) else str(value) for value in rows[0]]
+        if not (read.after and read.after.get("end")):
+            yield from walked(read, kind, ordering, stream.rows, one=one)
 
 
 def _lines(stream: Stream, select: str, condition: str, where: str | None, counted: dict[str, int]) -> Iterator[bytes]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
-from urllib.parse import parse_qsl, unquote
+from typing import Literal
 
 from pydantic import Field
 
 from tongqu.core.errors import InvalidSettingsError
 from tongqu.core.settings import Secret, titled
 from tongqu.kit.egress.settings import Networked
+from tongqu.kit.server_url import server_url
 
 
 class OdbcSettings(Networked):
@@ -79,17 +79,9 @@ _KEYWORDS = {"pwd": "password", "uid": "user"}
 def from_url(url: str) -> OdbcSettings:
     """Settings from `odbc://user:password@host:port/database?driver=…`; parameters that are no setting are passed to
     the driver as they are."""
-    rest, _, query = url.split(":", 1)[-1].removeprefix("//").partition("?")
-    authority, _, database = rest.partition("/")
-    userinfo, _, place = authority.rpartition("@")
-    user, _, password = userinfo.partition(":")
-    host, _, port = place[1:].partition("]") if place.startswith("[") else place.partition(":")
-    values: dict[str, Any] = {
-        "host": unquote(host), "port": port.lstrip(":"), "user": unquote(user), "password": unquote(password),
-        "database": unquote(database),
-    }  # fmt: skip
+    values, parameters = server_url(url)
     options: dict[str, str] = {}
-    for key, value in parse_qsl(query):
+    for key, value in parameters:
         known = _KEYWORDS.get(key.lower(), key if key in _FIELDS else "")
         (values if known else options)[known or key] = value
     if not values.get("driver") and not values.get("dsn"):

@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from tongqu.core.data import Dataset, Position
 from tongqu.core.errors import NotFoundError, PrivilegeError, SchemaError
+from tongqu.kit.sql.key_ranges import bounds
 from tongqu.kit.tables.db import TableDb
-from tongqu.kit.tables.ordering import Ordering, bounds
+from tongqu.kit.tables.ordering import Ordering
 from tongqu.kit.tables.system import Reach
 
 _log = logging.getLogger(__name__)

@@ -6,17 +6,17 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any
 
 import pyarrow as pa
 
 from tongqu.core.connector import Source
 from tongqu.core.data import Batch, Dataset, Mode, Position, Read, Split
 from tongqu.core.errors import ConnectorError, NotFoundError, SchemaError, altered
+from tongqu.kit.sql.key_ranges import Bound, bounds, walked
 from tongqu.kit.tables.db import TableDb
 from tongqu.kit.tables.horizon import horizon
 from tongqu.kit.tables.native import Native
-from tongqu.kit.tables.ordering import Bound, Ordering, bounds, limits
+from tongqu.kit.tables.ordering import Ordering
 from tongqu.kit.tables.shape import Table
 from tongqu.kit.tables.system import Reach
 
@@ -127,21 +127,7 @@ class TableSource(Source):
         incremental = read.mode is Mode.INCREMENTAL and bool(read.cursor)
         kind = "cursor" if incremental else "key"
         ordering = self._ordering(read.dataset, (read.cursor or "",)) if incremental else self._key(read.dataset)
-        lower, upper, closed = limits(read, kind)
-        while True:
-            bound, last = upper, True
-            if ordering is not None and not one:
-                found = bounds(db.rows(ordering.probe(lower, upper, read.chunk_rows, closed=closed)))
-                if found is not None:
-                    bound, last = found, found == upper
-            condition = ordering.condition(lower, bound, closed=closed) if ordering else "1 = 1"
-            position: dict[str, Any] = {kind: bound} if bound is not None else {}
-            if last:
-                position = read.until or (position | {"end": True})
-            yield condition, position
-            if last or read.stop.is_set():
-                return
-            lower, closed = bound, False
+        yield from walked(read, kind, ordering, db.rows, one=one)
 
     def close(self) -> None:
         """See Source.close."""
