@@ -39,6 +39,8 @@ _BROKEN = {3, 32, 159, 202, 209, 210, 236, 242, 999}
 class ClickhouseDb(TableDb):
     """A connection; `books` is the ledger's database at home, None for one that only reads."""
 
+    dialect: Clickhouse
+
     def __init__(self, settings: ClickhouseSettings, address: tuple[str, int], *, books: Path | None = None):
         self._driver = driver("clickhouse_driver", "clickhouse")
         self._errors = driver("clickhouse_driver.errors", "clickhouse")
@@ -132,7 +134,7 @@ class ClickhouseDb(TableDb):
 
     def put(self, table: str, names: Sequence[str], columns: Sequence[Sequence[Any]], token: str) -> None:
         """Insert columns of values as one block, which the server knows again by its token (from version 22 on)."""
-        known = {"insert_deduplication_token": token} if self.dialect.version >= (22, 2) else {}  # type: ignore[attr-defined]  # this connection's dialect is Clickhouse
+        known = {"insert_deduplication_token": token} if self.dialect.version >= (22, 2) else {}
         try:
             self.connection.execute(
                 f"INSERT INTO {table} ({', '.join(names)}) VALUES", list(columns), columnar=True, types_check=True,

@@ -13,7 +13,7 @@ from uuid import UUID
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tongqu.connectors.clickhouse.db import ClickhouseDb
+from tongqu.connectors.clickhouse.db import Books, ClickhouseDb
 from tongqu.connectors.clickhouse.dialect import bare
 from tongqu.connectors.clickhouse.reach import ClickhouseReach
 from tongqu.connectors.clickhouse.settings import ClickhouseSettings
@@ -73,24 +73,17 @@ class ClickhouseSink(SqlSink):
             )
         return ClickhouseReach(self._settings, self._folder).connect(reading=False)
 
-    @staticmethod
-    def _own(db: Db) -> ClickhouseDb:
-        assert isinstance(db, ClickhouseDb)  # noqa: S101  # this sink makes all its connections itself
-        return db
-
     def _catalogue(self, db: Db) -> Catalogue:
-        return ClickhouseReach(self._settings).catalogue(self._own(db))
+        return ClickhouseReach(self._settings).catalogue(_own(db))
 
     def ledger(self, db: Db) -> Ledger:
         """See SqlSink.ledger."""
-        books = self._own(db).books
-        assert books is not None  # noqa: S101  # connections of a sink have them
-        return Ledger(books)
+        return Ledger(_books(db))
 
     def check(self) -> Iterator[str]:
         """See Sink.check."""
         yield from ClickhouseReach(self._settings).stages()
-        db = self._own(self.control())
+        db = _own(self.control())
         yield "tls: not used" if self._settings.tls == "disable" else f"tls: {self._settings.tls}"
         yield "login"
         probe = self._place(db, f"{PREFIX}check")
@@ -120,7 +113,7 @@ class ClickhouseSink(SqlSink):
     # ---- tables
 
     def _place(self, db: Db, name: str) -> str:
-        own = self._own(db)
+        own = _own(db)
         return own.dialect.place(*self._catalogue(own).place(name))
 
     def has_table(self, db: Db, name: str) -> bool:
@@ -141,15 +134,15 @@ class ClickhouseSink(SqlSink):
 
     def field(self, name: str, native: str) -> pa.Field[Any]:
         """See SqlSystem.field."""
-        return self._own(self.control()).dialect.field(name, native)
+        return _own(self.control()).dialect.field(name, native)
 
     def same_type(self, db: Db, native: str, field: pa.Field[Any]) -> bool:
         """See SqlSystem.same_type."""
-        dialect = self._own(db).dialect
+        dialect = _own(db).dialect
         return dialect.same_type(native, dialect.column_type(field, key=False))
 
     def _definition(self, db: Db, field: pa.Field[Any], *, nullable: bool) -> str:
-        native = self._own(db).dialect.column_type(field, key=False)
+        native = _own(db).dialect.column_type(field, key=False)
         whole = nullable and not native.startswith(("Nullable", "LowCardinality", "Array", "Map", "Tuple"))
         return f"{db.quote(field.name)} {f'Nullable({native})' if whole else native}"
 
@@ -163,9 +156,9 @@ class ClickhouseSink(SqlSink):
             self._definition(db, f, nullable=f.nullable and f.name not in write.key) for f in write.dataset.schema
         ]
         order = ", ".join(map(db.quote, write.key))
-        modern = self._own(db).dialect.version >= (22, 2)  # type: ignore[attr-defined]  # its dialect is Clickhouse
+        modern = _own(db).dialect.version >= (22, 2)
         known = " SETTINGS non_replicated_deduplication_window = 10000" if modern else ""
-        self._own(db).say([
+        _own(db).say([
             f"CREATE TABLE {self._place(db, name)} ({', '.join(columns)}) ENGINE = MergeTree() "
             f"ORDER BY {f'({order})' if order else 'tuple()'}{known}"
         ])  # fmt: skip
@@ -177,11 +170,11 @@ class ClickhouseSink(SqlSink):
     def _add(self, db: Db, name: str, fields: Sequence[pa.Field[Any]]) -> None:
         for field in fields:
             definition = self._definition(db, field, nullable=True)
-            self._own(db).say([f"ALTER TABLE {self._place(db, name)} ADD COLUMN {definition}"])
+            _own(db).say([f"ALTER TABLE {self._place(db, name)} ADD COLUMN {definition}"])
 
     def alter(self, db: Db, name: str, alterations: Alterations) -> None:
         """See SqlSystem.alter. A column that may be null from now on changes its type."""
-        own, table = self._own(db), f"ALTER TABLE {self._place(db, name)}"
+        own, table = _own(db), f"ALTER TABLE {self._place(db, name)}"
         for old, new in alterations.renames.items():
             own.say([f"{table} RENAME COLUMN {db.quote(old)} TO {db.quote(new)}"])
         found = self._catalogue(db).find(name) if alterations else None
@@ -196,7 +189,7 @@ class ClickhouseSink(SqlSink):
 
     def create_stage(self, db: Db, landing: Landing) -> None:
         """See SqlSystem.create_stage."""
-        own, stage = self._own(db), self._place(db, landing.stage)
+        own, stage = _own(db), self._place(db, landing.stage)
         own.say([f"DROP TABLE IF EXISTS {stage}"])
         if landing.target is None or landing.write.mode is not WriteMode.REPLACE or landing.rekeyed:
             self._create(db, landing, landing.stage)
@@ -207,7 +200,7 @@ class ClickhouseSink(SqlSink):
 
     def drop(self, db: Db, name: str) -> None:
         """See SqlSystem.drop."""
-        self._own(db).say([f"DROP TABLE IF EXISTS {self._place(db, name)}"])
+        _own(db).say([f"DROP TABLE IF EXISTS {self._place(db, name)}"])
 
     def create_chunk(self, db: Db, landing: Landing) -> None:
         """See SqlSystem.create_chunk: there are none, since nothing is merged."""
@@ -225,7 +218,7 @@ class ClickhouseSink(SqlSink):
 
     def load(self, db: Db, landing: Landing, rows: pa.Table) -> int:
         """See SqlSystem.load: one block, which is inserted as a whole or not at all."""
-        own = self._own(db)
+        own = _own(db)
         names = [name for name in rows.column_names if landing.target is None or name not in landing.target.columns
                  or name in landing.target.written]  # fmt: skip
         types = landing.types
@@ -239,7 +232,7 @@ class ClickhouseSink(SqlSink):
 
     def append_stage(self, db: Db, landing: Landing) -> int:
         """See SqlSystem.append_stage."""
-        own, stage = self._own(db), self._place(db, landing.stage)
+        own, stage = _own(db), self._place(db, landing.stage)
         names = ", ".join(map(own.quote, landing.write.dataset.columns))
         rows = own.count(stage)
         own.say([f"INSERT INTO {self._place(db, landing.write.dataset.name)} ({names}) SELECT {names} FROM {stage}"])
@@ -249,7 +242,7 @@ class ClickhouseSink(SqlSink):
 
     def publish(self, db: Db, landing: Landing) -> Written | None:
         """See SqlSystem.publish."""
-        own, name = self._own(db), landing.write.dataset.name
+        own, name = _own(db), landing.write.dataset.name
         target, stage, kept = (self._place(db, one) for one in (name, landing.stage, landing.previous))
         if not self._catalogue(db).exists(name):
             own.say([f"RENAME TABLE {stage} TO {target}"])
@@ -263,15 +256,14 @@ class ClickhouseSink(SqlSink):
 
     def _exchanges(self, db: ClickhouseDb) -> bool:
         """Whether the database's engine exchanges tables at once."""
-        if db.dialect.version < (21, 1):  # type: ignore[attr-defined]  # its dialect is Clickhouse
+        if db.dialect.version < (21, 1):
             return False
         found = db.rows("SELECT engine FROM system.databases WHERE name = ?", (self._settings.database,))
         return bool(found) and found[0][0] in ("Atomic", "Replicated", "Shared")
 
     def _exchanged(self, db: ClickhouseDb, name: str, stage: str) -> bool:
         """Whether an attempt that was cut off has exchanged the tables already; notes at home which one comes in."""
-        books = db.books
-        assert books is not None  # noqa: S101  # connections of a sink have them
+        books = _books(db)
         identity = "SELECT toString(uuid) FROM system.tables WHERE database = ? AND name = ?"
         now, next_ = (db.rows(identity, self._catalogue(db).place(one))[0][0] for one in (name, stage))
         books.run(f"CREATE TABLE IF NOT EXISTS {_UUIDS} (stage TEXT PRIMARY KEY, uuid TEXT)")
@@ -284,7 +276,7 @@ class ClickhouseSink(SqlSink):
 
     def put_back(self, db: Db, name: str) -> int:
         """See SqlSystem.put_back."""
-        own = self._own(db)
+        own = _own(db)
         target, kept, aside = (self._place(db, one) for one in (name, previous_name(name), f"{PREFIX}undo_{name}"))
         if not self._catalogue(db).exists(name):
             own.say([f"RENAME TABLE {kept} TO {target}"])
@@ -293,6 +285,19 @@ class ClickhouseSink(SqlSink):
         else:
             own.say([f"RENAME TABLE {target} TO {aside}, {kept} TO {target}, {aside} TO {kept}"])
         return own.count(target)
+
+
+def _own(db: Db) -> ClickhouseDb:
+    """A connection of this sink, which makes them all itself."""
+    assert isinstance(db, ClickhouseDb)  # noqa: S101  # for the type checker
+    return db
+
+
+def _books(db: Db) -> Books:
+    """The ledger's database at home, which every connection of a sink has."""
+    books = _own(db).books
+    assert books is not None  # noqa: S101  # for the type checker
+    return books
 
 
 class ClickhouseSession(SqlSession):
@@ -306,14 +311,13 @@ class ClickhouseSession(SqlSession):
 
     def write(self, rows: pa.Table) -> Written:
         """See Session.write."""
-        db = self._db()
+        db = _own(self._db())
         write = self._landing.write
         if self._position is None:
             head = self._ledger(db).head(write.sync, write.stream, self._split.id)
             db.rollback()
             self._position = json.dumps(head.position if head else None, sort_keys=True)
         self._blocks += 1
-        assert isinstance(db, ClickhouseDb)  # noqa: S101  # the sink makes them
         db.loads = 0
         db.token = "\0".join((write.sync, write.run, write.stream, self._split.id, self._position, str(self._blocks)))
         return super().write(rows)
@@ -356,10 +360,10 @@ def _local(given: pa.DataType, wanted: pa.DataType) -> bool:
     return pa.types.is_timestamp(given) and pa.types.is_timestamp(wanted) and not given.tz and bool(wanted.tz)
 
 
-def _as_utc(column: pa.ChunkedArray[Any], wanted: pa.DataType) -> pa.Array[Any]:
+def _as_utc(column: pa.ChunkedArray[Any], wanted: pa.TimestampType[Any, Any]) -> pa.Array[Any]:
     """Moments without zone: ClickHouse has none, they are kept as if they were UTC."""
     array: Any = column.combine_chunks()
-    unit = pa.timestamp(wanted.unit)  # type: ignore[attr-defined]  # only called for timestamps
+    unit = pa.timestamp(wanted.unit)
     try:
         done: pa.Array[Any] = array.cast(unit).cast(pa.int64()).cast(wanted)
     except pa.ArrowInvalid as error:
