@@ -31,7 +31,7 @@ class ForwardProxy:
         self._login = login
         self._names = names or {}
         self._tls = tls
-        self._clients: set[asyncio.StreamWriter] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"{self.scheme}-proxy", daemon=True)
@@ -71,15 +71,15 @@ class ForwardProxy:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        for writer in self._clients:
-            writer.transport.abort()  # a farewell inside TLS would wait for the other side's
+        for writer in self._writers:
+            writer.transport.abort()  # what is unsent, or a farewell inside TLS, would wait for the other side
         await _rounds()  # transports close their sockets in the loop's next rounds
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._clients.add(writer)
+        self._writers.add(writer)
         try:
             target = await self._greet(reader, writer)
             if target is not None:
@@ -112,6 +112,7 @@ class ForwardProxy:
         except OSError:
             client[1].write(self._refused())
             return
+        self._writers.add(target[1])
         client[1].write(self._opened())
         tasks = [asyncio.create_task(_pass(client[0], target[1])), asyncio.create_task(_pass(target[0], client[1]))]
         self._tasks.update(tasks)  # a loop holds tasks only weakly, and streams their readers
