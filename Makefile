@@ -53,7 +53,7 @@ tables: services ## run the tests that the tables in the reference pages are mad
 	$(BIN)/python -m tongqu.app.reference
 
 lock: ## resolve pyproject.toml into requirements.lock again (needs uv)
-	uv pip compile --quiet --universal --generate-hashes --all-extras --group dev --group build \
+	uv pip compile --quiet --universal --generate-hashes --extra all --group dev --group build \
 	  --python-version 3.11 --no-annotate --no-emit-index-url --no-header -o requirements.lock pyproject.toml
 
 clean: ## remove the environment and everything generated

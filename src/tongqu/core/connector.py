@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from tongqu.core.compare import Comparable, Comparison
     from tongqu.core.scan import Scan
+    from tongqu.core.server import Server
 
 
 class Can(Flag):
@@ -378,6 +379,8 @@ class Connector:
     claims: Callable[[str], bool] | None = None
     """Which URLs of its schemes are meant for it, where another connector has the same scheme (`https:`); None: those
     that nobody else claims."""
+    server: Callable[[Any], Server] | None = None
+    """Answers the gateway's queries; set exactly where `Can.SERVES` is."""
     systems: Iterable[str] = ()
     """Systems it speaks to, each with its honest label: `MariaDB 10.11 (real)`."""
 

@@ -26,6 +26,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "odbc-mariadb": ("/usr/lib/x86_64-linux-gnu/odbc/libmaodbc.so",),
     "libpostgresql-jdbc-java": ("/usr/share/java/postgresql.jar",),
     "default-jre-headless": ("java",),
+    "redis-server": ("redis-server",),
     "libsqliteodbc": ("/usr/lib/x86_64-linux-gnu/odbc/libsqlite3odbc.so",),
 }
 """Debian packages with the programs that tell whether one is installed; a path instead of a name where it has none."""

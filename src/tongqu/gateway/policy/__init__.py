@@ -1,0 +1,1 @@
+"""Who may see and change what: rules compiled once, one decision for every protocol."""

@@ -1,0 +1,72 @@
+"""What is published at one moment: immutable, swapped as a whole, so that no request sees two configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tongqu.core.data import Dataset
+    from tongqu.core.server import Server
+    from tongqu.gateway.entry import ApiEntry
+    from tongqu.gateway.policy.rules import Policy
+
+
+@dataclass(frozen=True)
+class Relation:
+    """Another API reached from this one: `on` maps fields here to fields there; `many` rows or one."""
+
+    name: str
+    api: str
+    on: Mapping[str, str]
+    many: bool
+
+
+@dataclass(frozen=True)
+class Api:
+    """One published API in one version, compiled and checked against its source.
+
+    `dataset` is what its rows are: the schema with the dictionary's meaning in its metadata, restricted to the fields
+    that are published, and the key. `table` is the remote name it reads and writes; for an SQL source `sql` is the
+    approved SELECT with `:name` parameters, whose types are in `parameters`. `tables` are what a change of would change
+    the answers (`connection/dataset`).
+    """
+
+    name: str
+    version: str
+    entry: ApiEntry
+    dataset: Dataset
+    server: Server
+    connection: str
+    policy: Policy
+    table: str = ""
+    sql: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    relations: Mapping[str, Relation] = field(default_factory=dict)
+    tables: frozenset[str] = frozenset()
+
+    @property
+    def path(self) -> str:
+        """`/api/VERSION/NAME`."""
+        return f"/api/{self.version}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Publication:
+    """All APIs of a configuration. `version` is the applied version's number and the digest of what was compiled, and
+    stands in every answer as `Tongqu-Config`. `gone` are versions that were withdrawn, with their sunset."""
+
+    version: str
+    apis: Mapping[tuple[str, str], Api] = field(default_factory=dict)
+    gone: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    project: str = ""
+
+    def api(self, version: str, name: str) -> Api | None:
+        """The API of that version and name."""
+        return self.apis.get((version, name))
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """All versions, newest last (`v2` before `v10`)."""
+        return tuple(sorted({version for version, _ in self.apis}, key=lambda word: (len(word), word)))
