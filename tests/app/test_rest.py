@@ -54,6 +54,28 @@ def test_the_address_of_a_document_gives_its_datasets(api: VendorApi, tmp_path: 
     assert ids(tmp_path) == [(335, 335)]
 
 
+def test_a_dataset_that_declares_its_cursor_needs_none_given(api: VendorApi, tmp_path: Path) -> None:
+    api.table("orders", [{"id": n, "at": f"2026-01-{n:02d}T00:00:00Z"} for n in range(1, 21)])
+    (tmp_path / "tongqu.yaml").write_text(f"""
+project: p
+connections:
+  vendor:
+    type: rest
+    base_url: {api.url}
+    datasets:
+      orders: {{path: /page/orders, key: id, paging: page, incremental: {{cursor: at}}}}
+      items: {{path: /page/items, key: id, paging: page}}
+""")
+    command = ("sync", "vendor", "duckdb:x.duckdb", "--mode", "incremental", "--json", "--table")
+    done = tongqu(tmp_path, *command, "orders")
+    assert done.code == 0, done.err
+    (stream,) = json.loads(done.out)["streams"]
+    assert (stream["mode"], stream["written"]) == ("incremental", 20)
+    done = tongqu(tmp_path, *command, "items", "--lang", "en")
+    assert done.code == 1
+    assert "needs a cursor and none was given for 'items'" in json.loads(done.out)["problems"][0]["message"]
+
+
 @pytest.mark.parametrize("way", ["page#paging=page&paging.total=data.total&paging.parallel=2", "cursor#"])
 def test_a_read_that_was_killed_goes_on_without_loss_or_doubles(api: VendorApi, tmp_path: Path, way: str) -> None:
     reached, gone = Event(), Event()

@@ -54,6 +54,8 @@ class Can(Flag):
     """Incremental reads stop below rows of transactions that are still open."""
     TRACKS = auto()
     """Incremental reads need no cursor column: the source itself knows what is new."""
+    CURSORS = auto()
+    """A dataset's settings may declare the cursor of its incremental reads, so that none needs to be given."""
     COPY_OUT = auto()
     COPY_IN = auto()
     PUSH = auto()

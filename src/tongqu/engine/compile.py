@@ -142,7 +142,7 @@ def _stream(
             path=dataset.name,
             hint=f"columns: {', '.join(dataset.columns)}",
         )
-    check_cursor(dataset, wanted.mode, wanted.cursor, tracks=source.tracks)
+    cursor = cursor_of(dataset, wanted.mode, wanted.cursor, tracks=source.tracks)
     write = wanted.write or default_write(wanted.mode, key)
     _check_write(sink, write, dataset.name)
     if write in (WriteMode.UPSERT, WriteMode.HISTORY) and not key:
@@ -162,7 +162,7 @@ def _stream(
         write=write,
         sync=sync,
         key=tuple(key),
-        cursor=wanted.cursor,
+        cursor=cursor,
         deletes=wanted.deletes,
         schema_changes=wanted.schema_changes,
         lane=wanted.lane,
@@ -188,10 +188,13 @@ def check_deletes(write: WriteMode, deletes: Deletes, path: str) -> None:
         )
 
 
-def check_cursor(dataset: Dataset, mode: Mode, cursor: str | None, *, tracks: bool = False) -> None:
-    """Refuse an incremental read without a usable cursor, naming the candidates; a source that `tracks` needs none."""
-    if mode is not Mode.INCREMENTAL or (tracks and cursor is None):
-        return
+def cursor_of(dataset: Dataset, mode: Mode, given: str | None, *, tracks: bool = False) -> str | None:
+    """The cursor of an incremental read: what was given, or else what the dataset's own settings declare; None for a
+    full read, and for a source that `tracks` and was given none. Raises InvalidPlanError naming the candidates, or
+    NotFoundError."""
+    if mode is not Mode.INCREMENTAL or (tracks and given is None):
+        return None
+    cursor = given or dataset.cursor
     if cursor is None:
         raise InvalidPlanError(
             f"mode 'incremental' needs a cursor and none was given for {dataset.name!r}",
@@ -204,6 +207,7 @@ def check_cursor(dataset: Dataset, mode: Mode, cursor: str | None, *, tracks: bo
             path=dataset.name,
             hint=f"columns: {', '.join(dataset.columns)}",
         )
+    return cursor
 
 
 def _candidates(dataset: Dataset) -> str:

@@ -102,9 +102,9 @@ def _check_ends(
 def _check_cursors(
     entry: PipelineEntry, key: Key, connections: Mapping[str, Any], places: Places, problems: list[TongquError]
 ) -> None:
-    """An incremental read names its cursor, unless the source itself knows what is new."""
+    """An incremental read names its cursor, unless the source itself knows what is new or which cursor tells."""
     for name, end in entry.all_sources.items():
-        if end.mode != "incremental" or end.cursor or _tracks(connections.get(end.connection)):
+        if end.mode != "incremental" or end.cursor or _knows(connections.get(end.connection)):
             continue
         problems.append(
             InvalidSettingsError(
@@ -114,9 +114,9 @@ def _check_cursors(
         )
 
 
-def _tracks(connection: Any) -> bool:
+def _knows(connection: Any) -> bool:
     try:
-        return isinstance(connection, Mapping) and Can.TRACKS in connector_of(connection).can
+        return isinstance(connection, Mapping) and bool((Can.TRACKS | Can.CURSORS) & connector_of(connection).can)
     except ConfigError:
         return False  # what is wrong with the connection is told elsewhere
 

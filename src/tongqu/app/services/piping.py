@@ -31,7 +31,7 @@ from tongqu.core.operator import Step
 from tongqu.core.plan import Plan, Trunk, check_changes, toward, trunk
 from tongqu.core.schema_changes import SchemaChanges
 from tongqu.engine.chain import Chain
-from tongqu.engine.compile import check_cursor, check_deletes, check_targets, default_write
+from tongqu.engine.compile import check_deletes, check_targets, cursor_of, default_write
 from tongqu.engine.graph import Graph
 from tongqu.engine.job import Job, Limits, Stream
 from tongqu.engine.sides import Side
@@ -217,7 +217,7 @@ class Part:
         """The dataset with its cursor, which steps may rename."""
         if self.mode(name) is not Mode.INCREMENTAL or not self.plan.steps:
             return dataset
-        return replace(dataset, cursor=self.entry.all_sources[name].cursor)
+        return replace(dataset, cursor=self.entry.all_sources[name].cursor or dataset.cursor)
 
     def _steps(self, along: Trunk, dataset: Dataset, sides: Mapping[str, Side]) -> Chain | None:
         memory = limits(self.entry).memory_mb // 2 if sides else 256
@@ -227,7 +227,7 @@ class Part:
         self, name: str, dataset: Dataset, source: Source, sink: Sink, chains: Mapping[str, Chain | None]
     ) -> Stream:
         reads, mode, single = self.entry.all_sources[name], self.mode(name), len(chains) == 1
-        check_cursor(dataset, mode, reads.cursor, tracks=source.tracks)
+        cursor = cursor_of(dataset, mode, reads.cursor, tracks=source.tracks)
         chain = chains[dataset.name]
         target = self.writes.dataset or (reads.as_ if single and reads.as_ else dataset.name)
         stream = self._stream(chain.output if chain else dataset, source, sink, target=target, mode=mode)
@@ -235,7 +235,7 @@ class Part:
             stream,
             name=self.stream if single else f"{self.stream}.{dataset.name}",
             source_dataset=dataset,
-            cursor=reads.cursor if mode is Mode.INCREMENTAL else None,
+            cursor=cursor,
             chain=chain,
             identity=tuple(name for name in reads.key if name in dataset.columns),
         )

@@ -54,13 +54,13 @@ class Settled:
     limits: Limits = field(default_factory=Limits)
 
 
-def settle(request: SyncRequest, *, tracks: bool = False) -> Settled:
-    """Check the arguments alone; raises InvalidSettingsError or InvalidPlanError (exit 2). `tracks`: the source needs
-    no cursor to know what is new."""
+def settle(request: SyncRequest, *, knows: bool = False) -> Settled:
+    """Check the arguments alone; raises InvalidSettingsError or InvalidPlanError (exit 2). `knows`: the source may know
+    by itself what is new, or which cursor tells."""
     mode = Mode(_choice("--mode", request.mode or Mode.FULL, Mode))
     if mode in (Mode.CDC, Mode.STREAM):
         raise InvalidPlanError(f"this version does not run mode {mode}", path="--mode", hint="valid: full, incremental")
-    if mode is Mode.INCREMENTAL and not request.cursor and not tracks:
+    if mode is Mode.INCREMENTAL and not request.cursor and not knows:
         raise InvalidPlanError(
             "mode incremental needs a cursor: a column that grows with every change",
             path="--cursor",
@@ -101,7 +101,7 @@ def columns(keys: Sequence[str]) -> tuple[str, ...]:
 def sync(request: SyncRequest, ends: Ends, run: Runner, new_id: Callable[[], str]) -> Outcome:
     """Move the tables; raises ConfigError before any connection if the arguments are wrong."""
     source_end, sink_end = ends.end(request.source), ends.end(request.sink)
-    settled = settle(request, tracks=Can.TRACKS in source_end.connector.can)
+    settled = settle(request, knows=bool((Can.TRACKS | Can.CURSORS) & source_end.connector.can))
     kept = (sink_end.kept,) if sink_end.kept else ()
 
     wanted = Wanted(

@@ -22,7 +22,15 @@ connector = Connector(
     name="elasticsearch",
     title={"zh": "Elasticsearch / OpenSearch 搜索引擎", "en": "Elasticsearch and OpenSearch"},
     settings=ElasticsearchSettings,
-    can=Can.READ | Can.WRITE | Can.RESUME | Can.INCREMENTAL | Can.APPEND | Can.UPSERT | Can.REPLACE | Can.EVOLVES,
+    can=Can.READ
+    | Can.WRITE
+    | Can.RESUME
+    | Can.INCREMENTAL
+    | Can.CURSORS
+    | Can.APPEND
+    | Can.UPSERT
+    | Can.REPLACE
+    | Can.EVOLVES,
     schemes=("elasticsearch+https", "elasticsearch+http", "opensearch+https", "opensearch+http"),
     from_url=from_url,
     source=_source,

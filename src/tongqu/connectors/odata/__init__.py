@@ -23,7 +23,15 @@ connector = Connector(
     name="odata",
     title={"zh": "OData 服务", "en": "OData service"},
     settings=ODataSettings,
-    can=Can.READ | Can.WRITE | Can.RESUME | Can.INCREMENTAL | Can.APPEND | Can.UPSERT | Can.REPLACE | Can.TRACKS,
+    can=Can.READ
+    | Can.WRITE
+    | Can.RESUME
+    | Can.INCREMENTAL
+    | Can.CURSORS
+    | Can.APPEND
+    | Can.UPSERT
+    | Can.REPLACE
+    | Can.TRACKS,
     schemes=("odata+https", "odata+http"),
     from_url=from_url,
     source=_source,
