@@ -9,13 +9,12 @@ from functools import cache
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
 
 from tongqu.core.errors import InvalidPlanError
+from tongqu.core.kernels import pc
 from tongqu.kit.drivers import driver
 from tongqu.meaning.units import same_dimension
 
-pc: Any = pyarrow.compute  # the stubs know too little of the kernels
 LEAST = 60
 """A pair with less confidence (0 to 100) is not suggested."""
 _SHORT: Mapping[str, str] = {

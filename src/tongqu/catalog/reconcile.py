@@ -10,13 +10,12 @@ from threading import Event
 from typing import Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute
 
 from tongqu.core.compare import DIGEST, Comparable, Key, Span, Sum, key_columns
 from tongqu.core.errors import CancelledError, SchemaError
+from tongqu.core.kernels import pc
 
 T = TypeVar("T")
-pc: Any = pyarrow.compute  # its stubs know no columns that may be null
 _PARTS = 64
 LEAF = 512
 """Ranges of up to this many rows are listed, larger ones are cut and summed again."""

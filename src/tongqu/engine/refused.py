@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
 from tongqu.core.bad_rows import COLUMNS, BadRows
+from tongqu.core.kernels import pc
 from tongqu.core.operator import Fault
 from tongqu.core.treatment import Repair, Treated
 from tongqu.kit.originals import constant, original_texts, shape_of, shown_texts
 
-pc: Any = pyarrow.compute  # the stubs know too little of the kernels
 _TRUE = pa.scalar(True)
 _VALUE = 80
 _WORDS = 200

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
 from tongqu.core.bad_rows import COLUMNS, BadRows
+from tongqu.core.kernels import pc
 from tongqu.kit.originals import constant
 
-pc: Any = pyarrow.compute  # the stubs know too little of the kernels
 _DIGITS = 6
 _NUL = "\0"
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
 
 from tongqu.core.data import BadRow, Written
+from tongqu.core.kernels import pc
 from tongqu.kit.originals import originals, shape_of, shown
 from tongqu.meaning.fitting import fitted
 from tongqu.meaning.settling import Sieving
 
-pc: Any = pyarrow.compute  # the stubs know too little of the kernels
 NEW, TYPE, NULL = "schema.column", "schema.type", "schema.null"
 """Codes of rows that are quarantined for a value in a column the target lacks, of another type, or for null."""
 

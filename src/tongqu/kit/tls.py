@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import ssl
+from typing import TYPE_CHECKING
 
 from tongqu.core.errors import InvalidSettingsError
 from tongqu.core.settings import Secret, Settings, titled
+
+if TYPE_CHECKING:
+    import ssl
 
 
 class Tls(Settings):
@@ -27,6 +30,8 @@ class Tls(Settings):
 def context(tls: Tls, *, certificate: bool = True) -> ssl.SSLContext:
     """The context, with the client certificate if `certificate`; raises InvalidSettingsError for files that cannot be
     used."""
+    import ssl
+
     try:
         made = ssl.create_default_context(cafile=tls.ca_file)
     except (OSError, ssl.SSLError) as error:

@@ -6,13 +6,12 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
 
 from tongqu.core.data import Meta
+from tongqu.core.kernels import pc
 from tongqu.meaning.fields import metadata
 from tongqu.meaning.widening import decimal_digits, room
 
-pc: Any = pyarrow.compute  # the stubs know too little of the kernels
 _PIECE = 4096
 
 

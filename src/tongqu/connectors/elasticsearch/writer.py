@@ -9,18 +9,17 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
 
 from tongqu.connectors.elasticsearch.cluster import Cluster, named
 from tongqu.connectors.elasticsearch.mapping import ID, logical
 from tongqu.core.errors import AnswerError
+from tongqu.core.kernels import pc
 from tongqu.kit.answers.bodies import objects
 from tongqu.kit.http.call import Call, Repeat
 from tongqu.kit.originals import originals
 from tongqu.kit.remote.effect import Effects, Op, Outcome, Result
 from tongqu.kit.remote.writer import Keyed, Writer
 
-pc: Any = pyarrow.compute  # the stubs know too little of the kernels
 _LONGEST = 512
 """Bytes of the longest `_id`."""
 _FIELD = re.compile(r"failed to parse field \[([^\]]+)\]")

@@ -11,17 +11,16 @@ from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
-import pyarrow.compute
 
 from tongqu.connectors.file.content import as_held, content
 from tongqu.connectors.file.target import Target, has_content
 from tongqu.core.errors import SchemaError
+from tongqu.core.kernels import pc
 from tongqu.kit import files
 from tongqu.kit.formats import compression
 from tongqu.kit.formats.output import TEXT, Form, Output
 from tongqu.kit.formats.text import as_text
 
-pc: Any = pyarrow.compute  # the stubs know too little of the kernels
 PART = Form("ipc-part")
 """How rows wait that are encoded only when the whole is put together."""
 MANIFEST = "_tongqu_manifest.json"

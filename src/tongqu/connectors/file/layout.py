@@ -17,8 +17,6 @@ from tongqu.core.errors import InvalidSettingsError, LostPositionError, ReadErro
 from tongqu.kit import files
 from tongqu.kit.files import File, Found
 from tongqu.kit.formats.columnar import ArrowFile, ParquetFile
-from tongqu.kit.formats.csv import CsvFile
-from tongqu.kit.formats.dialect import Dialect
 from tongqu.kit.formats.encoding import canonical
 from tongqu.kit.formats.inference import Column, widest
 from tongqu.kit.formats.layout import FixedColumn, checked
@@ -27,6 +25,7 @@ from tongqu.kit.formats.types import named
 
 if TYPE_CHECKING:
     from tongqu.connectors.file.documents import Document
+    from tongqu.kit.formats.csv import CsvFile
     from tongqu.kit.formats.fixed_width import FixedFile
     from tongqu.kit.formats.jsonl import JsonFile
     from tongqu.kit.formats.sheet_table import SheetFile
@@ -75,6 +74,9 @@ class Part:
         path = self.unchanged(shelf)
         stream = TextStream(path, self.compression, self.encoding)
         if self.format == "csv":
+            from tongqu.kit.formats.csv import CsvFile
+            from tongqu.kit.formats.dialect import Dialect
+
             return CsvFile(stream, Dialect.from_json(dict(self.dialect)), self.columns)
         if self.format == "jsonl":
             own = pa.schema([schema.field(n) if n in schema.names else pa.field(n, pa.string()) for n in self.columns])
@@ -113,6 +115,8 @@ class Part:
         """The file and what was detected, for people."""
         words = [self.format, *([self.compression] if self.compression else [])]
         if self.format == "csv":
+            from tongqu.kit.formats.dialect import Dialect
+
             d = Dialect.from_json(dict(self.dialect))
             words += [self.encoding, f"delimiter {d.delimiter!r}", "header" if d.header else "no header"]
         elif self.format == "jsonl":
@@ -186,6 +190,8 @@ def _look_at(
     own, member = path_of(path)
     base = Part(own, one.label, form, packed, files.identity(path), (), dict(one.partitions), member=member)
     if form == "csv":
+        from tongqu.kit.formats.csv import CsvFile
+
         csv = CsvFile.detect(path, packed, settings.encoding, _dialect(one, settings))
         wanted = [] if settings.types == "text" else [n for n in csv.names if n not in given]
         rows = csv.show({n: texts.setdefault(n, Column()) for n in wanted}, limit) if wanted else None

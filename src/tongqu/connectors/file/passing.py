@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
 import pyarrow as pa
 
 from tongqu.connectors.file.layout import Part
 from tongqu.connectors.file.shelf import Shelf
 from tongqu.core.data import Bytes, Position
-from tongqu.kit.formats import csv_chunks, parquet_chunks
+from tongqu.kit.formats import parquet_chunks
 from tongqu.kit.formats.columnar import ParquetFile
-from tongqu.kit.formats.csv import CsvFile
+
+if TYPE_CHECKING:
+    from tongqu.kit.formats.csv import CsvFile
 
 
 def passing(part: Part, schema: pa.Schema, shelf: Shelf) -> str | None:
@@ -23,11 +26,13 @@ def passing(part: Part, schema: pa.Schema, shelf: Shelf) -> str | None:
     if part.format == "parquet" and (shelf.place is not None or part.member):
         return None  # the one who reads it by its path may do so when our copy is gone
     reader = part.reader(schema, shelf)
-    if isinstance(reader, CsvFile):
-        return "csv" if csv_chunks.passable(reader) else None
     if isinstance(reader, ParquetFile):
         return parquet_chunks.FORMAT if parquet_chunks.passable(reader, schema) else None
-    return None
+    if part.format != "csv":
+        return None
+    from tongqu.kit.formats import csv_chunks
+
+    return "csv" if csv_chunks.passable(cast("CsvFile", reader)) else None
 
 
 def pieces(parts: Sequence[Part], schema: pa.Schema, start: Position, want: int, shelf: Shelf) -> Iterator[Bytes]:
@@ -51,8 +56,10 @@ def _pieces(
 ) -> Iterator[Bytes]:
     reader = part.reader(schema, shelf)
     names, types = tuple(schema.names), tuple(str(field.type) for field in schema)
-    if isinstance(reader, CsvFile):
-        for chunk in csv_chunks.chunks(reader, schema, after, want):
+    if part.format == "csv":
+        from tongqu.kit.formats import csv_chunks
+
+        for chunk in csv_chunks.chunks(cast("CsvFile", reader), schema, after, want):
             blocks = _whole(chunk.blocks(), part, shelf) if chunk.last else chunk.blocks()
             yield Bytes(
                 "csv", names, blocks, chunk.count, chunk.count, chunk.position, chunk.last, types, chunk.options

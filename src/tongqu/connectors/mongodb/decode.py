@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
 from tongqu.connectors.mongodb import decimals
 from tongqu.connectors.mongodb import walking as bson
 from tongqu.connectors.mongodb.kinds import NAMES, logical_of, native_of
 from tongqu.connectors.mongodb.walking import Buffer, Ints, Marks, Values
 from tongqu.core.data import Meta
+from tongqu.core.kernels import pc
 
-pc: Any = pyarrow.compute  # the stubs know too little of the kernels
 FRACTION = "__frac"
 """End of the name of the field that holds what a moment has below the millisecond, which BSON's dates have not."""
 _EXACT = 2**53

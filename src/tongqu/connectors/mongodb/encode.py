@@ -7,15 +7,14 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
 from tongqu.connectors.mongodb import decimals
 from tongqu.connectors.mongodb import walking as bson
 from tongqu.connectors.mongodb.decode import FRACTION
 from tongqu.connectors.mongodb.kinds import logical_of, native_of
 from tongqu.core.errors import CastError
+from tongqu.core.kernels import pc
 
-pc: Any = pyarrow.compute  # the stubs know too little of the kernels
 _PER_MS = {"us": 1_000, "ns": 1_000_000}
 JsonValues = Literal["text", "documents"]
 Elements = list[tuple[str, int, Any]]

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
 from tongqu.connectors.mongodb import encode
 from tongqu.connectors.mongodb import walking as bson
@@ -17,8 +16,6 @@ from tongqu.connectors.mongodb.collection import ID
 from tongqu.connectors.mongodb.settings import MongodbSettings
 from tongqu.core.data import Split, Write
 from tongqu.kit.sql.landing import DELETED, Landing
-
-pc: Any = pyarrow.compute  # the stubs know too little of the kernels
 
 
 @dataclass(frozen=True)

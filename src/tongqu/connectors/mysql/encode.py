@@ -13,12 +13,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
 from tongqu.connectors.mysql.types import INTEGERS, Native
 from tongqu.core.errors import CastError
-
-pc: Any = pyarrow.compute  # its stubs know no Python scalars
+from tongqu.core.kernels import pc
 
 _SLICE_ROWS = 16_384
 _SLICE_BYTES = 32 << 20

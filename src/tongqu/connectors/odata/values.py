@@ -12,14 +12,13 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
 
 from tongqu.connectors.odata.model import Model, Property
 from tongqu.core.errors import SchemaError
+from tongqu.core.kernels import pc
 from tongqu.kit.answers.bodies import objects
 from tongqu.kit.originals import constant
 
-pc: Any = pyarrow.compute  # the stubs know too little of the kernels
 _TYPES = {
     "Edm.Boolean": "bool", "Edm.Byte": "int16", "Edm.SByte": "int16", "Edm.Int16": "int16", "Edm.Int32": "int32",
     "Edm.Int64": "int64", "Edm.Single": "float", "Edm.Double": "double", "Edm.Guid": "uuid", "Edm.Binary": "binary",

@@ -9,11 +9,11 @@ from threading import Thread
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
 
 from tongqu.connectors.singer_target.settings import TargetSettings
 from tongqu.core.data import Write, WriteMode
 from tongqu.core.errors import InvalidPlanError, TimedOutError, UnknownOutcomeError
+from tongqu.core.kernels import pc
 from tongqu.kit.foreign.json_schema import schema_of
 from tongqu.kit.foreign.process import Process, Sandbox, whole_lines
 from tongqu.kit.foreign.shelf import Shelf
@@ -22,7 +22,6 @@ from tongqu.kit.remote.effect import Effects, Op, Outcome, Result, all_ok
 from tongqu.kit.remote.sink import RemoteSink
 from tongqu.kit.remote.writer import Keyed, Writer
 
-pc: Any = pyarrow.compute  # the stubs know too little of the kernels
 _SLICE = 8192
 
 

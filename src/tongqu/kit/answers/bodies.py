@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
 
 from tongqu.core.data import Meta
 from tongqu.core.errors import InvalidSettingsError
+from tongqu.core.kernels import pc
 from tongqu.kit.originals import constant, original_texts
 
-pc: Any = pyarrow.compute  # the stubs know too little of the kernels
 _HOLE = re.compile(r'"\{(\w+|\*)\}"')
 WHOLE = "*"
 

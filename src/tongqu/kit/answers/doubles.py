@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
 
-pc: Any = pyarrow.compute  # the stubs know too little of the kernels
+from tongqu.core.kernels import pc
+
 WINDOW = 20_000
 """So many keys are remembered. Pages shift by few records, so the same one comes soon or not at all."""
 _NUMBER = "_number"

@@ -8,13 +8,12 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
-import pyarrow.compute
 from pydantic import field_validator
 
 from tongqu.core.errors import InvalidPlanError, SchemaError
+from tongqu.core.kernels import pc
 from tongqu.core.settings import Settings, titled
 
-pc: Any = pyarrow.compute  # the stubs know too little of the kernels
 NAMED = ("iso", "date", "epoch", "epoch_ms", "plain")
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.compute
 
 from tongqu.core.data import BadRow, Meta
 from tongqu.core.errors import AnswerError, ReadError, SchemaError
+from tongqu.core.kernels import pc
 from tongqu.kit.formats import dialect as dialects
 from tongqu.kit.formats import encoding
 from tongqu.kit.formats.csv import CsvFile
@@ -27,7 +27,6 @@ from tongqu.kit.formats.types import named
 from tongqu.kit.formats.xml_records import XmlStream
 from tongqu.kit.originals import original_texts
 
-pc: Any = pyarrow.compute  # the stubs know too little of the kernels
 _JSON: dict[Any, Any] = {Meta.LOGICAL.value.encode(): b"json"}
 _LIKE_JSON = r"^\s*([\[{]|(true|false|null|-?\d+(\.\d+)?([eE][+-]?\d+)?)\s*$)"
 Nested = Literal["json", "children", "columns"]

@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute
 
 from tongqu.core.data import Position
 from tongqu.core.errors import CastError, ReadError
+from tongqu.core.kernels import pc
 from tongqu.kit.formats.piece import Piece
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
-pc: Any = pyarrow.compute  # the stubs know too little of the kernels
 _ARROW_FILE = b"ARROW1"
 _FEATHER_V1 = b"FEA1"
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 import pyarrow.csv
 
 from tongqu.core.data import BadRow, Position
 from tongqu.core.errors import CastError, ReadError, SchemaError
+from tongqu.core.kernels import pc
 from tongqu.kit.files import File, address
 from tongqu.kit.formats import dialect as dialects
 from tongqu.kit.formats.dialect import Dialect
@@ -26,7 +26,6 @@ from tongqu.kit.formats.records import OPEN, Cut, Records, line_ends, record_end
 from tongqu.kit.formats.text_stream import TextStream, between
 from tongqu.kit.formats.types import convert
 
-pc: Any = pyarrow.compute  # the stubs know too little of the kernels
 arrow_csv: Any = pyarrow.csv
 _SLICE = 16 << 20
 _INFER = 2 << 20

@@ -7,16 +7,15 @@ from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
 
 from tongqu.core.errors import SchemaError
+from tongqu.core.kernels import pc
 from tongqu.kit.formats.compression import deflate
 from tongqu.kit.formats.inference import Array
 from tongqu.kit.formats.text import as_text
 from tongqu.kit.formats.text_output import encoded, json_lines
 from tongqu.kit.formats.xml_records import element_name
 
-pc: Any = pyarrow.compute  # the stubs know too little of the kernels
 _TAIL = 1 << 16
 FORBIDDEN = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x{fffe}\x{ffff}]"
 """Characters that XML 1.0 cannot hold (RE2)."""

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
 from tongqu.core.data import BadRow, Position
 from tongqu.core.errors import CastError, SchemaError
+from tongqu.core.kernels import pc
 from tongqu.kit.files import File
 from tongqu.kit.formats import compression
 from tongqu.kit.formats.encoding import MARK, marked
@@ -25,7 +25,6 @@ from tongqu.kit.formats.text import as_text
 from tongqu.kit.formats.text_stream import TextStream, between
 from tongqu.kit.formats.types import convert
 
-pc: Any = pyarrow.compute  # the stubs know too little of the kernels
 _SLICE = 16 << 20
 _BLANK = " \t\r\u3000"
 _TOO_WIDE = 1 << 30

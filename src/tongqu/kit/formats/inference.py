@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
 
-pc: Any = pyarrow.compute  # the stubs know too little of the kernels
+from tongqu.core.kernels import pc
+
 NULL, BOOL, INT, DECIMAL, DOUBLE, DATE, TIME, TIMESTAMP, ZONED, TEXT = (
     "null", "bool", "int", "decimal", "double", "date", "time", "timestamp", "zoned", "text",
 )  # fmt: skip

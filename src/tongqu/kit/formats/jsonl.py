@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 import pyarrow.json
 
 from tongqu.core.data import BadRow, Position
 from tongqu.core.errors import CastError, ReadError, SchemaError
+from tongqu.core.kernels import pc
 from tongqu.kit.files import File, address, local
 from tongqu.kit.formats.encoding import repaired
 from tongqu.kit.formats.inference import DECIMAL, DOUBLE, INT, TEMPORAL, Column, widest
@@ -26,7 +26,6 @@ from tongqu.kit.formats.records import Cut, Records, line_ends
 from tongqu.kit.formats.text_stream import Blocks, TextStream, between
 from tongqu.kit.formats.types import convert
 
-pc: Any = pyarrow.compute  # the stubs know too little of the kernels
 arrow_json: Any = pyarrow.json
 _SLICE = 16 << 20
 _LONG_NUMBER = re.compile(rb"[0-9.]{16,}")

@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
 
 from tongqu.core.data import BadRow, Position
 from tongqu.core.errors import CastError, InvalidSettingsError, SchemaError
+from tongqu.core.kernels import pc
 from tongqu.kit.formats.dialect import column_names
 from tongqu.kit.formats.piece import STEP, Piece
 from tongqu.kit.formats.types import convert
 from tongqu.kit.formats.workbook import Cell, Sheet, Workbook, column_letters
 
-pc: Any = pyarrow.compute  # the stubs know too little of the kernels
 _LOOK = 50
 _BLOCK = 4096
 _EXACT = float(1 << 53)

@@ -6,12 +6,10 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
 
 from tongqu.core.errors import SchemaError
+from tongqu.core.kernels import pc
 from tongqu.kit.formats.inference import Array
-
-pc: Any = pyarrow.compute  # the stubs know too little of the kernels
 
 
 def as_text(column: Array) -> Array:

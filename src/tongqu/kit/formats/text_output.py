@@ -7,15 +7,14 @@ import re
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
 
 from tongqu.core.data import BadRow, Meta
 from tongqu.core.errors import WriteError
+from tongqu.core.kernels import pc
 from tongqu.kit.formats.dialect import Dialect
 from tongqu.kit.formats.inference import Array
 from tongqu.kit.formats.text import as_text, is_quoted_kind
 
-pc: Any = pyarrow.compute  # the stubs know too little of the kernels
 _CONTROL = {i: f"\\u{i:04x}" for i in range(0x20)} | {8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r"}
 _ROWS = 65_536
 

@@ -6,13 +6,12 @@ import re
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
 
 from tongqu.core.data import Meta
 from tongqu.core.errors import InvalidSettingsError
+from tongqu.core.kernels import pc
 from tongqu.kit.formats.inference import Array
 
-pc: Any = pyarrow.compute  # the stubs know too little of the kernels
 NAMES: dict[str, pa.DataType] = {
     **dict.fromkeys(("string", "text", "varchar"), pa.string()),
     **dict.fromkeys(("bool", "boolean"), pa.bool_()),

@@ -6,14 +6,13 @@ import re
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
 
 from tongqu.core.data import Meta
 from tongqu.core.errors import SchemaError
+from tongqu.core.kernels import pc
 from tongqu.kit.drivers import driver
 from tongqu.kit.formats.text import as_text
 
-pc: Any = pyarrow.compute  # the stubs know too little of the kernels
 MOST_ROWS = 1_048_576
 MOST_COLUMNS = 16_384
 MOST_CHARACTERS = 32_767
