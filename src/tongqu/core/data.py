@@ -35,6 +35,8 @@ class Meta(StrEnum):
     UNIT = "tongqu.unit"
     CLASS = "tongqu.class"
     OWNER = "tongqu.owner"
+    MASK = "tongqu.mask"
+    """How it is masked for those who may not see it: a word of `meaning.masks`."""
     GENERATED = "tongqu.generated"
     """`stored` or `virtual`: computed by the source, read as a plain value, not written into a generated column."""
     IDENTITY = "tongqu.identity"

@@ -11,7 +11,7 @@ TongquError
 │                                  SupersededError DecryptError
 ├ AccessError       the caller     EgressRefusedError
 └ RunError          the operator   CheckpointError FencedError CancelledError TimedOutError BalanceError
-                                   StaleVersionError
+                                   StaleVersionError AuditError
 """
 
 from __future__ import annotations
@@ -349,3 +349,9 @@ class StaleVersionError(RunError):
     """Somebody else made a version meanwhile: the change was made to another state than the one it would replace."""
 
     code = "run.stale_version"
+
+
+class AuditError(RunError):
+    """The audit trail cannot be written or was changed; what must be audited is not done."""
+
+    code = "run.audit"

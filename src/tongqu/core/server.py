@@ -22,7 +22,8 @@ Format = Literal["json", "rows", "csv", "arrow"]
 
 @dataclass(frozen=True)
 class Query:
-    """One SELECT. Placeholders are `exp.Placeholder(this=NAME)`, each NAME in `params`.
+    """One SELECT. Placeholders are `exp.Placeholder(this=NAME)`, each NAME in `params`. A table is named by one quoted
+    identifier that holds the dataset's whole name. Trees are never changed once they are asked with.
 
     `columns` are what rows consist of, in order. The select has `keys` more columns behind them, which are not part of
     rows: the values that the next page starts after. `after` are columns whose values are replaced by a function once
@@ -50,8 +51,8 @@ class Page:
     """The answer to a query.
 
     `body` for `json`: an array of objects, UTF-8; for `csv`: a header and lines as RFC 4180; for `arrow`: an IPC
-    stream; for `rows` it is empty and `values` holds one list per row, of plain JSON values. `last` are the key columns
-    of the last row as plain JSON values, empty without rows or keys.
+    stream; for `rows` it is empty and `values` holds one list per row, of plain JSON values, decimals as `Decimal`.
+    `last` are the key columns of the last row as plain JSON values, empty without rows or keys.
     JSON values: integers and decimals as exact numbers, NaN and infinities as strings, dates and instants in ISO 8601
     (`+00:00` where there is a zone), binary as `\\x` and hex digits, UUID and other logical types as text, JSON and
     arrays as such.
@@ -77,15 +78,17 @@ Verb = Literal["insert", "upsert", "ignore", "update", "delete"]
 
 @dataclass(frozen=True)
 class Change:
-    """One change of the rows of one table.
+    """One change of the rows of one table. `rows` hold values as `Page` gives them or of the fields' Python types; of a
+    JSON column a text is a JSON text.
 
     `insert`: `rows` are new, a row of an existing key is a DuplicateError. `upsert` and `ignore`: rows whose `conflict`
     columns exist are merged, or left as they are. `update`: the rows that `where` finds get `rows[0]`. `delete`: they
     go. `where` is a condition over the table's columns with placeholders in `params`, and always holds the caller's row
     rule; for insert and upsert `check` is the same rule over each row as it is after the change, and a row that breaks
-    it is an AccessError, none is written. An upsert never changes a row that `where` does not find. `returning` are the
-    columns given back; `expected`, if not None, is how many rows must be touched, otherwise NotFoundError and nothing
-    is changed. `limit` bounds how many rows may be touched.
+    it is an AccessError, none is written. An upsert never changes a row that `where` does not find. `returning` is
+    a query for what is given back, in which the table's name stands for the rows that were touched, as they are after
+    the change, or were before a delete. `expected`, if not None, is how many rows must be touched, otherwise
+    NotFoundError and nothing is changed. `limit` bounds how many rows may be touched, beyond it RefusedRowsError.
     """
 
     verb: Verb
@@ -132,6 +135,8 @@ class Server(ABC):
 
     dialect: str = ""
     """sqlglot's name of the SQL it writes."""
+    lacks: frozenset[str] = frozenset()
+    """Names of sqlglot's expressions that it cannot write; a query with one of them is an InvalidPlanError."""
     transactions: bool = True
     """Whether `transact` is all or nothing and keeps idempotency keys in the same transaction."""
 

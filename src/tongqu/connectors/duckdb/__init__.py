@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tongqu.connectors.duckdb.settings import DuckdbSettings, from_url
 from tongqu.core.connector import Can, Connector, Sink, Source, Types
+
+if TYPE_CHECKING:
+    from tongqu.core.server import Server
 
 
 def _source(settings: DuckdbSettings) -> Source:
@@ -16,6 +21,12 @@ def _sink(settings: DuckdbSettings) -> Sink:
     from tongqu.connectors.duckdb.sink import DuckdbSink
 
     return DuckdbSink(settings)
+
+
+def _server(settings: DuckdbSettings) -> Server:
+    from tongqu.connectors.duckdb.serving import DuckdbServer
+
+    return DuckdbServer(settings)
 
 
 def _types() -> Types:
@@ -41,11 +52,13 @@ connector = Connector(
     | Can.HISTORY
     | Can.TRANSACTIONS
     | Can.EVOLVES
-    | Can.ONE_WRITER,
+    | Can.ONE_WRITER
+    | Can.SERVES,
     schemes=("duckdb",),
     from_url=from_url,
     source=_source,
     sink=_sink,
+    server=_server,
     types=_types,
     label="real",
     guarantee={

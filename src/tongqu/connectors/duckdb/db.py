@@ -8,9 +8,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from tongqu.connectors.duckdb.settings import DuckdbSettings
+from tongqu.connectors.duckdb.turns import Turns
 from tongqu.core.errors import (
     BusyError,
     CastError,
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 
 
 _TEXTS = "_tongqu_texts"
+TURN_SECONDS = 10.0
+"""How long a writer waits for a gateway that serves the file."""
+_LOOK_SECONDS = 0.02
 _MANY = 480_000
 """Rows in whose insertion the unfinished row groups of each thread do not count any more."""
 
@@ -287,13 +292,28 @@ def open_source(settings: DuckdbSettings) -> DuckDb:
 
 
 def open_sink(settings: DuckdbSettings, files: Sequence[str] = ()) -> DuckDb:
-    """A connection for writing; creates the file if it is missing. BusyError if it is open elsewhere.
+    """A connection for writing; creates the file if it is missing. BusyError if it is open elsewhere, where a gateway
+    that serves it is given the time to let go.
 
     If it opens the database, the database may read these files and no others.
     """
     path = Path(absolute(settings.path))
     sink_folder(settings.path)
-    return _connection(settings, str(path), writes=True, files=files)
+    try:
+        return _connection(settings, str(path), writes=True, files=files)
+    except BusyError:
+        turns = Turns(path)
+        if not turns.kept:
+            raise
+    until = monotonic() + TURN_SECONDS
+    with turns.taken(TURN_SECONDS):
+        while True:
+            try:
+                return _connection(settings, str(path), writes=True, files=files)
+            except BusyError:
+                if monotonic() >= until:
+                    raise
+                sleep(_LOOK_SECONDS)
 
 
 def _connection(settings: DuckdbSettings, path: str, *, writes: bool, files: Sequence[str] = ()) -> DuckDb:

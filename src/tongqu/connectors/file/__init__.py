@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tongqu.connectors.file.settings import FileSettings, claims, from_url
 from tongqu.core.connector import Can, Connector, Sink, Source, Types
+
+if TYPE_CHECKING:
+    from tongqu.core.server import Server
 
 
 def _source(settings: FileSettings) -> Source:
@@ -16,6 +21,12 @@ def _sink(settings: FileSettings) -> Sink:
     from tongqu.connectors.file.sink import FileSink
 
     return FileSink(settings)
+
+
+def _server(settings: FileSettings) -> Server:
+    from tongqu.connectors.file.serving import FileServer
+
+    return FileServer(settings)
 
 
 def _types() -> Types:
@@ -37,12 +48,14 @@ connector = Connector(
     | Can.APPEND
     | Can.REPLACE
     | Can.TRANSACTIONS
-    | Can.ONE_WRITER,
+    | Can.ONE_WRITER
+    | Can.SERVES,
     schemes=("file", "sftp", "ftp", "ftps", "s3", "webdav", "davs", "smb", "http", "https", "imap", "imaps"),
     claims=claims,
     from_url=from_url,
     source=_source,
     sink=_sink,
+    server=_server,
     types=_types,
     label="real",
     guarantee={

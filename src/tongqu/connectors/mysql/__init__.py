@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tongqu.connectors.mysql.settings import MysqlSettings, from_url
 from tongqu.core.connector import Can, Connector, Sink, Source, Types
+
+if TYPE_CHECKING:
+    from tongqu.core.server import Server
 
 
 def _source(settings: MysqlSettings) -> Source:
@@ -16,6 +21,12 @@ def _sink(settings: MysqlSettings) -> Sink:
     from tongqu.connectors.mysql.sink import MysqlSink
 
     return MysqlSink(settings)
+
+
+def _server(settings: MysqlSettings) -> Server:
+    from tongqu.connectors.mysql.serving import MysqlServer
+
+    return MysqlServer(settings)
 
 
 def _types() -> Types:
@@ -31,11 +42,13 @@ connector = Connector(
     can=(
         Can.READ | Can.WRITE | Can.RESUME | Can.SPLITS | Can.INCREMENTAL | Can.HORIZON | Can.COPY_OUT | Can.COPY_IN
         | Can.PUSH | Can.APPEND | Can.UPSERT | Can.REPLACE | Can.HISTORY | Can.TRANSACTIONS | Can.EVOLVES
+        | Can.SERVES
     ),
     schemes=("mysql", "mariadb"),
     from_url=from_url,
     source=_source,
     sink=_sink,
+    server=_server,
     types=_types,
     label="real",
     extra="mysql",

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tongqu.connectors.postgres.settings import PostgresSettings, from_url
 from tongqu.core.connector import Can, Connector, Sink, Source, Types
+
+if TYPE_CHECKING:
+    from tongqu.core.server import Server
 
 
 def _source(settings: PostgresSettings) -> Source:
@@ -16,6 +21,12 @@ def _sink(settings: PostgresSettings) -> Sink:
     from tongqu.connectors.postgres.sink import PostgresSink
 
     return PostgresSink(settings)
+
+
+def _server(settings: PostgresSettings) -> Server:
+    from tongqu.connectors.postgres.serving import PostgresServer
+
+    return PostgresServer(settings)
 
 
 def _types() -> Types:
@@ -31,11 +42,13 @@ connector = Connector(
     can=(
         Can.READ | Can.WRITE | Can.RESUME | Can.SPLITS | Can.SNAPSHOT | Can.INCREMENTAL | Can.HORIZON | Can.COPY_OUT
         | Can.COPY_IN | Can.PUSH | Can.APPEND | Can.UPSERT | Can.REPLACE | Can.HISTORY | Can.TRANSACTIONS | Can.EVOLVES
+        | Can.SERVES
     ),
     schemes=("postgresql", "postgres", "kingbase", "opengauss", "gaussdb"),
     from_url=from_url,
     source=_source,
     sink=_sink,
+    server=_server,
     types=_types,
     label="real",
     extra="postgres",

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tongqu.connectors.sqlite.settings import SqliteSettings, from_url
 from tongqu.core.connector import Can, Connector, Sink, Source, Types
+
+if TYPE_CHECKING:
+    from tongqu.core.server import Server
 
 
 def _source(settings: SqliteSettings) -> Source:
@@ -16,6 +21,12 @@ def _sink(settings: SqliteSettings) -> Sink:
     from tongqu.connectors.sqlite.sink import SqliteSink
 
     return SqliteSink(settings)
+
+
+def _server(settings: SqliteSettings) -> Server:
+    from tongqu.connectors.sqlite.serving import SqliteServer
+
+    return SqliteServer(settings)
 
 
 def _types() -> Types:
@@ -40,11 +51,13 @@ connector = Connector(
     | Can.HISTORY
     | Can.TRANSACTIONS
     | Can.EVOLVES
-    | Can.ONE_WRITER,
+    | Can.ONE_WRITER
+    | Can.SERVES,
     schemes=("sqlite",),
     from_url=from_url,
     source=_source,
     sink=_sink,
+    server=_server,
     types=_types,
     label="real",
     guarantee={

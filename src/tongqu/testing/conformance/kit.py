@@ -20,6 +20,10 @@ from tongqu.testing.conformance.reaching import ReachChecks
 from tongqu.testing.conformance.reading import ReadChecks
 from tongqu.testing.conformance.removing import RemoveChecks
 from tongqu.testing.conformance.resuming import ResumeChecks
+from tongqu.testing.conformance.serving import ServeChecks
+from tongqu.testing.conformance.serving_bounds import BoundChecks
+from tongqu.testing.conformance.serving_changes import TransactChecks
+from tongqu.testing.conformance.serving_masks import MaskChecks
 from tongqu.testing.conformance.settings import SettingsChecks
 from tongqu.testing.conformance.values import ValueChecks
 from tongqu.testing.conformance.writing import WriteChecks
@@ -29,7 +33,7 @@ __all__ = ["conformance", "needs"]
 F = TypeVar("F", bound=Callable[..., Any])
 SUITES = (
     SettingsChecks, ReachChecks, DiscoveryChecks, ReadChecks, ValueChecks, WriteChecks, MergeChecks, ChangeChecks,
-    ResumeChecks, RemoveChecks,
+    ResumeChecks, RemoveChecks, ServeChecks, MaskChecks, BoundChecks, TransactChecks,
 )  # fmt: skip
 SECONDS = 60
 """A check that takes longer fails."""
