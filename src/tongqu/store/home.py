@@ -45,6 +45,21 @@ class Home:
         """The database of profiles."""
         return self.path / "profiles.db"
 
+    @property
+    def identity(self) -> Path:
+        """The database of clients, people and their keys."""
+        return self.path / "identity.db"
+
+    @property
+    def gateway_key(self) -> Path:
+        """The file of the key that signs cursors and entity tags."""
+        return self.path / "gateway.key"
+
+    @property
+    def serve(self) -> Path:
+        """Where the running `serve` says how to reach it."""
+        return self.path / "serve.json"
+
     def lodging(self, identity: str) -> Path:
         """The folder of a connector for what it points to (`Source.lodge`); nothing is created."""
         return self.path / "connections" / hashlib.sha256(identity.encode()).hexdigest()[:16]
@@ -73,3 +88,23 @@ class Home:
     def secret_usage(self) -> Path:
         """The database of when which reference was resolved."""
         return self.path / "secret-usage.db"
+
+    @property
+    def audit(self) -> Path:
+        """The folder of the audit trail."""
+        return self.path / "audit"
+
+    @property
+    def audit_key(self) -> Path:
+        """The file of the key that seals the audit trail."""
+        return self.path / "audit.key"
+
+    @property
+    def api_usage(self) -> Path:
+        """The database of who used which field of which API."""
+        return self.path / "api-usage.db"
+
+    @property
+    def drills(self) -> Path:
+        """The database of security drills."""
+        return self.path / "drills.db"

@@ -164,6 +164,37 @@ SECRET_USAGE: tuple[str, ...] = (
 )
 """The same for the log of resolved references."""
 
+API_USAGE: tuple[str, ...] = (
+    """
+    CREATE TABLE uses (
+        api TEXT NOT NULL,
+        version TEXT NOT NULL,
+        client TEXT NOT NULL,
+        field TEXT NOT NULL,
+        day TEXT NOT NULL,
+        count INTEGER NOT NULL,
+        last TEXT NOT NULL,
+        PRIMARY KEY (api, version, client, field, day)
+    ) WITHOUT ROWID;
+    CREATE INDEX uses_by_day ON uses (day);
+    """,
+)
+"""The same for who used which field of which API; a field of no name counts calls."""
+
+
+DRILLS: tuple[str, ...] = (
+    """
+    CREATE TABLE drills (
+        id INTEGER PRIMARY KEY,
+        target TEXT NOT NULL,
+        at TEXT NOT NULL,
+        document TEXT NOT NULL
+    );
+    CREATE INDEX drills_by_target ON drills (target, id);
+    """,
+)
+"""The same for security drills."""
+
 
 def migrate(connection: sqlite3.Connection, steps: tuple[str, ...]) -> None:
     """Bring the database to the newest version, each step in its own transaction.

@@ -1,0 +1,1 @@
+"""Counts and times of calls, in shared memory, as Prometheus reads them."""

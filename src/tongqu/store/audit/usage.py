@@ -1,0 +1,100 @@
+"""Who used which field of which API, when last and how often: what a change of an API would break."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from threading import Lock
+
+from tongqu.store.home import Home
+from tongqu.store.migrations import API_USAGE, migrate
+
+KEEP_DAYS = 400
+Use = tuple[str, str, str, str]
+"""API, version, client, field; the field is empty for the call itself."""
+
+
+@dataclass(frozen=True)
+class Used:
+    """When last (RFC 3339) and in how many calls."""
+
+    last: str
+    count: int
+
+
+class Usage:
+    """One home's sums by day, in one SQLite file; safe for several threads and processes. Raises sqlite3.Error."""
+
+    def __init__(self, path: Path):
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+        self._lock = Lock()
+        self._database = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+        for pragma in ("busy_timeout = 5000", "journal_mode = WAL", "synchronous = NORMAL"):
+            self._database.execute(f"PRAGMA {pragma}")
+        migrate(self._database, API_USAGE)
+
+    @classmethod
+    def open(cls, home: Home) -> Usage:
+        """The sums of a home, which is made if it is not there."""
+        home.ensure()
+        return cls(home.api_usage)
+
+    def add(self, uses: Mapping[Use, Used]) -> None:
+        """Add what was used since; days older than KEEP_DAYS go."""
+        rows = [(*use, used.last[:10], used.count, used.last) for use, used in uses.items()]
+        if not rows:
+            return
+        oldest = (date.fromisoformat(max(row[4] for row in rows)) - timedelta(days=KEEP_DAYS)).isoformat()
+        with self._lock:
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                self._database.executemany(
+                    "INSERT INTO uses VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                    " count = count + excluded.count, last = max(last, excluded.last)",
+                    rows,
+                )
+                self._database.execute("DELETE FROM uses WHERE day < ?", (oldest,))
+                self._database.execute("COMMIT")
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+
+    def usage(self, api: str, version: str, since: str = "") -> dict[tuple[str, str], Used]:
+        """Of one version of an API: by client and field when last and in how many calls, since a day."""
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT client, field, max(last), sum(count) FROM uses WHERE api = ? AND version = ? AND day >= ?"
+                " GROUP BY client, field ORDER BY client, field",
+                (api, version, since),
+            ).fetchall()
+        return {(client, field): Used(last, count) for client, field, last, count in rows}
+
+    def last_calls(self) -> dict[tuple[str, str, str], Used]:
+        """By API, version and client when it was last called and how often: the inventory of consumers."""
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT api, version, client, max(last), sum(count) FROM uses WHERE field = ''"
+                " GROUP BY api, version, client ORDER BY api, version, client"
+            ).fetchall()
+        return {(api, version, client): Used(last, count) for api, version, client, last, count in rows}
+
+    def close(self) -> None:
+        """Close the file; may be called twice."""
+        with self._lock:
+            self._database.close()
+
+
+def usage(home: Home, api: str, version: str) -> dict[tuple[str, str], Used]:
+    """`Usage.usage` of a home; looking creates nothing."""
+    if not home.api_usage.exists():
+        return {}
+    store = Usage(home.api_usage)
+    try:
+        return store.usage(api, version)
+    finally:
+        store.close()

@@ -1,0 +1,123 @@
+"""The file of identities: transactions, and the counter by which other processes learn of a change within a second."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+from tongqu.store.identity.schema import IDENTITY
+from tongqu.store.migrations import migrate
+from tongqu.store.runs import now
+
+POLL_SECONDS = 0.25
+"""How often a process looks whether another one changed something."""
+
+
+class Database:
+    """One SQLite file (mode 0600) with two connections: what changes rights is on disk before `writing` returns, notes
+    of a call (`noting`: seen nonces, last use) may be lost with the machine's power.
+
+    Safe for several threads and processes. Raises sqlite3.Error, OSError and CheckpointError.
+    """
+
+    def __init__(
+        self, path: Path, *, clock: Callable[[], datetime] = now, elapsed: Callable[[], float] = time.monotonic
+    ):
+        self.clock = clock
+        self._elapsed = elapsed
+        self._lock = RLock()
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+        self._durable = _connection(path, "FULL")
+        migrate(self._durable, IDENTITY)
+        self._quick = _connection(path, "NORMAL")
+        self._polled = 0.0
+        self._revision = self._read_revision()
+
+    def seconds(self) -> float:
+        """The time as Unix seconds."""
+        return self.clock().timestamp()
+
+    def rows(self, sql: str, *parameters: Any) -> list[sqlite3.Row]:
+        """What a query finds."""
+        with self._lock:
+            return self._durable.execute(sql, parameters).fetchall()
+
+    def row(self, sql: str, *parameters: Any) -> sqlite3.Row | None:
+        """The first row that a query finds."""
+        with self._lock:
+            found: sqlite3.Row | None = self._durable.execute(sql, parameters).fetchone()
+            return found
+
+    @contextmanager
+    def writing(self, *, rights: bool = True) -> Iterator[sqlite3.Connection]:
+        """One durable transaction. With `rights` all processes soon forget what they knew of callers."""
+        with self._lock:
+            self._durable.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._durable
+                if rights:
+                    self._durable.execute("UPDATE state SET revision = revision + 1")
+                self._durable.execute("COMMIT")
+            except BaseException:
+                self._durable.execute("ROLLBACK")
+                raise
+            if rights:
+                self._polled = self._elapsed()
+                self._revision = self._read_revision()
+
+    @contextmanager
+    def noting(self) -> Iterator[sqlite3.Connection]:
+        """One transaction whose loss in a power cut takes no right away and gives none."""
+        with self._lock:
+            self._quick.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._quick
+                self._quick.execute("COMMIT")
+            except BaseException:
+                self._quick.execute("ROLLBACK")
+                raise
+
+    def revision(self) -> int:
+        """A number that has changed at most `POLL_SECONDS` after any process changed clients, users or revocations."""
+        at = self._elapsed()
+        if at - self._polled >= POLL_SECONDS:
+            with self._lock:
+                self._polled = at
+                self._revision = self._read_revision()
+        return self._revision
+
+    def _read_revision(self) -> int:
+        return int(self._durable.execute("SELECT revision FROM state").fetchone()[0])
+
+    def close(self) -> None:
+        """Close both connections."""
+        with self._lock:
+            self._quick.close()
+            self._durable.close()
+
+
+def _connection(path: Path, synchronous: str) -> sqlite3.Connection:
+    made = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+    made.row_factory = sqlite3.Row
+    for pragma in (
+        "busy_timeout = 5000",
+        "journal_mode = WAL",
+        f"synchronous = {synchronous}",
+        "foreign_keys = ON",
+        "secure_delete = ON",
+    ):
+        made.execute(f"PRAGMA {pragma}")
+    return made
+
+
+def changed(done: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> bool:
+    """Run a statement; whether it changed a row."""
+    return done.execute(sql, parameters).rowcount > 0
