@@ -1,0 +1,1 @@
+"""Who calls: credentials are checked here, and tokens are given out."""

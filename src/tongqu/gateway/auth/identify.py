@@ -1,0 +1,218 @@
+"""Who makes a request: bearer tokens, API keys, signed requests, client certificates and sessions become an Actor."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+from collections import OrderedDict
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from tongqu.core.errors import TongquError
+from tongqu.core.policy import Actor
+from tongqu.gateway.auth.access import Access, Known
+from tongqu.gateway.auth.compact import BadTokenError, ExpiredError, read
+from tongqu.gateway.auth.issuers import Issuers
+from tongqu.gateway.auth.refusals import expired, invalid
+from tongqu.gateway.auth.signatures import CONTENT, EMPTY, SCHEME, WINDOW, Signed, fields
+from tongqu.gateway.exchange import Request
+from tongqu.gateway.problems import Problem
+
+COOKIE = "tongqu_session"
+PURPOSE = "tongqu-purpose"
+"""The header in which a client says what it needs the data for, among the purposes it was granted."""
+REMEMBERED = 20_000
+"""Callers that are kept verified at the same time."""
+_NOTE_SECONDS = 60.0
+_ISSUER_HEADERS = ("x5t", "x5t#S256")
+_OWN = ("/oauth/", "/.well-known/")
+"""Where credentials are judged by the endpoint itself."""
+
+
+class Identify:
+    """Turns credentials into an Actor. What was verified is remembered until it expires or any right changes, in this
+    or another process (seen within `store.identity.database.POLL_SECONDS`)."""
+
+    def __init__(self, access: Access, issuers: Issuers | None = None):
+        self._access = access
+        self._identities = access.identities
+        self._issuers = issuers
+        self._remembered: OrderedDict[bytes, Known] = OrderedDict()
+        self._revision = -1
+        self._noted: dict[str, float] = {}
+
+    async def actor(self, request: Request) -> Actor:
+        """The caller, `Actor.nobody` without credentials; raises Problem `auth.…` for credentials that are not good."""
+        if request.path.startswith(_OWN):
+            return Actor.nobody(request.address)
+        headers = request.headers
+        authorization, key, cookie = headers.get("authorization", ""), headers.get("x-api-key", ""), _cookie(request)
+        if authorization and key:
+            raise Problem("auth.ambiguous")
+        if authorization.startswith(SCHEME + " "):
+            known = self._signed(request, authorization)
+        elif authorization:
+            known = await self._bearer(authorization)
+        elif key:
+            known = self._api_key(key)
+        elif request.certificate is not None and (found := self._certificate(request.certificate)):
+            known = found
+        elif cookie:
+            known = self._session(request, cookie)
+        else:
+            return Actor.nobody(request.address)
+        if known.certificate and (
+            request.certificate is None or not hmac.compare_digest(known.certificate, thumbprint(request.certificate))
+        ):
+            raise invalid()
+        if known.client:
+            request.notes.more["client"] = known.client
+            self._note(known)
+        return self._here(known, request)
+
+    async def _bearer(self, authorization: str) -> Known:
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise invalid()
+        if token.startswith("tqk_"):
+            return self._api_key(token)
+        place = hashlib.sha256(token.encode()).digest()
+        if found := self._recalled(place):
+            return found
+        try:
+            known = await self._verified(token)
+        except ExpiredError:
+            raise expired() from None
+        except BadTokenError:
+            raise invalid() from None
+        except TongquError:
+            raise Problem("source.unavailable", "the token's issuer cannot be asked at the moment") from None
+        return self._keep(place, known)
+
+    async def _verified(self, text: str) -> Known:
+        token = read(text, more=_ISSUER_HEADERS if self._issuers else ())
+        if self._issuers is not None and self._issuers.knows(token):
+            return await asyncio.to_thread(self._issuers.check, token)
+        return self._access.known(self._access.checked(read(text)))
+
+    def _api_key(self, key: str) -> Known:
+        place = hashlib.sha256(key.encode()).digest()
+        if found := self._recalled(place):
+            return found
+        found_key = self._identities.clients.proved("api_key", key)
+        if found_key is None:
+            raise invalid()
+        client, credential = found_key
+        return self._keep(place, self._for_client(client.id, credential.id, credential.expires))
+
+    def _certificate(self, certificate: bytes) -> Known | None:
+        place = b"certificate" + hashlib.sha256(certificate).digest()
+        if found := self._recalled(place):
+            return found
+        proved = self._identities.clients.proved("certificate", thumbprint(certificate))
+        if proved is None:
+            return None
+        client, credential = proved
+        return self._keep(place, self._for_client(client.id, credential.id, credential.expires))
+
+    def _signed(self, request: Request, authorization: str) -> Known:
+        told = fields(authorization)
+        now = self._identities.database.seconds()
+        if told is None or abs(now - float(told[1])) > WINDOW:
+            raise invalid()
+        id, timestamp, nonce, signature = told
+        found = self._identities.clients.signer(id)
+        digest = request.headers.get(CONTENT, EMPTY).lower()
+        signed = Signed(request.method, request.host or request.headers.get("host", ""), request.path, request.pairs(),
+                        digest, timestamp, nonce)  # fmt: skip
+        right = signed.signature(found[2] if found else b"nobody")
+        if not hmac.compare_digest(right.encode(), signature.encode("utf-8", "replace")) or found is None:
+            raise invalid()
+        if not self._identities.tokens.first_sight(f"nonce {id}", nonce, now + 2 * WINDOW):
+            raise invalid()
+        _guard_body(request, digest)
+        client, credential, _ = found
+        return self._for_client(client.id, credential.id, credential.expires)
+
+    def _session(self, request: Request, token: str) -> Known:
+        """A browser's session. What changes something must come from our own pages."""
+        if request.method not in ("GET", "HEAD", "OPTIONS") and not same_origin(request):
+            raise invalid()
+        settings = self._access.settings
+        user = self._identities.users.session(token, idle=settings.idle, absolute=settings.absolute)
+        if user is None:
+            raise expired()
+        return Known(self._access.actor(user), 0)
+
+    def _for_client(self, id: str, credential: str, expires: float | None) -> Known:
+        client = self._identities.clients.known(id)
+        ends = min(filter(None, (expires, client.expires)), default=float("inf"))
+        return Known(self._access.actor(client), ends, id, purposes=client.purposes, credential=credential)
+
+    def _here(self, known: Known, request: Request) -> Actor:
+        told = request.headers.get(PURPOSE, "")
+        if told and told not in known.purposes:
+            raise Problem("auth.purpose", hint="name one of the purposes that you were granted")
+        purpose = told or (known.purposes[0] if known.purposes else "")
+        return replace(known.actor, purpose=purpose, address=request.address)
+
+    def _recalled(self, place: bytes) -> Known | None:
+        revision = self._identities.database.revision()
+        if revision != self._revision:
+            self._remembered.clear()
+            self._revision = revision
+            return None
+        found = self._remembered.get(place)
+        if found is None or found.until <= self._identities.database.seconds():
+            return None
+        return found
+
+    def _keep(self, place: bytes, known: Known) -> Known:
+        self._remembered[place] = known
+        if len(self._remembered) > REMEMBERED:
+            self._remembered.popitem(last=False)
+        return known
+
+    def _note(self, known: Known) -> None:
+        """Write down once a minute that a client and its key are in use."""
+        now = self._identities.database.seconds()
+        about = known.credential or known.client
+        if now - self._noted.get(about, 0.0) >= _NOTE_SECONDS:
+            self._noted[about] = now
+            self._identities.clients.was_used(known.client, known.credential)
+
+
+def thumbprint(certificate: bytes) -> str:
+    """`x5t#S256` of a certificate in DER (RFC 8705 §3.1)."""
+    return base64.urlsafe_b64encode(hashlib.sha256(certificate).digest()).rstrip(b"=").decode()
+
+
+def same_origin(request: Request) -> bool:
+    """Whether a browser says that the request comes from a page of this gateway."""
+    if site := request.headers.get("sec-fetch-site", ""):
+        return site == "same-origin"
+    origin = request.headers.get("origin", "")
+    return bool(origin) and urlsplit(origin).netloc == (request.host or request.headers.get("host", ""))
+
+
+def _cookie(request: Request) -> str:
+    for part in request.headers.get("cookie", "").split(";"):
+        name, _, value = part.strip().partition("=")
+        if name == COOKIE:
+            return value
+    return ""
+
+
+def _guard_body(request: Request, digest: str) -> None:
+    """Let the body be read only if it is the one that was signed."""
+    read_body = request.body
+
+    async def body(limit: int) -> bytes:
+        content = await read_body(limit)
+        if not hmac.compare_digest(hashlib.sha256(content).hexdigest().encode(), digest.encode("utf-8", "replace")):
+            raise invalid()
+        return content
+
+    request.body = body
