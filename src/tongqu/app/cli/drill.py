@@ -1,4 +1,4 @@
-"""`tongqu drill --points`: the places where a run can be made to die, for tests of crash safety."""
+"""`tongqu drill`: the places where a run can be made to die, and attacks on one's own gateway."""
 
 from __future__ import annotations
 
@@ -7,15 +7,38 @@ from typing import Annotated, Any
 
 import typer
 
-from tongqu.app.cli.call import Call, command, group, table
+from tongqu.app.cli.call import Call, command, group, say, short, table
 from tongqu.app.messages import t
 
 app = group()
 
 
 @command(app, "drill", "command.drill")
-def drill(call: Call, points: Annotated[bool, typer.Option("--points", help=t("drill.points"))] = False) -> int:
-    """List the crash points."""
+def drill(
+    call: Call,
+    *,
+    what: Annotated[str, typer.Argument(metavar="[security]", help=t("drill.what"), show_default=False)] = "",
+    points: Annotated[bool, typer.Option("--points", help=t("drill.points"))] = False,
+    url: Annotated[str, typer.Option("--url", metavar="URL", help=t("drill.url"))] = "",
+    api: Annotated[str, typer.Option("--api", metavar="/api/V/NAME", help=t("drill.api"))] = "",
+    token: Annotated[str, typer.Option("--token", metavar="REF", help=t("drill.token"))] = "",
+    field: Annotated[str, typer.Option("--field", metavar="NAME", help=t("drill.field"))] = "",
+    requests: Annotated[int, typer.Option("--requests", metavar="N", min=1, help=t("drill.requests"))] = 1000,
+    ca_file: Annotated[str, typer.Option("--ca", metavar="FILE", help=t("drill.ca"))] = "",
+) -> int:
+    """List the crash points, or attack one's own gateway and report what got through."""
+    if what not in ("", "security"):
+        raise typer.BadParameter(t("usage.choice", value=what, valid="security"), param_hint="[security]")
+    if what == "security":
+        if not api:
+            raise typer.BadParameter(t("drill.needs_api"), param_hint="--api")
+        from tongqu.app.services.drilling_security import Target, drilled
+
+        wire = call.wire()
+        good = str(wire.references.resolve(token)) if token else ""
+        document = drilled(wire, Target(url, api, good, field), most=requests, ca_file=ca_file)
+        call.answer(document, _show_security)
+        return 0 if document["ok"] else 3
     from tongqu.kit.faults import POINTS
 
     if not points:
@@ -26,3 +49,24 @@ def drill(call: Call, points: Annotated[bool, typer.Option("--points", help=t("d
 
 def _show(document: Mapping[str, Any]) -> None:
     table([(t("column.name"), t("column.description")), *((p["name"], p["description"]) for p in document["points"])])
+
+
+def _show_security(document: Mapping[str, Any]) -> None:
+    say(t("drill.title", api=document["api"], url=document["url"], at=document["at"], config=document["config"] or "—"))
+    names = ("family", "sent", "refused", "stopped", "passed", "broke")
+    rows: list[tuple[str, ...]] = [tuple(t(f"column.{name}") for name in names)]
+    table([*rows, *(tuple(str(one[name]) for name in names) for one in document["families"])])
+    for one in document["families"]:
+        for example in one["examples"]:
+            say(f"  ! {one['family']}: {short(example, 100)}")
+    say(t("drill.harmless", refused=document["harmless_refused"], sent=document["harmless"]))
+    for text in document["refused_texts"]:
+        say(f"  ! {short(text, 100)}")
+    _show_trend(document)
+    say(t("drill.good" if document["ok"] else "drill.bad", digest=document["digest"]))
+
+
+def _show_trend(document: Mapping[str, Any]) -> None:
+    names = ("at", "sent", "passed", "broke", "harmless_refused")
+    heading = tuple(t(f"column.{name}") for name in names)
+    table([heading, *(tuple(str(one[name]) for name in names) for one in document["trend"])])

@@ -11,6 +11,7 @@ from tongqu.testing.services.mariadb import MariaDB, start_mariadb
 from tongqu.testing.services.mongodb import Mongodb, start_mongodb
 from tongqu.testing.services.postgres import Postgres, start_postgres
 from tongqu.testing.services.proxy import FaultProxy
+from tongqu.testing.services.redis import Redis, start_redis
 from tongqu.testing.services.s3 import S3, start_s3
 from tongqu.testing.services.samba import Samba, start_samba
 from tongqu.testing.services.service import Service
@@ -28,6 +29,7 @@ __all__ = [
     "MariaDB",
     "Mongodb",
     "Postgres",
+    "Redis",
     "Samba",
     "Service",
     "ServiceError",
@@ -46,6 +48,7 @@ __all__ = [
     "start_mariadb",
     "start_mongodb",
     "start_postgres",
+    "start_redis",
     "start_s3",
     "start_samba",
     "start_sshd",

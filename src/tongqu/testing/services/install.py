@@ -20,6 +20,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "vsftpd": ("vsftpd",),
     "openssl": ("openssl",),
     "samba": ("smbd",),
+    "rsyslog": ("rsyslogd",),
     "dovecot-imapd": ("dovecot",),
     "clickhouse-server": ("clickhouse-server",),
     "odbc-postgresql": ("/usr/lib/x86_64-linux-gnu/odbc/psqlodbcw.so",),
@@ -27,6 +28,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "libpostgresql-jdbc-java": ("/usr/share/java/postgresql.jar",),
     "default-jre-headless": ("java",),
     "redis-server": ("redis-server",),
+    "nginx": ("nginx",),
     "libsqliteodbc": ("/usr/lib/x86_64-linux-gnu/odbc/libsqlite3odbc.so",),
 }
 """Debian packages with the programs that tell whether one is installed; a path instead of a name where it has none."""

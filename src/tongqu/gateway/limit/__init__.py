@@ -1,0 +1,1 @@
+"""How much may be asked: exact rates, requests at the same time, and shedding of what is too much."""

@@ -1,0 +1,196 @@
+"""Lets a request in whose caller is known: addresses of client and API, rates, requests at a time, load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tongqu.gateway.addresses import AddressList, block
+from tongqu.gateway.exchange import Headers, Request
+from tongqu.gateway.limit import headers
+from tongqu.gateway.limit.rates import SECOND, Meter, Rate, Taken
+from tongqu.gateway.limit.shared import SharedMeter
+from tongqu.gateway.limit.shedding import Shedder
+from tongqu.gateway.problems import Problem
+from tongqu.gateway.settings import SECONDS, GatewayEntry, RateEntry
+
+if TYPE_CHECKING:
+    from tongqu.gateway.entry import ApiEntry
+    from tongqu.gateway.gate import AddressGate
+    from tongqu.gateway.publication import Api
+    from tongqu.gateway.shield.guard import Shield
+
+
+def rate(name: str, entry: RateEntry | None) -> Rate | None:
+    """A rate as it stands in the project file."""
+    return None if entry is None else Rate(name, entry.requests, SECONDS[entry.per], entry.burst or 0)
+
+
+class Ticket:
+    """A request that was let in. `close` must be called when the answer is complete or the caller has left."""
+
+    __slots__ = ("_began", "_key", "_kind", "_owner", "headers")
+
+    def __init__(self, owner: Admitting, kind: str, key: tuple[str, str] | None, began: int, told: Headers):
+        self._owner: Admitting | None = owner
+        self._kind = kind
+        self._key = key
+        self._began = began
+        self.headers = told
+        """What the answer tells about limits."""
+
+    def close(self, *, measured: bool = True) -> None:
+        """The request is over; may be called twice. `measured` False: how long it took says nothing about load, since
+        it was a stream or a WebSocket."""
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.leave(self._kind, self._key, self._began if measured else None)
+
+
+@dataclass(frozen=True, slots=True)
+class _OfApi:
+    """What an API's entry comes to."""
+
+    entry: ApiEntry
+    addresses: AddressList
+    rate: Rate
+
+
+class Admitting:
+    """The `Admission` of the gateway. `now` is monotonic, in nanoseconds. For one event loop.
+
+    Rates are taken all together or not at all: client x API, client, user, and with Redis also address and total (which
+    otherwise the gate counts). What is refused here is given back to the gate.
+    """
+
+    def __init__(
+        self,
+        entry: GatewayEntry,
+        now: Callable[[], int],
+        *,
+        gate: AddressGate | None = None,
+        shared: SharedMeter | None = None,
+        shield: Shield | None = None,
+    ):
+        limits = entry.limits
+        self._now = now
+        self._gate = gate
+        self._shared = shared
+        self._shield = shield
+        self._meter = Meter(limits.keys)
+        self._old = limits.old_headers
+        self._client = rate("client", limits.client)
+        self._user = rate("user", limits.user)
+        self._everywhere = [(rate("total", limits.total), False), (rate("address", limits.address), True)]
+        self._clients = {name: AddressList(one) for name, one in entry.clients.items()}
+        self._apis: dict[int, _OfApi] = {}
+        self._running: dict[tuple[str, str], int] = {}
+        self.shedder = Shedder(limits.concurrent)
+        """The limit of requests at a time."""
+
+    async def admit(self, request: Request, api: Api | None) -> Ticket:
+        """Let the request in. Raises Problem `address.refused`, `limit.exceeded` (429) or `overloaded` (503); a request
+        that is refused so was counted nowhere. What the shield refuses (`shield.refused`) counts for its address."""
+        try:
+            return await self._admit(request, api)
+        except Problem as problem:
+            if self._gate is not None and problem.code != "shield.refused":
+                self._gate.give_back(request.address)
+            raise
+
+    async def _admit(self, request: Request, api: Api | None) -> Ticket:
+        actor = request.actor
+        self._check_addresses(request, api)
+        caller = actor.id if actor.known else f"anonymous@{block(request.address)}"
+        if self._shield is not None:
+            self._shield.head(request, api)
+            self._shield.body(request, api)
+        key = self._check_running(caller, api)
+        if not self.shedder.enter(known=actor.known):
+            raise headers.overloaded()
+        if key is not None:
+            self._running[key] = self._running.get(key, 0) + 1
+        began = self._now()
+        kind = api.path if api is not None else request.path[:32]
+        try:
+            taken = await self._take(self._wanted(request, api, caller), began)
+            if not all(one.allowed for one in taken):
+                raise headers.exceeded(taken, old=self._old)
+        except BaseException:
+            self.leave(kind, key, None)
+            raise
+        if actor.known and self._gate is not None:
+            self._gate.vouch(request.address)
+        return Ticket(self, kind, key, began, headers.told(taken, old=self._old))
+
+    def leave(self, kind: str, key: tuple[str, str] | None, began: int | None) -> None:
+        """A request is over."""
+        if key is not None:
+            left = self._running.get(key, 1) - 1
+            if left > 0:
+                self._running[key] = left
+            else:
+                self._running.pop(key, None)
+        now = self._now()
+        self.shedder.leave(kind, None if began is None else (now - began) / SECOND, now / SECOND)
+
+    def numbers(self) -> dict[str, float]:
+        """For metrics: requests at a time and their limit, what was shed, keys counted, and how Redis is."""
+        shared = self._shared
+        return {
+            "running": self.shedder.running,
+            "running_limit": self.shedder.limit,
+            "shed": self.shedder.shed,
+            "keys": len(self._meter),
+            "keys_forgotten": self._meter.forgotten,
+            "shared_healthy": float(shared.healthy) if shared else 1.0,
+            "shared_failures": shared.asked.failures if shared else 0,
+            "shared_local": shared.asked.local if shared else 0,
+        }
+
+    def _check_addresses(self, request: Request, api: Api | None) -> None:
+        client = request.actor.id.removeprefix("client:")
+        found = self._clients.get(client)
+        if found is not None and not found.allows(request.address):
+            raise Problem("address.refused")
+        if api is not None and not self._of(api.entry).addresses.allows(request.address):
+            raise Problem("address.refused")
+
+    def _check_running(self, caller: str, api: Api | None) -> tuple[str, str] | None:
+        if api is None or api.entry.limit.concurrent is None:
+            return None
+        key = (caller, api.path)
+        if self._running.get(key, 0) >= api.entry.limit.concurrent:
+            raise headers.too_many_at_once(api.entry.limit.concurrent)
+        return key
+
+    def _wanted(self, request: Request, api: Api | None, caller: str) -> list[tuple[Rate, str]]:
+        wanted: list[tuple[Rate, str]] = []
+        if api is not None:
+            wanted.append((self._of(api.entry).rate, f"{caller} {api.path}"))
+        if self._client is not None and request.actor.known:
+            wanted.append((self._client, caller))
+        person = request.actor.subject or (request.actor.id if request.actor.kind == "user" else "")
+        if self._user is not None and person:
+            wanted.append((self._user, person))
+        if self._shared is not None:
+            for one, by_address in self._everywhere:
+                if one is not None:
+                    wanted.append((one, block(request.address) if by_address else ""))
+        return wanted
+
+    def _of(self, entry: ApiEntry) -> _OfApi:
+        found = self._apis.get(id(entry))
+        if found is None or found.entry is not entry:
+            if len(self._apis) > 1000:
+                self._apis.clear()
+            limit = entry.limit
+            own = Rate("api", limit.requests, SECONDS[limit.per], limit.burst or 0)
+            found = self._apis[id(entry)] = _OfApi(entry, AddressList(entry.addresses), own)
+        return found
+
+    async def _take(self, wanted: list[tuple[Rate, str]], now: int) -> list[Taken]:
+        if self._shared is not None:
+            return await self._shared.take(wanted)
+        return self._meter.take(wanted, now)
