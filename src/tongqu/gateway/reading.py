@@ -1,0 +1,264 @@
+"""The one reading service of all protocols: decides, rewrites, asks the server, and puts related rows beside."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Any, Protocol
+
+from tongqu.core.policy import Actor
+from tongqu.core.server import Format, Limits, Page
+from tongqu.gateway.asking import Ask, Compare, Condition, Negated, Related, Wanted
+from tongqu.gateway.exchange import Notes
+from tongqu.gateway.limit.costs import CostGate, Shapes
+from tongqu.gateway.policy.decision import Action, Decision
+from tongqu.gateway.problems import Problem
+from tongqu.gateway.publication import Api, Publication
+from tongqu.gateway.related import Node, attached, child_asks, existing, kept, node_of, reached, tied, untied
+from tongqu.gateway.rendering import rendered
+from tongqu.gateway.rewrite import Cursors, Rewritten, rewrite
+
+_KEPT = 2048
+_CHILD_PAGES = 10
+"""Pages of one related API that are put together; more is refused, so that nothing is silently left out."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Rows as they may be given. `body` is in the format that was asked for (empty for `rows`), `values` holds the rows
+    for `rows`, in the order of `names`. `total` counts all rows where a count was asked for. `next` is the cursor of
+    the following page, empty behind the last. `offset` rows were passed over, at most `limit` were asked for.
+    `cacheable` is false where somebody's personal data are shown as they are."""
+
+    body: bytes
+    rows: int
+    values: Sequence[Sequence[Any]]
+    names: tuple[str, ...]
+    total: int | None
+    next: str
+    decision: Decision
+    offset: int = 0
+    limit: int = 0
+    fields: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
+    cacheable: bool = True
+
+
+@dataclass(frozen=True)
+class Shelved:
+    """What an answer is kept under. `digest` differs wherever the answer could: publication, question, format and
+    everything that decided for every API that was read. `tables` are those whose change ends it."""
+
+    digest: bytes
+    api: Api
+    tables: frozenset[str]
+    cacheable: bool
+
+
+class Shelf(Protocol):
+    """Where a cache stands: gives a kept answer or lets it be made, once for all who ask at the same time."""
+
+    async def answer(self, kept: Shelved, make: Callable[[], Awaitable[Answer]], notes: Notes) -> Answer:
+        """The answer; sets `notes.cache`."""
+        ...
+
+
+def decided(api: Api, actor: Actor, action: Action) -> Decision:
+    """The decision, if it allows the action. Raises Problem `auth.missing` for whoever showed no credentials,
+    `api.unknown` for who may not even read: to them there is no such API; `access.denied` for the rest."""
+    decision = api.policy.decide(actor, action)
+    if decision.allowed:
+        return decision
+    if not actor.known:
+        raise Problem("auth.missing", headers=[("www-authenticate", "Bearer")])
+    if action != "read" and api.policy.decide(actor, "read").allowed:
+        raise Problem("access.denied", "the rows of this API may be read, not changed in this way")
+    raise Problem("api.unknown")
+
+
+class Reader:
+    """Reads published APIs. Safe for many tasks of one event loop.
+
+    `key` signs cursors, `now` gives seconds since 1970. `shelf` may keep answers; without one every question is asked.
+    """
+
+    def __init__(self, key: bytes, now: Callable[[], float], shelf: Shelf | None = None) -> None:
+        self._key = key
+        self._now = now
+        self._shelf = shelf
+        self._shapes = Shapes()
+        self._kept: OrderedDict[tuple[int, int, str, int], tuple[Rewritten, Ask, Api, Cursors]] = OrderedDict()
+        self._cursors = Cursors(key, "", now)
+
+    async def read(
+        self,
+        api: Api,
+        actor: Actor,
+        ask: Ask,
+        format: Format,
+        notes: Notes,
+        *,
+        within: Publication | None = None,
+        fresh: bool = False,
+        again: bool = False,
+    ) -> Answer:
+        """One page. `within` is the publication that related APIs are looked up in; without it there are none.
+        `fresh` passes a shelf by; `again` says that this very `ask` comes often, so that its rewriting is kept.
+
+        At most the API's `limit.rows` rows. Related APIs are asked one query each and level, whatever the number of
+        rows, under their own rules, wherever their data lie; a relation whose fields the caller may not see as they
+        are does not exist. Raises Problem; errors of the source are raised as `TongquError`.
+        """
+        notes.api, notes.version, notes.action, notes.policy = api.name, api.version, "read", api.policy.version
+        decision = decided(api, actor, "read")
+        node = node_of(api, decision, ask, actor=actor, within=within)
+        version = within.version if within is not None else ""
+        if self._cursors.version != version:
+            self._cursors = replace(self._cursors, version=version)
+
+        async def make() -> Answer:
+            return await self._made(node, format, again)
+
+        if self._shelf is None or fresh:
+            answer = await make()
+        else:
+            answer = await self._shelf.answer(_shelved(node, format, version), make, notes)
+        notes.rows, notes.fields, notes.masks = answer.rows, answer.fields, answer.masks
+        notes.bytes = len(answer.body)
+        return answer
+
+    async def _made(self, node: Node, format: Format, again: bool) -> Answer:
+        ask = await self._narrowed(node, tied(node))
+        shown = any(branch.shown for branch in node.branches)
+        if shown and format == "arrow":
+            raise Problem("accept.unknown", "rows with related rows inside cannot be given as Arrow")
+        rewritten, page = await self._page(node, ask, "rows" if shown else format, again and ask is node.ask)
+        total = await self._total(ask, node.api, rewritten, page)
+        names = tuple(field.name for field in rewritten.columns)
+        body, values = page.body, page.values
+        if shown:
+            rows = await self.embedded(node, names, page.values)
+            names = node.outputs
+            body, values = rendered(rows, names, format)
+        return Answer(
+            body=body, rows=page.rows, values=values, names=names, total=total, next=rewritten.next(page),
+            decision=node.decision, offset=rewritten.offset, limit=rewritten.limit,
+            fields=(*rewritten.shown, *reached(node)), masks=rewritten.masks, cacheable=_cacheable(node),
+        )  # fmt: skip
+
+    async def _page(self, node: Node, ask: Ask, format: Format, again: bool = False) -> tuple[Rewritten, Page]:
+        api = node.api
+        rewritten = self._rewritten(node, ask, again)
+        limit = api.entry.limit
+        if limit.cost is not None:
+            await self._affordable(rewritten, api, CostGate(limit.cost))
+        bounds = Limits(seconds=limit.seconds, rows=limit.rows + 1)
+        return rewritten, await api.server.query(rewritten.query, format, bounds)
+
+    def _rewritten(self, node: Node, ask: Ask, again: bool) -> Rewritten:
+        """The rewriting, kept by the question's identity and the decision's fingerprint, which stands for all values
+        that a decision brings; not where a condition reaches into another API, whose decision is not in it."""
+        key = (id(ask), id(node.api), node.decision.fingerprint, id(self._cursors))
+        kept = self._kept.get(key) if again else None
+        if kept is not None:
+            self._kept.move_to_end(key)
+            return kept[0]
+        made = rewrite(ask, node.api, node.decision, self._cursors, relations=node.find)
+        if again and not (node.api.relations and _reaching(ask.where)):
+            self._kept[key] = (made, ask, node.api, self._cursors)
+            if len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return made
+
+    async def _affordable(self, rewritten: Rewritten, api: Api, gate: CostGate) -> None:
+        shape = f"{api.path} {rewritten.query.tree.sql()}"
+        if (cost := self._shapes.get(shape, gate, self._now())) is None:
+            cost = await api.server.explain(rewritten.query)
+            self._shapes.put(shape, cost, self._now())
+        gate.check(cost)
+
+    async def _total(self, ask: Ask, api: Api, rewritten: Rewritten, page: Page) -> int | None:
+        if ask.count == "none":
+            return None
+        seen = rewritten.offset + page.rows
+        if not ask.after and page.rows and page.rows < rewritten.limit:
+            return seen  # the last page tells the number by itself
+        if ask.count != "exact" and rewritten.planned is not None:
+            guess = round((await api.server.explain(rewritten.planned)).rows)
+            if ask.count == "planned" or guess > api.entry.limit.rows:
+                return max(guess, seen)
+        if rewritten.count is None:
+            return None
+        counted = await api.server.query(rewritten.count, "rows", Limits(seconds=api.entry.limit.seconds, rows=1))
+        return int(counted.values[0][0])
+
+    async def embedded(self, node: Node, names: Sequence[str], values: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+        """Rows of `node` that are at hand as objects, with related rows inside. `names` are those of `tied(node)`."""
+        rows = [dict(zip(names, row, strict=True)) for row in values]
+        for branch in node.branches:
+            if branch.shown:
+                found: list[dict[str, Any]] = []
+                for ask in child_asks(branch, rows):
+                    found += await self._all(branch.node, ask)
+                attached(branch, rows, found)
+        untied(rows, node)
+        return rows
+
+    async def _all(self, node: Node, ask: Ask) -> list[dict[str, Any]]:
+        """All rows that answer the question, as objects."""
+        rows: list[dict[str, Any]] = []
+        ask = await self._narrowed(node, ask)
+        for _ in range(_CHILD_PAGES):
+            rewritten, page = await self._page(node, ask, "rows")
+            rows += await self.embedded(node, [field.name for field in rewritten.columns], page.values)
+            after = rewritten.next(page)
+            if not after:
+                return rows
+            ask = replace(ask, after=after)
+        raise Problem("answer.too_large", f"too many rows of `{node.api.name}` are tied to these: ask for fewer")
+
+    async def _narrowed(self, node: Node, ask: Ask) -> Ask:
+        """The question with the relations that drop rows made conditions: by the server where it holds both sides,
+        else by the keys that exist on the other one."""
+        joined: list[Related] = []
+        for branch in node.branches:
+            related = branch.related
+            if not (related.inner or related.none):
+                continue
+            if branch.node.api.server is node.api.server and not branch.node.branches:
+                joined.append(related)
+            else:
+                found = await self._all(*existing(branch))
+                ask = replace(ask, where=kept(branch, found, ask.where))
+        return replace(ask, related=tuple(joined)) if joined or ask.related else ask
+
+
+def _reaching(where: Condition | None) -> bool:
+    """Whether a condition names a field of another API."""
+    if isinstance(where, Compare):
+        return "." in where.field
+    if isinstance(where, Negated):
+        return _reaching(where.part)
+    return where is not None and any(_reaching(part) for part in where.parts)
+
+
+def _cacheable(node: Node) -> bool:
+    return node.decision.cacheable and all(_cacheable(branch.node) for branch in node.branches)
+
+
+def _tables(node: Node) -> frozenset[str]:
+    return node.api.tables.union(*(_tables(branch.node) for branch in node.branches))
+
+
+def _prints(node: Node) -> list[str]:
+    inner = [part for branch in node.branches for part in _prints(branch.node)]
+    return [node.api.path, node.api.policy.version, node.decision.fingerprint, *inner]
+
+
+def _shelved(node: Node, format: Format, version: str) -> Shelved:
+    ask = node.ask if node.ask.wanted is not None else replace(node.ask, wanted=(Wanted("*"),))
+    text = "\0".join((version, format, *_prints(node), repr(ask)))
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=24).digest()
+    return Shelved(digest, node.api, _tables(node), _cacheable(node))

@@ -1,0 +1,140 @@
+"""GET and HEAD: a page of rows, or one row by its key, in the representation and range that were asked for."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import replace
+from functools import lru_cache
+from urllib.parse import parse_qsl, quote
+
+from tongqu.gateway.asking import Ask, Condition, Joined
+from tongqu.gateway.etags import Tags
+from tongqu.gateway.exchange import Headers, Reply, Request
+from tongqu.gateway.problems import Problem
+from tongqu.gateway.publication import Api
+from tongqu.gateway.reading import Answer, Reader, decided
+from tongqu.gateway.rest import xml
+from tongqu.gateway.rest.formats import Form, form
+from tongqu.gateway.rest.keys import key_condition
+from tongqu.gateway.rest.preferences import preferences
+from tongqu.gateway.rest.query import words
+from tongqu.gateway.rest.ranges import content_range, status, within
+from tongqu.gateway.rest.shaping import asked_format, shaped
+
+_VARY = ("vary", "Accept, Authorization, Prefer, Range, Tongqu-After")
+_MOST = 2048
+_SAFE = "%&=+,.:()*!$-_~/?@;'"
+
+
+async def got(request: Request, api: Api, segment: str | None, reader: Reader, tags: Tags) -> Reply:
+    """The answer to a GET or HEAD of all rows (`segment` None) or of the row of a key."""
+    if request.query == "xsd" and segment is None:
+        return _schema(request, api)
+    wish = preferences(request.headers.get("prefer", ""), writing=False)
+    told = form(request.headers.get("accept", ""))
+    ask = _asked(request, api, segment, told)
+    answer = await reader.read(
+        api, request.actor, ask, asked_format(told), request.notes, within=request.publication, again=True
+    )
+    if segment is not None:
+        if answer.rows != 1:
+            raise Problem("row.unknown")
+        told = replace(told, shape="object") if told.shape == "json" else told
+    code = 200 if segment is not None or told.shape == "object" else _status(ask, answer)
+    body = shaped(answer.body, answer.rows, told, api)
+    tag = tags.tag(answer.body, answer.decision, _variant(told, segment))
+    headers: Headers = [("etag", tag), ("cache-control", _caching(answer)), _VARY]
+    if tags.same(request.headers.get("if-none-match", ""), tag):
+        return Reply(304, headers)
+    headers += [("content-type", told.media), *_paging(request, ask, answer, segment), *wish.header()]
+    request.notes.bytes = len(body)
+    return Reply(code, headers, b"" if request.method == "HEAD" else body)
+
+
+def _asked(request: Request, api: Api, segment: str | None, told: Form) -> Ask:
+    headers = request.headers
+    ask = _question(
+        request.query,
+        tuple(api.parameters),
+        headers.get("prefer", ""),
+        headers.get("tongqu-after", ""),
+        (headers.get("range", ""), headers.get("range-unit", "")),
+        told.shape == "object",
+    )
+    if segment is None:
+        return ask
+    return _single(ask, key_condition(api, decided(api, request.actor, "read"), segment))
+
+
+@lru_cache(maxsize=_MOST)
+def _question(  # noqa: PLR0917  everything that a question is made of
+    query: str, parameters: tuple[str, ...], prefer: str, after: str, span: tuple[str, str], single: bool
+) -> Ask:
+    """What is asked; the very same object for the same words, by which its rewriting is found again."""
+    pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=1000)
+    found = words(pairs, parameters)
+    if found.columns is not None or found.on_conflict:
+        raise Problem("query.malformed", "`columns` and `on_conflict` belong to writes")
+    ask = replace(found.ask, count=preferences(prefer, writing=False).count, after=after)
+    ask = within(ask, *span)
+    return replace(ask, limit=2) if single and (ask.limit is None or ask.limit > 2) else ask
+
+
+_SINGLES: OrderedDict[tuple[int, int], tuple[Ask, Ask, Condition]] = OrderedDict()
+
+
+def _single(ask: Ask, where: Condition) -> Ask:
+    """The question for the row of a key; the same object for the same two."""
+    found = _SINGLES.get((id(ask), id(where)))
+    if found is None:
+        made = replace(ask, where=both(where, ask.where), limit=1, offset=0, after="", count="none")
+        found = _SINGLES[id(ask), id(where)] = (made, ask, where)
+        if len(_SINGLES) > _MOST:
+            _SINGLES.popitem(last=False)
+    return found[0]
+
+
+def both(one: Condition, other: Condition | None) -> Condition:
+    """Both conditions."""
+    return one if other is None else Joined("and", (one, other))
+
+
+def _variant(told: Form, segment: str | None) -> str:
+    return replace(told, shape="json").variant if told.shape == "object" and segment is not None else told.variant
+
+
+def _status(ask: Ask, answer: Answer) -> int:
+    return status(answer.offset, answer.rows, answer.total) if not ask.after else 200
+
+
+def _caching(answer: Answer) -> str:
+    return "private, no-cache" if answer.cacheable else "private, no-store"
+
+
+def _paging(request: Request, ask: Ask, answer: Answer, segment: str | None) -> Headers:
+    if segment is not None:
+        return []
+    total = "*" if answer.total is None else str(answer.total)
+    span = f"*/{total}" if ask.after else content_range(answer.offset, answer.rows, answer.total)
+    headers: Headers = [("content-range", span), ("range-unit", "items")]
+    if answer.next:
+        target = quote(request.target.partition("?")[0] or request.path, safe="/%,")
+        query = f"?{quote(request.query, safe=_SAFE)}" if request.query else ""
+        headers += [
+            ("tongqu-next", answer.next),
+            ("link", f'<{target}{query}>; rel="next"; tongqu-after="{answer.next}"'),
+        ]
+    return headers
+
+
+def _schema(request: Request, api: Api) -> Reply:
+    decision = decided(api, request.actor, "read")
+    request.notes.api, request.notes.version, request.notes.action = api.name, api.version, "describe"
+    fields = [field for field in api.dataset.schema if field.name in decision.fields]
+    body = xml.schema(api, fields)
+    headers: Headers = [
+        ("content-type", "application/xml; charset=utf-8"),
+        ("cache-control", "private, no-cache"),
+        _VARY,
+    ]
+    return Reply(200, headers, b"" if request.method == "HEAD" else body)
