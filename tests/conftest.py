@@ -18,6 +18,7 @@ from tongqu.testing.services import (
     MariaDB,
     Mongodb,
     Postgres,
+    Redis,
     Samba,
     Service,
     ServiceMissingError,
@@ -30,6 +31,7 @@ from tongqu.testing.services import (
     start_mariadb,
     start_mongodb,
     start_postgres,
+    start_redis,
     start_s3,
     start_samba,
     start_sshd,
@@ -103,6 +105,12 @@ def dovecot(pytestconfig: pytest.Config) -> Iterator[Dovecot]:
 def sshd(pytestconfig: pytest.Config) -> Iterator[Sshd]:
     """OpenSSH with SFTP and forwarding, shared by the tests of this process; see `Sshd.key_file` and `fingerprint`."""
     yield from _running(start_sshd, pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def redis(pytestconfig: pytest.Config) -> Iterator[Redis]:
+    """Redis, shared by the tests of this process; each test takes a database of its own."""
+    yield from _running(start_redis, pytestconfig)
 
 
 @pytest.fixture(scope="session")

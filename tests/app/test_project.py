@@ -190,9 +190,9 @@ def test_all_problems_are_found_at_once(tmp_path: Path) -> None:
 
 
 def test_sections_of_later_versions_are_noted(tmp_path: Path) -> None:
-    loaded = load(project(tmp_path, "project: p\napis:\n  x: {version: v1}\n"))
+    loaded = load(project(tmp_path, "project: p\ntargets:\n  x: {stage: go_live}\n"))
     [note] = loaded.notes
-    assert (note["path"], note["level"], note["code"]) == ("tongqu.yaml:2:apis", "info", "project.not_run")
+    assert (note["path"], note["level"], note["code"]) == ("tongqu.yaml:2:targets", "info", "project.not_run")
 
 
 def test_a_password_in_a_file_is_a_warning(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def codes(kind: type[errors.TongquError] = errors.TongquError) -> set[str]:
 def used() -> set[str]:
     texts = [path.read_text(encoding="utf-8") for path in (SOURCE / "app").rglob("*.py")]
     plain = {found for text in texts for found in re.findall(r'\bt\(\s*"([\w.]+)"', text)}
-    helps = {found for text in texts for found in re.findall(r'@command\(app, "\w+", "([\w.]+)"\)', text)}
+    helps = {found for text in texts for found in re.findall(r'@command\(app, "\w+", "([\w.]+)"[,)]', text)}
     warned = {found for text in texts for found in re.findall(r'\bself\._warn\(\s*"([\w.]+)"', text)}
     columns = {
         f"column.{name}"

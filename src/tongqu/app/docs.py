@@ -11,6 +11,10 @@ from tongqu.app.project.reconciling import ReconcileEntry
 from tongqu.core import operator, registry
 from tongqu.core.connector import Can, Connector
 from tongqu.core.settings import Settings
+from tongqu.gateway.audit.settings import AuditEntry
+from tongqu.gateway.auth.settings import IdentitySettings
+from tongqu.gateway.entry import ApiEntry
+from tongqu.gateway.settings import GatewayEntry
 
 if TYPE_CHECKING:
     from tongqu.kit.profiles.profile import Profile
@@ -119,9 +123,14 @@ def project_schema() -> dict[str, Any]:
         "connections": _named("connection", "Systems, by name."),
         "datasets": _named("dataset", "The data dictionary: what datasets and fields mean."),
         "pipelines": _named("pipeline", "How data moves, by name."),
+        "identity": _model(IdentitySettings, definitions),
     }
     definitions["reconciliation"] = _model(ReconcileEntry, definitions)
     sections["reconcile"] = _named("reconciliation", "Tables that must hold the same rows, compared by `tongqu diff`.")
+    definitions["api"] = _model(ApiEntry, definitions)
+    sections["apis"] = _named("api", "What is published, by name.")
+    sections["gateway"] = _model(GatewayEntry, definitions)
+    sections["audit"] = _model(AuditEntry, definitions)
     sections |= {name: {"type": "object", "description": "Not run by this version."} for name in NOT_RUN}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

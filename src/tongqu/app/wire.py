@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -20,12 +20,16 @@ if TYPE_CHECKING:
     from tongqu.app.services.diffing import Comparing
     from tongqu.app.services.ends import Ends
     from tongqu.app.services.execution import Runner
+    from tongqu.app.services.identity import Callers
     from tongqu.app.services.profiling import Profiling
     from tongqu.app.services.recording import Recordings
+    from tongqu.app.services.reviewing import Reviewing
     from tongqu.app.services.secrets import Keeping
     from tongqu.app.services.testing import Testing
     from tongqu.engine.job import Surroundings
+    from tongqu.gateway.auth.settings import IdentitySettings
     from tongqu.kit.egress.access import Access
+    from tongqu.store.audit.trail import Trail
     from tongqu.store.references import References
     from tongqu.store.runs import Runs
     from tongqu.store.secrets.usage import Usage
@@ -83,6 +87,36 @@ class Wire:
 
         return Keeping(self.home, self.scrubber)
 
+    def callers(self) -> Callers:
+        """Clients and people that may call the published APIs."""
+        from tongqu.app.services.identity import Callers
+
+        return Callers(self.home, self.scrubber, self.identity_settings)
+
+    def identity_settings(self) -> IdentitySettings:
+        """The section `identity` of the project; its defaults where there is no project."""
+        from tongqu.gateway.auth.settings import IdentitySettings
+
+        return self.project.identity if (self.folder / "tongqu.yaml").is_file() else IdentitySettings()
+
+    def reviewing(self) -> Reviewing:
+        """Reviews who may what."""
+        from tongqu.app.services.reviewing import Reviewing, called, granted
+        from tongqu.app.services.versioning import person
+
+        def grants() -> Mapping[str, frozenset[str]] | None:
+            if not (self.folder / "tongqu.yaml").is_file():
+                return None
+            return granted({**self.project.shared.get("apis", {}), **self.project.overlay.get("apis", {})})
+
+        return Reviewing(self.callers(), grants, lambda actor: called(self.home, actor), person)
+
+    def trail(self) -> Trail:
+        """The audit trail of the home, which is made if it is not there; close it. Raises AuditError."""
+        from tongqu.store.audit.trail import Trail
+
+        return Trail.open(self.home)
+
     @cached_property
     def vault(self) -> Vault:
         """The vault that the environment names; raises SecretError if it names none."""
@@ -103,12 +137,16 @@ class Wire:
     @cached_property
     def ends(self) -> Ends:
         """URLs and connection names as sources and sinks."""
+        return self.ends_of(lambda: self.project)
+
+    def ends_of(self, project: Callable[[], Project]) -> Ends:
+        """The same for the connections of another version of the project."""
         from tongqu.app.services.ends import Ends
 
         return Ends(
             references=self.references,
             scrubber=self.scrubber,
-            project=lambda: self.project,
+            project=project,
             warn=self._warn,
             lodging=self.home.lodging,
             hub=self.hub,

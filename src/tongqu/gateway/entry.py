@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from tongqu.core.settings import Settings
+from tongqu.gateway.addresses import AddressEntry
 from tongqu.gateway.policy.settings import Access
 
 Title = dict[Literal["zh", "en"], str]
@@ -134,6 +135,10 @@ class ApiEntry(Settings):
     """The fields that are published, in order (default: all)."""
     access: Access = Field(default_factory=Access)
     """Who may call it, and what they see."""
+    addresses: AddressEntry = AddressEntry()
+    """From which networks it may be called."""
+    shield: Literal["off", "observe", "refuse"] | None = None
+    """What happens to calls that look like an injection (default: as the section `gateway` says)."""
     write: WriteEntry = Field(default_factory=WriteEntry)
     """Which rows may be changed, and how."""
     relations: dict[str, RelationEntry] = Field(default_factory=dict)

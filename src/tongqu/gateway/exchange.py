@@ -64,6 +64,8 @@ class Request:
     notes: Notes = field(default_factory=Notes)
     language: str = "en"
     """`zh` or `en`, from Accept-Language."""
+    target: str = ""
+    """The path as it came, percent-encoded: tells a comma or slash inside a key from one between."""
 
     def pairs(self) -> list[tuple[str, str]]:
         """The query's names and values, decoded, in order."""
@@ -88,6 +90,14 @@ class Handler(Protocol):
 
     async def handle(self, request: Request) -> Reply:
         """The answer; raises `gateway.problems.Problem` for what is refused, nothing else on purpose."""
+        ...
+
+
+class Talker(Protocol):
+    """A handler that also speaks WebSocket."""
+
+    async def talk(self, request: Request, socket: Socket) -> None:
+        """Hold a conversation until it returns; raises Problem before `socket.accept` for what is refused."""
         ...
 
 

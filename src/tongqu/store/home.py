@@ -108,3 +108,18 @@ class Home:
     def drills(self) -> Path:
         """The database of security drills."""
         return self.path / "drills.db"
+
+    @property
+    def feed(self) -> Path:
+        """The database of what changed in which table."""
+        return self.path / "feed.db"
+
+    @property
+    def outbox(self) -> Path:
+        """The database of outbound webhooks."""
+        return self.path / "outbox.db"
+
+    @property
+    def intake(self) -> Path:
+        """The database of rows that were sent to `/ingest` and are not written yet."""
+        return self.path / "intake.db"

@@ -34,7 +34,7 @@ def hub(
     return 0
 
 
-@command(app, "add", "agent.add")
+@command(app, "add", "agent.add", audited=True)
 def add(call: Call, name: Name, use: Annotated[bool, typer.Option("--use", help=t("agent.use"))] = False) -> int:
     """Make a token."""
     from tongqu.app.services.agents import add as add_one
@@ -43,7 +43,7 @@ def add(call: Call, name: Name, use: Annotated[bool, typer.Option("--use", help=
     return 0
 
 
-@command(app, "remove", "agent.remove")
+@command(app, "remove", "agent.remove", audited=True)
 def remove(call: Call, name: Name) -> int:
     """End a token."""
     from tongqu.app.services.agents import remove as remove_one

@@ -13,7 +13,7 @@ from tongqu.app.messages import t
 app = group()
 
 
-@command(app, "apply", "command.apply")
+@command(app, "apply", "command.apply", audited=True)
 def apply(
     call: Call,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help=t("apply.reason"))] = "",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 COMMON_WITH_VALUE = ("--project", "--env", "--lang", "--progress")
 COMMON_FLAGS = ("--json", "--debug")
+_SECRET = re.compile("password|secret|token|key|totp|code")
+"""Options whose values are never in the audit trail."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,14 @@ def _width(text: str) -> int:
     return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
 
 
-def command(app: typer.Typer, name: str, id: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Register `function(call, …) -> exit code` under `name` with the help `id` and the common options."""
+def command(
+    app: typer.Typer, name: str, id: str, *, audited: bool = False
+) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Register `function(call, …) -> exit code` under `name` with the help `id` and the common options.
+
+    `audited`: it manages something; that it begins is in the audit trail before it does, with its arguments and the
+    options that were given, without secrets, and how it ended afterwards. Where that cannot be written it is not done.
+    """
 
     def register(function: Callable[..., int]) -> Callable[..., int]:
         own = inspect.signature(function, eval_str=True)
@@ -121,7 +130,13 @@ def command(app: typer.Typer, name: str, id: str) -> Callable[[Callable[..., int
         def called(**values: Any) -> int:
             shared = {key: values.pop(key) for key in common.parameters}
             words = id.removeprefix("command.").replace(".", " ")
-            return function(replace(_common(**shared), name=words), **values)
+            call = replace(_common(**shared), name=words)
+            if not audited:
+                return function(call, **values)
+            given = {key: kind for key, kind in own.parameters.items() if values.get(key) not in (None, kind.default)}
+            about = [values[key] for key, kind in given.items() if _is_argument(kind)]
+            options = {key: values[key] for key, kind in given.items() if not _is_argument(kind)}
+            return _audited(call, about, options, lambda: function(call, **values))
 
         kept = [p.replace(kind=p.KEYWORD_ONLY) for p in own.parameters.values() if p.name != "call"]
         called.__signature__ = inspect.Signature([*kept, *common.parameters.values()])  # type: ignore[attr-defined]  # typer reads it
@@ -130,6 +145,28 @@ def command(app: typer.Typer, name: str, id: str) -> Callable[[Callable[..., int
         return function
 
     return register
+
+
+def _is_argument(parameter: inspect.Parameter) -> bool:
+    from typer.models import ArgumentInfo
+
+    return any(isinstance(told, ArgumentInfo) for told in getattr(parameter.annotation, "__metadata__", ()))
+
+
+def _audited(call: Call, about: Sequence[Any], options: Mapping[str, Any], do: Callable[[], int]) -> int:
+    from tongqu.app.services.auditing import operator
+    from tongqu.store.scrub import known
+
+    on = known.text(" ".join(str(value) for value in about if value))
+    shown = {name: known.deep(value) for name, value in options.items() if not _SECRET.search(name)}
+    more = {"options": shown} if shown else {}
+    trail = call.wire().trail()
+    try:
+        with trail.action(operator(), call.name.replace(" ", "."), on, **more) as told:
+            told["exit"] = code = do()
+            return code
+    finally:
+        trail.close()
 
 
 def _common(

@@ -35,16 +35,43 @@ COMMANDS: dict[str, str] = {
     "mock": "mock",
     "schema": "schema",
     "secret": "secret",
+    "client": "client",
+    "token": "token",
+    "user": "user",
+    "access": "access",
+    "policy": "policy",
     "quarantine": "quarantine",
     "calls": "calls",
     "agent": "agent",
     "runs": "runs",
+    "audit": "audit",
     "drill": "drill",
     "demo": "demo",
+    "serve": "serve",
+    "api": "api",
 }
 """Every command and the module of this package that holds it, in the order of the help page."""
 
-GROUPS = frozenset({"agent", "quarantine", "calls", "runs", "versions", "mapping", "secret", "connect", "record"})
+GROUPS = frozenset(
+    {
+        "agent",
+        "api",
+        "audit",
+        "quarantine",
+        "calls",
+        "runs",
+        "versions",
+        "mapping",
+        "secret",
+        "connect",
+        "record",
+        "client",
+        "token",
+        "user",
+        "access",
+        "policy",
+    }
+)
 """Commands that have commands of their own."""
 
 

@@ -13,7 +13,7 @@ from tongqu.app.messages import t
 app = group()
 
 
-@command(app, "promote", "command.promote")
+@command(app, "promote", "command.promote", audited=True)
 def promote(
     call: Call,
     source: Annotated[str, typer.Argument(metavar="FROM", help=t("promote.from"), show_default=False)],

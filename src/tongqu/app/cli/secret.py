@@ -16,7 +16,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help=t("secret.name"), show
 _PROFILES = ("standard", "gm")
 
 
-@command(app, "init", "secret.init")
+@command(app, "init", "secret.init", audited=True)
 def init(
     call: Call,
     profile: Annotated[str, typer.Option("--profile", metavar="standard|gm", help=t("secret.profile"))] = "",
@@ -27,7 +27,7 @@ def init(
     return 0
 
 
-@command(app, "set", "secret.set")
+@command(app, "set", "secret.set", audited=True)
 def set_one(call: Call, name: Name) -> int:
     """Keep a secret, read from the terminal without echo or from stdin."""
     document = call.wire().secrets.set(name, lambda: _value(name))
@@ -42,14 +42,14 @@ def list_secrets(call: Call) -> int:
     return 0
 
 
-@command(app, "remove", "secret.remove")
+@command(app, "remove", "secret.remove", audited=True)
 def remove(call: Call, name: Name) -> int:
     """Forget a secret."""
     call.answer(call.wire().secrets.remove(name), lambda done: say(t("secret.was_removed", name=done["removed"])))
     return 0
 
 
-@command(app, "rotate", "secret.rotate")
+@command(app, "rotate", "secret.rotate", audited=True)
 def rotate(
     call: Call,
     only: Annotated[str, typer.Option("--only", metavar="key|data", help=t("secret.only"))] = "",
@@ -73,7 +73,7 @@ def usage(
     return 0
 
 
-@command(app, "import", "secret.import")
+@command(app, "import", "secret.import", audited=True)
 def import_files(call: Call, delete: Annotated[bool, typer.Option("--delete", help=t("secret.delete"))] = False) -> int:
     """Seal the plain files of the folder `secrets`."""
     document = call.wire().secrets.take_over(delete)

@@ -52,7 +52,7 @@ def diff(
     return 0
 
 
-@command(app, "undo", "versions.undo")
+@command(app, "undo", "versions.undo", audited=True)
 def undo(
     call: Call,
     to: Annotated[
@@ -67,7 +67,7 @@ def undo(
     return 0
 
 
-@command(app, "approve", "versions.approve")
+@command(app, "approve", "versions.approve", audited=True)
 def approve(call: Call, number: Number) -> int:
     """Let a proposed version count."""
     with versioning(call.wire()) as mine:
@@ -76,7 +76,7 @@ def approve(call: Call, number: Number) -> int:
     return 0
 
 
-@command(app, "reject", "versions.reject")
+@command(app, "reject", "versions.reject", audited=True)
 def reject(call: Call, number: Number) -> int:
     """Refuse a proposed version."""
     with versioning(call.wire()) as mine:

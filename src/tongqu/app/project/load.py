@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tongqu.app.project.apis import check_apis, check_audit, gateway_of, unserved
 from tongqu.app.project.connections import check_connections
 from tongqu.app.project.leaving import left_behind
 from tongqu.app.project.model import NOT_RUN, SECTIONS, DatasetEntry, EnvironmentEntry, NamingEntry, PipelineEntry
@@ -18,6 +19,11 @@ from tongqu.app.project.reconciling import ReconcileEntry, check_reconcile, not_
 from tongqu.app.project.yaml import read_yaml
 from tongqu.core.errors import ConfigError, InvalidSettingsError, TongquError, UnknownNameError
 from tongqu.core.operator import parse_step
+from tongqu.gateway.auth.settings import IdentitySettings
+
+if TYPE_CHECKING:
+    from tongqu.gateway.entry import ApiEntry
+    from tongqu.gateway.settings import GatewayEntry
 
 MAIN = "tongqu.yaml"
 
@@ -46,6 +52,14 @@ class Project:
     """What the environment's overlay says."""
     reconcile: Mapping[str, ReconcileEntry] = field(default_factory=dict)
     """Tables that must hold the same rows."""
+    identity: IdentitySettings = field(default_factory=IdentitySettings)
+    """How callers of the APIs are known."""
+    apis: Mapping[str, ApiEntry] = field(default_factory=dict)
+    """What is published."""
+    gateway: GatewayEntry | None = None
+    """Protection that holds for all APIs; None: the defaults."""
+    audit: Mapping[str, Any] = field(default_factory=dict)
+    """How the audit trail is kept; checked, with its references as they stand in the files."""
 
     def pipeline(self, name: str) -> PipelineEntry:
         """The pipeline of that name; raises UnknownNameError with the nearest."""
@@ -209,6 +223,11 @@ def checked(
     environments = _environments(sections["environments"], places, problems)
     pipelines = check_pipelines(sections["pipelines"], sections["connections"], sections["datasets"], places, problems)
     reconcile = check_reconcile(sections["reconcile"], sections["connections"], places, problems)
+    identity = parse(IdentitySettings, sections["identity"], ("identity",), places, problems)
+    apis = check_apis(sections["apis"], sections["connections"], dictionary, places, problems)
+    gateway = gateway_of(sections["gateway"], places, problems) if sections["gateway"] else None
+    check_audit(sections["audit"], places, problems)
+    notes += unserved(apis, sections["connections"], places)
     if problems:
         raise ProblemsError(list({(found.path, found.message): found for found in problems}.values()))
     return Project(
@@ -220,6 +239,10 @@ def checked(
         entries=sections["datasets"],
         pipelines=pipelines,
         reconcile=reconcile,
+        identity=identity or IdentitySettings(),
+        apis=apis,
+        gateway=gateway,
+        audit=sections["audit"],
         places=places,
         notes=(*notes, *left_behind(pipelines, dictionary, places)),
         environments=environments,

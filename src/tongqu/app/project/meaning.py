@@ -12,7 +12,7 @@ from tongqu.core.data import Dataset, Meta
 
 
 def described(dataset: Dataset, entry: DatasetEntry | None) -> Dataset:
-    """The dataset with titles, units, classes and owners of its dictionary entry; the system's own titles give way.
+    """The dataset with titles, units, classes, owners and masks of its dictionary entry; the system's own titles give way.
 
     A dataset without key takes the entry's key if it has those columns.
     """
@@ -34,6 +34,7 @@ def _with(field: pa.Field[Any], entry: FieldEntry, owner: str | None) -> pa.Fiel
         Meta.UNIT: entry.unit,
         Meta.CLASS: entry.class_,
         Meta.OWNER: entry.owner or owner,
+        Meta.MASK: entry.mask,
     }
     metadata: dict[Any, Any] = dict(field.metadata or {})
     metadata |= {key.value.encode(): value.encode() for key, value in told.items() if value}

@@ -16,9 +16,9 @@ Title = dict[Literal["zh", "en"], str]
 
 SECTIONS = (
     "project", "environments", "naming", "connections", "datasets", "pipelines", "sync", "reconcile", "apis", "alerts",
-    "targets",
+    "targets", "gateway", "identity", "audit",
 )  # fmt: skip
-NOT_RUN = ("sync", "apis", "alerts", "targets")
+NOT_RUN = ("sync", "alerts", "targets")
 """Sections that this version reads and does not run."""
 
 

@@ -1,0 +1,228 @@
+"""`serve`: one process, or several that share a port, from the first version to the last request."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, tzinfo
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from tongqu.app.services.origins import Applied, Files, Origin
+from tongqu.app.services.proving import Proofs
+from tongqu.app.services.publishing import Publishing
+from tongqu.app.services.reloading import Reloading
+from tongqu.app.services.serve_place import READY, SAME_SIGNAL, SOCKET, HttpPlace, Owner, ServeRequest
+from tongqu.core.errors import InvalidSettingsError
+from tongqu.gateway.health import Health
+from tongqu.gateway.serving.bounds import Bounds
+from tongqu.kit.drivers import driver
+
+if TYPE_CHECKING:
+    from tongqu.app.project.load import Project
+    from tongqu.app.services.composing import Gateway
+    from tongqu.app.wire import Wire
+    from tongqu.store.scrub import Scrubber
+
+Tell = Callable[[str, Mapping[str, Any]], None]
+
+
+def serve(wire: Wire, request: ServeRequest, tell: Tell) -> dict[str, Any]:
+    """Serve until a signal; the document tells where, and whether all requests were finished.
+
+    Raises ConfigError for what is wrong with the files or arguments, ConnectError if it cannot listen.
+    """
+    for module in ("httptools", "websockets", "uvloop", "orjson"):
+        driver(module, "gateway")
+    from tongqu.gateway.serving.server import listening, tls
+
+    context = tls(request.tls_cert, request.tls_key, request.client_ca) if request.tls_cert else None
+    origin = origin_of(wire, request)
+    project, _ = origin.load()
+    secure_start(project, request)
+    inherited = os.environ.get(SOCKET)
+    place = _inherited(int(inherited)) if inherited else listening(request.host, request.port)
+    try:
+        if request.workers > 1 and not inherited:
+            from tongqu.app.services.workers import supervise
+
+            return supervise(wire, request, place, tell)
+        import uvloop
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve(wire, origin, request, HttpPlace(place, context), tell))
+    finally:
+        place.close()
+
+
+def origin_of(wire: Wire, request: ServeRequest) -> Origin:
+    """Where the configuration comes from."""
+    if request.files:
+        return Files(wire.folder, wire.env)
+    return Applied(wire.folder, wire.env, wire.home, wire.scrubber)
+
+
+def secure_start(project: Project, request: ServeRequest) -> None:
+    """Refuse to start in a way that would give credentials away; raises InvalidSettingsError."""
+    gateway = project.gateway
+    proxied = bool(gateway and gateway.trusted_proxies)
+    if request.tls_cert or proxied:
+        return
+    if not _loopback(request.host) and not request.plain:
+        raise InvalidSettingsError(
+            f"{request.host} is reached by other machines, and without TLS they would send their tokens in the clear",
+            path="--host",
+            hint="give --tls-cert and --tls-key, or name the proxy in front in gateway.trusted_proxies; "
+            "--plain if the network itself is encrypted",
+        )
+    if gateway and not request.plain and any(not _loopback(network) for network in gateway.admin.allow):
+        raise InvalidSettingsError(
+            "administrators may come from other machines, and there is no TLS",
+            path="gateway.admin.allow",
+            hint="give --tls-cert and --tls-key, or name the proxy in front in gateway.trusted_proxies",
+        )
+
+
+def _loopback(text: str) -> bool:
+    try:
+        return ip_address(text.partition("/")[0]).is_loopback
+    except ValueError:
+        return text == "localhost"
+
+
+async def _serve(wire: Wire, origin: Origin, request: ServeRequest, place: HttpPlace, tell: Tell) -> dict[str, Any]:
+    from tongqu.app.services.composing import compose
+    from tongqu.gateway.serving.server import HttpServer
+
+    worker = READY in os.environ
+    stop = _stopped_by_signals(tell if not worker else lambda word, told: None)
+    _log(wire.scrubber)
+    publishing = publishing_of(wire)
+    reloading = Reloading(origin, publishing, tell)
+    served = await reloading.begin()
+    owner = Owner(wire.home, place.url(request.host))
+    following: asyncio.Task[None] | None = None
+    orphaned: asyncio.Task[None] | None = None
+    gateway: Gateway | None = None
+    try:
+        health = Health(reloading.state, owner.token)
+        gateway = compose(
+            wire.home, wire.scrubber, served.project, served.compiled.publication, health,
+            resolve=wire.references.resolve,
+        )  # fmt: skip
+        server = HttpServer(gateway.site, Bounds(), place.context)
+        await server.start(place.socket)
+        following = asyncio.get_running_loop().create_task(reloading.follow(gateway.site, gateway.adopt))
+        if worker:
+            os.write(int(os.environ[READY]), b"1")
+            orphaned = asyncio.get_running_loop().create_task(_orphaned(stop))
+        else:
+            owner.announce()
+            tell("listening", {**served.state(), "url": owner.url, "files": request.files, "pid": os.getpid()})
+        await _first(stop, following)
+        whole = await server.drain()
+    finally:
+        owner.leave()
+        tasks = [task for task in (following, orphaned) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await reloading.close()
+        if gateway is not None:
+            await gateway.leave()
+            gateway.close()
+    return {"ok": True, "url": owner.url, "finished": whole, "worker": worker}
+
+
+async def _orphaned(stop: asyncio.Event) -> None:
+    """A worker does not outlive who watches it."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        await asyncio.sleep(1)
+    stop.set()
+
+
+async def _first(stop: asyncio.Event, following: asyncio.Task[None]) -> None:
+    """Wait for the signal; what follows versions ends only by a bug, which is raised."""
+    waiting = asyncio.get_running_loop().create_task(stop.wait())
+    done, _ = await asyncio.wait({waiting, following}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    if following in done:
+        following.result()
+
+
+def publishing_of(wire: Wire) -> Publishing:
+    """Compiles versions of this project."""
+    return Publishing(
+        ends=lambda project: wire.ends_of(lambda: project),
+        scrubber=wire.scrubber,
+        now=lambda: datetime.now(UTC),
+        zone=local_zone(),
+        proofs=Proofs.of(wire.home),
+    )
+
+
+def local_zone() -> tzinfo:
+    """The time zone of this machine, with its changes."""
+    try:
+        with Path("/etc/localtime").open("rb") as file:
+            return ZoneInfo.from_file(file, key=os.environ.get("TZ") or "localtime")
+    except (OSError, ValueError):
+        return UTC
+
+
+def _inherited(number: int) -> socket.socket:
+    found = socket.socket(fileno=number)
+    found.setblocking(False)
+    return found
+
+
+def _stopped_by_signals(tell: Tell) -> asyncio.Event:
+    """Set by the first SIGINT or SIGTERM; a later one quits at once. Some send both to a process and its group."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    since = 0.0
+
+    def asked() -> None:
+        nonlocal since
+        if not stop.is_set():
+            since = loop.time()
+            stop.set()
+            tell("stopping", {})
+        elif loop.time() - since > SAME_SIGNAL:
+            os._exit(1)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, asked)
+    return stop
+
+
+class _Scrubbed(logging.Formatter):
+    """Log lines without secrets, control characters or line breaks inside a message."""
+
+    def __init__(self, scrubber: Scrubber):
+        super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
+        self._scrubber = scrubber
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See logging.Formatter."""
+        first, _, trace = self._scrubber.text(super().format(record)).partition("\nTraceback")
+        plain = "".join(mark if mark.isprintable() else " " for mark in first)
+        return f"{plain}\nTraceback{trace}" if trace else plain
+
+
+def _log(scrubber: Scrubber) -> None:
+    """Log to stderr."""
+    log = logging.getLogger("tongqu")
+    if not log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(_Scrubbed(scrubber))
+        log.addHandler(handler)
+        log.propagate = False

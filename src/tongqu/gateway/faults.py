@@ -1,0 +1,64 @@
+"""What a caller is told when something fails that is no refusal: never more than the kind of failure."""
+
+from __future__ import annotations
+
+from tongqu.core.errors import (
+    AccessError,
+    AnswerError,
+    BusyError,
+    ConnectorError,
+    DuplicateError,
+    NotFoundError,
+    PeerFailedError,
+    RateLimitedError,
+    RefusedRowsError,
+    RestingError,
+    SupersededError,
+    TimedOutError,
+    TongquError,
+    UnknownOutcomeError,
+)
+from tongqu.gateway.problems import Kind, Problem, declare
+
+declare(
+    {
+        "outcome.unknown": Kind(
+            503, "whether the change was made is not known: ask again with the same Idempotency-Key",
+            "变更结果未知，请使用相同的 Idempotency-Key 重试", retryable=True,
+        ),
+    }
+)  # fmt: skip
+
+_KINDS: tuple[tuple[type[TongquError], str], ...] = (
+    (TimedOutError, "source.slow"),
+    (SupersededError, "key.reused"),
+    (DuplicateError, "row.conflict"),
+    (RefusedRowsError, "row.conflict"),
+    (AccessError, "access.denied"),
+    (AnswerError, "answer.too_large"),
+    (UnknownOutcomeError, "outcome.unknown"),
+    (NotFoundError, "source.unavailable"),
+    (RateLimitedError, "source.unavailable"),
+    (BusyError, "overloaded"),
+    (RestingError, "source.unavailable"),
+    (PeerFailedError, "source.unavailable"),
+    (ConnectorError, "source.unavailable"),
+)
+"""The first that fits. A table that is gone is the source's trouble: a caller named no table."""
+
+
+def told(error: Exception) -> Problem:
+    """The refusal that an error becomes; its own text stays inside."""
+    if isinstance(error, Problem):
+        return error
+    for kind, code in _KINDS:
+        if isinstance(error, kind):
+            return Problem(code)
+    if isinstance(error, TimeoutError):
+        return Problem("source.slow")
+    return Problem("internal")
+
+
+def expected(problem: Problem) -> bool:
+    """Whether such an answer is part of normal life, and no operator need look."""
+    return problem.code not in ("internal", "source.unavailable", "outcome.unknown")

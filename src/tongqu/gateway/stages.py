@@ -1,0 +1,131 @@
+"""The stages that every request passes, whatever its protocol: gate, identity, admission, and the watch at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Protocol
+
+from tongqu.core.policy import Actor
+from tongqu.gateway.exchange import Headers, Reply, Request
+from tongqu.gateway.publication import Api
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(slots=True)
+class Head:
+    """What is known of a request before its body: judged by the gate before anything of it is decoded.
+
+    `target` is the path as it came, still percent-encoded; `query` what stands behind `?`, raw. `headers` have
+    lower-case names; a name that came twice is joined with `, `. `pairs` is how many header lines there were, `size`
+    their bytes. `peer` is the address of the other end of the connection. The gate sets `address`, the caller's address
+    after the rules for trusted proxies, which is the peer's until then; `scheme` and `host` follow the same rules.
+    """
+
+    method: str
+    target: str
+    query: str
+    headers: Mapping[str, str] = field(default_factory=lambda: NO_HEADERS)
+    peer: str = ""
+    address: str = ""
+    scheme: str = "http"
+    host: str = ""
+    pairs: int = 0
+    size: int = 0
+    certificate: bytes | None = None
+
+
+class Gate(Protocol):
+    """The first look at a request: synchronous and cheap, before its body is read or anything is parsed."""
+
+    def refuse(self, head: Head) -> Reply | None:
+        """A refusal, or None; sets `head.address`, `head.scheme` and `head.host` from trusted proxies' headers."""
+        ...
+
+
+class Identify(Protocol):
+    """Finds out who asks."""
+
+    async def actor(self, request: Request) -> Actor:
+        """The caller; `Actor.nobody()` without credentials; raises Problem `auth.*` for bad ones."""
+        ...
+
+
+class Ticket(Protocol):
+    """A request that was admitted."""
+
+    @property
+    def headers(self) -> Headers:
+        """What the answer tells about limits."""
+        ...
+
+    def close(self, *, measured: bool = True) -> None:
+        """The request is over; may be called twice. `measured` False: how long it took says nothing about load."""
+        ...
+
+
+class Admission(Protocol):
+    """Limits that need to know the caller."""
+
+    async def admit(self, request: Request, api: Api | None) -> Ticket:
+        """Let the request in; raises Problem `limit.exceeded` or `overloaded`. Waits only for limits in Redis."""
+        ...
+
+
+class Watch(Protocol):
+    """Is told of every answer: audit, call log, metrics."""
+
+    def saw(self, request: Request, reply: Reply, seconds: float) -> None:
+        """Note it; cheap, never raises, never blocks."""
+        ...
+
+
+class OpenGate:
+    """Refuses nobody."""
+
+    def refuse(self, head: Head) -> Reply | None:
+        """None."""
+        del head
+        return None
+
+
+class Nobody:
+    """Knows nobody."""
+
+    async def actor(self, request: Request) -> Actor:
+        """Anonymous, from the request's address."""
+        return Actor.nobody(request.address)
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A ticket that holds nothing."""
+
+    headers: Headers = field(default_factory=list)
+
+    def close(self, *, measured: bool = True) -> None:
+        """Nothing is held."""
+        del measured
+
+
+class NoLimits:
+    """Admits everything."""
+
+    async def admit(self, request: Request, api: Api | None) -> Ticket:
+        """A pass."""
+        del request, api
+        return Pass()
+
+
+class Watches:
+    """Several watches as one."""
+
+    def __init__(self, *watches: Watch):
+        self._watches: Sequence[Watch] = watches
+
+    def saw(self, request: Request, reply: Reply, seconds: float) -> None:
+        """Tell each of them."""
+        for watch in self._watches:
+            watch.saw(request, reply, seconds)
