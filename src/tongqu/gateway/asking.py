@@ -17,12 +17,15 @@ Count = Literal["none", "exact", "planned", "estimated"]
 class Compare:
     """One field against a value. `value` is text as it came, or already a value of the field's type; for `in`, `cs`,
     `cd` and `ov` a tuple of them; for `is` one of `null`, `not_null`, `true`, `false`, `unknown`. `quantifier` compares
-    with any or all of a tuple. A field of a related API is named `relation.field`."""
+    with any or all of a tuple. A field of a related API is named `relation.field`. `path` walks into JSON as in
+    `Wanted`; the comparison is then of text, or of JSON where `text` is false."""
 
     field: str
     operator: Operator
     value: Any
     quantifier: Literal["", "any", "all"] = ""
+    path: tuple[str, ...] = ()
+    text: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,17 +66,21 @@ class Order:
     field: str
     descending: bool = False
     nulls_first: bool | None = None
+    path: tuple[str, ...] = ()
+    text: bool = False
 
 
 @dataclass(frozen=True)
 class Related:
-    """Rows of a related API beside each row. `inner` drops rows that have none."""
+    """Rows of a related API beside each row. `inner` drops rows that have none, `none` those that have some. With
+    `wanted` empty it only drops."""
 
     relation: str
     ask: Ask
     name: str = ""
     inner: bool = False
     spread: bool = False
+    none: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tongqu.core.server import Server
     from tongqu.gateway.entry import ApiEntry
     from tongqu.gateway.policy.rules import Policy
+    from tongqu.meaning.rules import Rule
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Api:
     table: str = ""
     sql: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    rules: Mapping[str, Rule] = field(default_factory=dict)
+    """What the dictionary demands of each field's values."""
     relations: Mapping[str, Relation] = field(default_factory=dict)
     tables: frozenset[str] = frozenset()
 
@@ -60,6 +63,8 @@ class Publication:
     version: str
     apis: Mapping[tuple[str, str], Api] = field(default_factory=dict)
     gone: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    degraded: Mapping[tuple[str, str], ApiEntry] = field(default_factory=dict)
+    """APIs that are defined and cannot be answered at the moment."""
     project: str = ""
 
     def api(self, version: str, name: str) -> Api | None:

@@ -95,6 +95,29 @@ class CorsEntry(Settings):
         return self
 
 
+class GraphqlEntry(Settings):
+    """How much one GraphQL request may ask for; judged before anything is asked of a database."""
+
+    introspection: Literal["everyone", "known", "nobody"] = "everyone"
+    """Who may read the schema; it never holds more than what its reader may use."""
+    depth: int = Field(default=12, ge=3, le=50)
+    """Nesting of fields."""
+    fields: int = Field(default=500, ge=10, le=10_000)
+    """Fields, those of fragments counted wherever they are spread."""
+    aliases: int = Field(default=50, ge=0, le=1000)
+    """Fields under another name."""
+    roots: int = Field(default=20, ge=1, le=200)
+    """Queries and mutations, of all operations of a batch; each counts as a call of its API."""
+    batch: int = Field(default=10, ge=1, le=100)
+    """Operations in one request."""
+    rows: int = Field(default=100_000, ge=100)
+    """Rows that may have to be read, estimated from the limits; ten for each row above where a relation has none."""
+    tokens: int = Field(default=5000, ge=100, le=100_000)
+    """Words and signs of one document."""
+    persisted: bool = True
+    """Whether documents are remembered by their SHA-256, so that callers need not send them again."""
+
+
 class GatewayEntry(Settings):
     """Protection that holds for all APIs."""
 
@@ -115,6 +138,8 @@ class GatewayEntry(Settings):
     """What happens to requests that look like an injection, unless an API says otherwise."""
     cors: CorsEntry = CorsEntry()
     """Which web pages may call."""
+    graphql: GraphqlEntry = GraphqlEntry()
+    """How much GraphQL may ask."""
 
     @field_validator("trusted_proxies")
     @classmethod

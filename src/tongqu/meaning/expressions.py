@@ -70,6 +70,23 @@ def parsed(text: str, *, aggregate: bool = False) -> None:
     _parse(text, aggregate)
 
 
+def outlined(text: str, names: Sequence[str], *, outer: Sequence[str] = (), path: str = "") -> exp.Expr:
+    """The tree of an expression over columns of these names, held to the allow-list but not typed.
+
+    A name with a prefix of `outer` (`actor.plant`) is left as it stands. Raises ExpressionError as `typed` does.
+    """
+    try:
+        return _resolve(_parse(str(text), False, outer), str(text), names)
+    except ExpressionError as error:
+        raise ExpressionError(error.message, hint=error.hint, path=path, params=error.params) from None
+
+
+def misplaced(text: str, node: exp.Expr, message: str, hint: str = "", path: str = "") -> ExpressionError:
+    """The error that points with a caret at a part of a tree that `outlined` gave."""
+    at = _span(node)
+    return ExpressionError(f"{message}\n{_caret(text, at)}", hint=hint, path=path, params=_place(text, at))
+
+
 def predicate(text: str, schema: pa.Schema, *, path: str = "") -> Typed:
     """As `typed`, for a condition: anything but a boolean is an ExpressionError."""
     made = typed(text, schema, path=path)
@@ -189,7 +206,7 @@ def _typed(text: str, fields: tuple[tuple[str, pa.DataType], ...], aggregate: bo
     return Typed(text, tree, columns, found, duckdb_type, logical)
 
 
-def _parse(text: str, aggregate: bool) -> exp.Expr:
+def _parse(text: str, aggregate: bool, outer: Sequence[str] = ()) -> exp.Expr:
     import sqlglot
     from sqlglot import exp
 
@@ -214,7 +231,7 @@ def _parse(text: str, aggregate: bool) -> exp.Expr:
     extra = [k for k, v in select.args.items() if v and k != "expressions"] if isinstance(select, exp.Select) else []
     if tree is None or extra or isinstance(tree, exp.Alias):
         raise _error(text, 0, "this is not one scalar expression", "no clauses, aliases or lists of expressions")
-    _hold(tree, text, aggregate)
+    _hold(tree, text, aggregate, outer)
     return _shift(tree, len(prefix))
 
 
@@ -225,7 +242,7 @@ def _shift(tree: exp.Expr, by: int) -> exp.Expr:
     return tree
 
 
-def _hold(tree: exp.Expr, text: str, aggregate: bool) -> None:
+def _hold(tree: exp.Expr, text: str, aggregate: bool, outer: Sequence[str] = ()) -> None:
     from sqlglot import exp
 
     nodes, names = allowed(aggregate)
@@ -243,7 +260,7 @@ def _hold(tree: exp.Expr, text: str, aggregate: bool) -> None:
         if (type(node) not in nodes and not isinstance(node, exp.DataType)) or (name and name not in names):
             shown = name or (node.sql_name().lower() if isinstance(node, exp.Func) else type(node).__name__.lower())
             _refuse(text, _start(node) - 7, f"{shown!r} is not allowed in an expression", _functions(shown, aggregate))
-        if isinstance(node, exp.Column) and node.table:
+        if isinstance(node, exp.Column) and node.table and (node.table not in outer or node.args.get("db")):
             hint = "columns have no prefix here; `actor.` belongs to access rules"
             _refuse(text, _start(node) - 7, f"{node.sql('duckdb')!r} is not a column", hint)
         if isinstance(node, exp.Star) and not isinstance(node.parent, exp.Count):
@@ -266,6 +283,8 @@ def _resolve(tree: exp.Expr, text: str, names: Sequence[str]) -> exp.Expr:
     for name in names:
         folded.setdefault(name.casefold(), []).append(name)
     for node in list(tree.find_all(exp.Column)):
+        if node.table:  # of a relation outside, which `_hold` let pass
+            continue
         match = [node.name] if node.name in names else folded.get(node.name.casefold(), [])
         if len(match) != 1:
             close = get_close_matches(node.name.casefold(), list(folded), n=1)

@@ -35,3 +35,26 @@ class Decision:
     fingerprint: str = ""
     cacheable: bool = True
     """False where a field of class personal or above is shown as it is: then answers are `no-store`."""
+    cells: Mapping[str, exp.Expr] = field(default_factory=dict)
+    """Fields that are given only in rows for which this holds, and are null in the others: where several rules allow
+    different fields of different rows."""
+    settable: Mapping[str, exp.Expr] = field(default_factory=dict)
+    """Fields of `writable` that may be set only in rows for which this holds."""
+    plan: str = ""
+    """Digest of everything but the values of `params`: equal plans make equal SQL."""
+    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """Keys of masks by their reference."""
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Two grants that together come to more, or less, than somebody may expect.
+
+    `lifted`: a role that alone reads nothing shows `fields` in the rows that the other gives. `apart`: two rules give
+    different fields of different rows; together they show each cell that one of them shows and null in the others.
+    """
+
+    kind: Literal["lifted", "apart"]
+    first: str
+    second: str
+    fields: tuple[str, ...]

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import Protocol
 
 from tongqu.core.policy import Actor
-from tongqu.gateway.policy.decision import Action, Decision
+from tongqu.gateway.policy.decision import Action, Conflict, Decision
 
 
 class Policy(Protocol):
@@ -14,6 +14,8 @@ class Policy(Protocol):
 
     version: str
     """Digest of the rules."""
+    conflicts: tuple[Conflict, ...]
+    """What its owner should look at."""
 
     @abstractmethod
     def decide(self, actor: Actor, action: Action) -> Decision:

@@ -1,0 +1,120 @@
+"""Compiles the access rules of one API, and decides by them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
+from threading import Lock
+from typing import Any
+
+import pyarrow as pa
+
+from tongqu.core.data import Dataset
+from tongqu.core.policy import Actor
+from tongqu.gateway.policy.conditions import Rule, Truth, rule
+from tongqu.gateway.policy.conflicts import conflicts
+from tongqu.gateway.policy.deciding import Deciding
+from tongqu.gateway.policy.decision import Action, Decision
+from tongqu.gateway.policy.field_rules import FieldRule, field_rules
+from tongqu.gateway.policy.grants import Grant, grants
+from tongqu.gateway.policy.settings import Access
+
+_KEPT = 4096
+
+
+def compile_policy(
+    access: Access,
+    dataset: Dataset,
+    *,
+    now: Callable[[], datetime],
+    zone: tzinfo = UTC,
+    secret: Callable[[str], bytes] | None = None,
+    columns: pa.Schema | None = None,
+    path: str = "",
+) -> CompiledPolicy:
+    """The policy that `access` states over the published `dataset` (class and mask of each field in its metadata).
+
+    `now` gives an aware instant, `zone` is the project's time zone (hours are in it), `secret` resolves the references
+    of mask keys. `columns` are all of the source's,
+    where not all are published: row rules may use them. `path` is where `access` stands (for errors).
+    Raises ExpressionError with a caret for a rule outside the small language of rules, UnknownNameError for a field
+    that the dataset does not have, InvalidPlanError for a mask that does not fit its field.
+    """
+    fields, keys = field_rules(access, dataset, secret, path)
+    columns = _united(dataset.schema, columns)
+    rows = rule(access.rows, columns, f"{path}.rows") if access.rows is not None else Truth(True)
+    shape = [(f.name, str(f.type), sorted((f.metadata or {}).items())) for f in (*dataset.schema, *columns)]
+    told = json.dumps([access.model_dump(mode="json", by_alias=True), repr(shape), str(zone)], sort_keys=True)
+    digest = hashlib.sha256(told.encode())
+    for reference in sorted(keys):
+        digest.update(hashlib.sha256(keys[reference]).digest())
+    return CompiledPolicy(
+        digest.hexdigest()[:16], fields, grants(access, dataset, columns, path), rows, keys, columns, now, zone
+    )
+
+
+class CompiledPolicy:
+    """Access rules of one API. Decisions are kept by everything they depend on; safe for several threads.
+
+    A cell is shown if some allowing rule that fits shows both its row and its field; `access.rows` holds in addition to
+    all of them, and what a denying rule fits is taken from all. Roles therefore only ever add, except where a denying
+    rule names them.
+    """
+
+    def __init__(  # noqa: PLR0917  what it is compiled to
+        self,
+        version: str,
+        fields: tuple[FieldRule, ...],
+        given: Sequence[Grant],
+        rows: Rule,
+        keys: Mapping[str, bytes],
+        columns: pa.Schema,
+        now: Callable[[], datetime],
+        zone: tzinfo,
+    ) -> None:
+        self.version = version
+        self.conflicts = conflicts(fields, given)
+        self.fields, self.grants, self.rows = fields, tuple(given), rows
+        self.columns = columns
+        self._keys, self._now, self._zone = dict(keys), now, zone
+        self._kept: OrderedDict[Any, Decision] = OrderedDict()
+        self._lock = Lock()
+
+    def decide(self, actor: Actor, action: Action) -> Decision:
+        """The decision for an actor at this moment; pure and cheap (kept per role set)."""
+        now = self._now().astimezone(self._zone)
+        fitting = tuple(grant.fits(actor, now) for grant in self.grants)
+        key = (action, actor.roles, actor.purpose, fitting, _frozen(actor.attributes))
+        with self._lock:
+            found = self._kept.get(key)
+            if found is not None:
+                self._kept.move_to_end(key)
+                return found
+        chosen = [grant for grant, fits in zip(self.grants, fitting, strict=True) if fits]
+        decision = Deciding(self.fields, self.rows, actor, chosen).decision(action, self.version, self._keys)
+        with self._lock:
+            self._kept[key] = decision
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return decision
+
+
+def _united(published: pa.Schema, columns: pa.Schema | None) -> pa.Schema:
+    """All columns, the published ones as the API knows them."""
+    if columns is None:
+        return published
+    return pa.schema([*published, *(field for field in columns if field.name not in published.names)])
+
+
+def _frozen(attributes: Mapping[str, Any]) -> tuple[Any, ...]:
+    def plain(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return ("list", *map(plain, value))
+        if isinstance(value, set | frozenset):
+            return ("list", *map(plain, sorted(value)))
+        return type(value).__name__, value
+
+    return tuple(sorted((name, plain(value)) for name, value in attributes.items()))
