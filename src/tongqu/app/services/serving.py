@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -38,8 +39,7 @@ def serve(wire: Wire, request: ServeRequest, tell: Tell) -> dict[str, Any]:
 
     Raises ConfigError for what is wrong with the files or arguments, ConnectError if it cannot listen.
     """
-    for module in ("httptools", "websockets", "uvloop", "orjson"):
-        driver(module, "gateway")
+    require()
     from tongqu.gateway.serving.server import listening, tls
 
     context = tls(request.tls_cert, request.tls_key, request.client_ca) if request.tls_cert else None
@@ -59,6 +59,12 @@ def serve(wire: Wire, request: ServeRequest, tell: Tell) -> dict[str, Any]:
             return runner.run(_serve(wire, origin, request, HttpPlace(place, context), tell))
     finally:
         place.close()
+
+
+def require() -> None:
+    """Raises MissingDriverError if what serving needs is not installed."""
+    for module in ("httptools", "websockets", "uvloop", "orjson"):
+        driver(module, "gateway")
 
 
 def origin_of(wire: Wire, request: ServeRequest) -> Origin:
@@ -117,6 +123,8 @@ async def _serve(wire: Wire, origin: Origin, request: ServeRequest, place: HttpP
             resolve=wire.references.resolve,
         )  # fmt: skip
         server = HttpServer(gateway.site, Bounds(), place.context)
+        gc.collect()
+        gc.freeze()  # what was compiled stays: the collector need not walk it while calls wait
         await server.start(place.socket)
         following = asyncio.get_running_loop().create_task(reloading.follow(gateway.site, gateway.adopt))
         if worker:
@@ -124,7 +132,9 @@ async def _serve(wire: Wire, origin: Origin, request: ServeRequest, place: HttpP
             orphaned = asyncio.get_running_loop().create_task(_orphaned(stop))
         else:
             owner.announce()
-            tell("listening", {**served.state(), "url": owner.url, "files": request.files, "pid": os.getpid()})
+            prefixes = [route.prefix for route in gateway.site.routes]
+            where = {"url": owner.url, "files": request.files, "pid": os.getpid(), "prefixes": prefixes}
+            tell("listening", {**served.state(), **where})
         await _first(stop, following)
         whole = await server.drain()
     finally:

@@ -17,6 +17,9 @@ _KNOWN: dict[str, tuple[str, ...]] = {
     "handling": ("strict", "lenient"),
 }
 
+_PRETENDED = ("mock", "latency=real")
+"""What was done before the request came here: see `gateway.mock`."""
+
 
 @dataclass
 class Preferences:
@@ -51,7 +54,7 @@ def preferences(text: str, writing: bool) -> Preferences:
             others.append(part.strip())
     strict = told.get("handling") == "strict"
     unfit: list[str] = [name for name in ("resolution", "missing", "max-affected") if name in told and not writing]
-    if strict and ([other for other in others if other != "mock"] or unfit):
+    if strict and ([other for other in others if other not in _PRETENDED] or unfit):
         raise Problem("query.malformed", f"these preferences are not understood here: {', '.join(others + unfit)}")
     found = Preferences(
         count=_one(told.get("count"), ("exact", "planned", "estimated")) or "none",
@@ -68,6 +71,7 @@ def preferences(text: str, writing: bool) -> Preferences:
         for name in names
         if name in told and not (name == "max-affected" and not strict) and told[name] != "none"
     ]
+    found.applied += [other for other in others if other in _PRETENDED]
     return found
 
 

@@ -38,7 +38,7 @@ async def got(request: Request, api: Api, segment: str | None, reader: Reader, t
     )
     if segment is not None:
         if answer.rows != 1:
-            raise Problem("row.unknown")
+            raise Problem("row.unknown" if not answer.rows else "row.single")
         told = replace(told, shape="object") if told.shape == "json" else told
     code = 200 if segment is not None or told.shape == "object" else _status(ask, answer)
     body = shaped(answer.body, answer.rows, told, api)
@@ -87,7 +87,7 @@ def _single(ask: Ask, where: Condition) -> Ask:
     """The question for the row of a key; the same object for the same two."""
     found = _SINGLES.get((id(ask), id(where)))
     if found is None:
-        made = replace(ask, where=both(where, ask.where), limit=1, offset=0, after="", count="none")
+        made = replace(ask, where=both(where, ask.where), limit=2, offset=0, after="", count="none")
         found = _SINGLES[id(ask), id(where)] = (made, ask, where)
         if len(_SINGLES) > _MOST:
             _SINGLES.popitem(last=False)

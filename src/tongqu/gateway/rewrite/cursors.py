@@ -7,7 +7,7 @@ import hmac
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
+from hashlib import blake2b, sha256
 from typing import Any
 
 from tongqu.gateway.problems import Problem
@@ -18,8 +18,9 @@ _LONGEST = 3000
 
 @dataclass(frozen=True)
 class Cursors:
-    """Makes and opens cursors. `key` signs them, `version` is the configuration's (a cursor of another one is refused),
-    `now` gives seconds since 1970, `seconds` is how long a cursor is good.
+    """Makes and opens cursors. `key` (at most 64 bytes) signs them by keyed BLAKE2b (RFC 7693), `version` is the
+    configuration's (a cursor of another one is refused), `now` gives seconds since 1970, `seconds` is how long a cursor
+    is good.
 
     A cursor holds the digest of the question with all its values, of the caller's rights and of `version`, its expiry,
     and either the values of the last row's order or an offset. It is signed, not encrypted: it holds nothing but values
@@ -63,4 +64,4 @@ class Cursors:
         return sha256(f"{self.version}\0{question}".encode()).hexdigest()[:24]
 
     def _mac(self, payload: bytes) -> bytes:
-        return hmac.digest(self.key, payload, "sha256")[:_MAC]
+        return blake2b(payload, digest_size=_MAC, key=self.key).digest()

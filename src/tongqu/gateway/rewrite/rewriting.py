@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +95,11 @@ def rewrite(
     limit = _limit(ask, api)
     params |= {f"arg_{name}": value for name, value in arguments(api, ask.arguments).items()}
     asked = (tuple(one.key for one in columns), where, tuple(one.key for one in order))
-    question = partial(_question, api, decision, asked, dict(params))
+    told = dict(params)
+
+    def question() -> str:
+        return _question(api, decision, view.kept(("digest", asked), lambda: _digest(asked)), told)
+
     begin, offset = None, ask.offset
     if ask.after:
         if ask.offset:
@@ -149,7 +153,11 @@ def _limit(ask: Ask, api: Api) -> int:
     return min(ask.limit, most)
 
 
-def _question(api: Api, decision: Decision, shape: Any, params: Mapping[str, Any]) -> str:
+def _digest(told: Any) -> str:
+    return sha256(repr(told).encode()).hexdigest()
+
+
+def _question(api: Api, decision: Decision, shape: str, params: Mapping[str, Any]) -> str:
     told = (
         api.name,
         api.version,
@@ -157,7 +165,7 @@ def _question(api: Api, decision: Decision, shape: Any, params: Mapping[str, Any
         shape,
         sorted((n, type(v).__name__, str(v)) for n, v in params.items()),
     )
-    return sha256(repr(told).encode()).hexdigest()
+    return _digest(told)
 
 
 class _Trees:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -16,14 +16,14 @@ from tongqu.gateway.policy.values import family
 from tongqu.gateway.problems import Kind, Problem, declare
 from tongqu.gateway.publication import Api
 from tongqu.meaning.fields import metadata
-from tongqu.meaning.masks import Mask, masked_value
+from tongqu.meaning.masks import KEYED, Mask, masked_value
 
 if TYPE_CHECKING:
     from sqlglot import exp
 
 declare({"field.masked": Kind(422, "the field is masked and can only be shown", "该字段已脱敏，只能显示")})
 
-_TEXT_MASKS = frozenset(("name", "phone", "id_card", "bank_card", "email", "keep", "hash"))
+_TEXT_MASKS = frozenset(("name", "phone", "id_card", "bank_card", "email", "keep")) | KEYED
 _KEPT = 256
 Express = Callable[[Mask, "pa.Field[Any]"], "exp.Expr | None"]
 
@@ -154,9 +154,9 @@ def _seen(field: pa.Field[Any], decision: Decision, express: Express) -> Seen:
     shown = field
     if mask is not None:
         shown = _masked_field(field, mask)
-        made = None if mask.with_ == "hash" else express(mask, field)
+        made = None if mask.with_ in KEYED else express(mask, field)
         if made is None:
-            after = _after(mask, decision.secrets)
+            after = _after(mask, field, decision)
         else:
             tree = made
     cell = decision.cells.get(field.name)
@@ -172,18 +172,12 @@ def _masked_field(field: pa.Field[Any], mask: Mask) -> pa.Field[Any]:
     return field.with_nullable(True)
 
 
-def _after(mask: Mask, secrets: Mapping[str, bytes]) -> Callable[[Any], Any]:
-    if mask.with_ != "hash":
+def _after(mask: Mask, field: pa.Field[Any], decision: Decision) -> Callable[[Any], Any]:
+    if mask.with_ not in KEYED:
         return lambda value: masked_value(mask, value)
-    from tongqu.meaning.digests import digested
+    from tongqu.meaning.keyed_masks import Hider
 
-    key = secrets[mask.key or ""]
-
-    @lru_cache(maxsize=4096)
-    def hidden(value: Any) -> Any:
-        return None if value is None else digested(pa.array([str(value)]), key, mask.algorithm)[0].as_py()
-
-    return hidden
+    return Hider(mask, decision.secrets[mask.key or ""], field.type)
 
 
 @lru_cache(maxsize=256)
