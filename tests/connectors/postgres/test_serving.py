@@ -18,17 +18,7 @@ from sqlglot import exp, parse_one
 
 from tongqu.connectors.postgres.serving import PostgresServer
 from tongqu.connectors.postgres.settings import from_url
-from tongqu.core.errors import (
-    AuthError,
-    BusyError,
-    CastError,
-    ConnectError,
-    DuplicateError,
-    ExpressionError,
-    PrivilegeError,
-    RefusedRowsError,
-    UnknownOutcomeError,
-)
+from tongqu.core import errors
 from tongqu.core.server import Change, Idempotency, Limits, Query
 from tongqu.meaning.masks import Mask, masked_value
 from tongqu.testing.conformance.asked import LIMITS, column, hole, parsed, query
@@ -154,7 +144,7 @@ def test_numbers_beyond_the_column_are_compared_all_the_same(pg_url: str) -> Non
     view = "SELECT id FROM (SELECT * FROM small) v WHERE"
     assert asked(pg_url, f"{view} id < :p ORDER BY id", ID, p=2**70) == [{"id": 1}, {"id": 2}]
     assert asked(pg_url, f"{view} id > :p", ID, p=1.5) == [{"id": 2}]
-    with pytest.raises(CastError) as told:
+    with pytest.raises(errors.CastError) as told:
         asked(pg_url, f"{view} id > :p", ID, p="hunter2")
     assert "hunter2" not in told.value.message
 
@@ -183,7 +173,7 @@ def test_a_restarted_server_is_found_again() -> None:
             asking = query(await serving.describe("kept"), ["id"])
             await asyncio.gather(*(serving.query(asking, "json", LIMITS) for _ in range(5)))
             server.kill9()
-            with pytest.raises(ConnectError):
+            with pytest.raises(errors.ConnectError):
                 await serving.query(asking, "json", LIMITS)
             await asyncio.to_thread(server.restart)
             assert (await serving.query(asking, "json", LIMITS)).rows == 1
@@ -194,7 +184,7 @@ def test_a_restarted_server_is_found_again() -> None:
 
 
 def test_a_refused_login_is_told(pg_url: str) -> None:
-    with pytest.raises(AuthError) as told:
+    with pytest.raises(errors.AuthError) as told:
         serve(pg_url.replace("://postgres:", "://postgres:wrong"), lambda server: server.describe("x"))
     assert "wrong" not in str(told.value)
 
@@ -202,7 +192,7 @@ def test_a_refused_login_is_told(pg_url: str) -> None:
 def test_reading_connections_cannot_write(pg_url: str) -> None:
     sneak = "CREATE FUNCTION sneak() RETURNS int LANGUAGE sql AS 'INSERT INTO t VALUES (1) RETURNING 1'"
     done(pg_url, "CREATE TABLE t (id bigint)", sneak)
-    with pytest.raises(PrivilegeError):
+    with pytest.raises(errors.PrivilegeError):
         asked(pg_url, "SELECT sneak() AS id", ID)
 
 
@@ -211,7 +201,7 @@ def test_statements_that_are_no_select_are_not_approved(pg_url: str) -> None:
     for sql in ("DELETE FROM t RETURNING id", "SELECT 1; SELECT 2", "SELECT id FROM t FOR UPDATE", "no sql",
                 "WITH x AS (DELETE FROM t RETURNING id) SELECT * FROM x", "SELECT id, id FROM t",
                 "SELECT id FROM t WHERE id = :undeclared"):  # fmt: skip
-        with pytest.raises(ExpressionError):
+        with pytest.raises(errors.ExpressionError):
             serve(pg_url, lambda server, sql=sql: server.columns(sql, {}))  # type: ignore[misc]  # one statement a call
 
 
@@ -230,11 +220,11 @@ def test_constraints_are_named_without_values(pg_url: str) -> None:
             ((1, 1, None, "hunter2"), "length"), ((1, "hunter2", None, "a"), "value"),
             ((1, 12345, None, "a"), "value"),
         ):  # fmt: skip
-            with pytest.raises(RefusedRowsError) as told:
+            with pytest.raises(errors.RefusedRowsError) as told:
                 await server.transact([Change("insert", "parts", fields, [row])], LIMITS)
             assert told.value.params["kind"] == kind
             assert "hunter2" not in str(told.value.problem())
-        with pytest.raises(DuplicateError):
+        with pytest.raises(errors.DuplicateError):
             await server.transact([Change("insert", "parts", fields, [(1, 1, None, "a"), (1, 1, None, "a")])], LIMITS)
 
     serve(pg_url, work)
@@ -266,7 +256,7 @@ def test_a_row_that_is_locked_is_waited_for_only_so_long(pg_url: str) -> None:
         change = Change("update", "held", (dataset.schema.field("v"),), [("b",)])
         with psycopg.connect(pg_url) as other:
             other.execute("UPDATE held SET v = 'c'")
-            with pytest.raises(BusyError):
+            with pytest.raises(errors.BusyError):
                 await server.transact([change], Limits(seconds=0.2))
             other.rollback()
         assert (await server.transact([change], LIMITS)).touched == (1,)
@@ -284,7 +274,7 @@ def test_a_commit_whose_answer_is_lost_is_told_or_found_out(pg_url: str) -> None
             rows = [Change("insert", "sent", tuple(dataset.schema), [(number,)]) for number in (1, 2)]
             await server.transact([], LIMITS, Idempotency("a", "k", "p"), lambda _: b"")
             proxy.drop_replies(after=lambda piece: b"COMMIT" in piece)
-            with pytest.raises(UnknownOutcomeError):
+            with pytest.raises(errors.UnknownOutcomeError):
                 await server.transact(rows[:1], LIMITS)
             await server.transact([], LIMITS)
             proxy.drop_replies(after=lambda piece: b"COMMIT" in piece)
@@ -371,7 +361,7 @@ def test_questions_of_one_shape_go_together_and_never_mix(pg_url: str) -> None:
         )
         for number, page in enumerate(found):
             if number == 77:
-                assert isinstance(page, CastError)
+                assert isinstance(page, errors.CastError)
                 continue
             wanted = [n for n in range(number, 500) if n % 7 == number % 7][:5]
             assert not isinstance(page, BaseException), page
