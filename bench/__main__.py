@@ -8,13 +8,28 @@ import sys
 from pathlib import Path
 
 from bench.report import Measured, line, page
-from bench.scenarios import diff, files, mariadb, memory, mongodb, planning, postgres, quarantine, rest, whole
+from bench.scenarios import (
+    diff,
+    files,
+    gateway,
+    gateway_attack,
+    gateway_zipf,
+    mariadb,
+    memory,
+    mongodb,
+    planning,
+    postgres,
+    quarantine,
+    rest,
+    whole,
+)
 from bench.scenarios.scenario import Scenario
 from bench.world import World
 
 SCENARIOS: list[Scenario] = [
     *postgres.SCENARIOS, *mariadb.SCENARIOS, *files.SCENARIOS, *whole.SCENARIOS, *memory.SCENARIOS,
     *diff.SCENARIOS, *quarantine.SCENARIOS, *planning.SCENARIOS, *rest.SCENARIOS, *mongodb.SCENARIOS,
+    *gateway.SCENARIOS, *gateway_zipf.SCENARIOS, *gateway_attack.SCENARIOS,
 ]  # fmt: skip
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 

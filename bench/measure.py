@@ -35,7 +35,8 @@ class Method:
 @dataclass(frozen=True)
 class Row:
     """A method's medians. `ratio` is limit time / own time, `extra` own time - limit time, round by round; `cpu` is
-    the CPU seconds of the command and of the servers, `cpu_ratio` the limit's over its own."""
+    the CPU seconds of the command and of the servers, `cpu_ratio` the limit's over its own. `value` is what a scenario
+    of its own kind measures, `told` what else is to be said."""
 
     method: str
     seconds: float
@@ -46,6 +47,8 @@ class Row:
     cpu: float
     cpu_ratio: float
     peak_mb: float
+    value: float = 0.0
+    told: str = ""
 
 
 def tree(pid: int) -> list[int]:

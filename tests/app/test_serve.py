@@ -102,7 +102,7 @@ def test_only_the_applied_version_is_served(folder: Path) -> None:
         assert config(first).startswith("1.")
         write(folder, PROJECT.replace("orders: {source", "orders_now: {source"))
         assert gateway.ask("/api/v1/orders").status == 200
-        assert inside(folder, "apply", "--json").code == 0
+        assert inside(folder, "apply", "--accept-breaking", "--json").code == 0
         swapped = gateway.until(lambda answer: config(answer).startswith("2."), "/api/v1/orders_now")
         assert swapped.status == 200
         assert gateway.ask("/api/v1/orders").status == 401

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tongqu.app.messages import language
-from tongqu.app.project.model import NOT_RUN, DatasetEntry, NamingEntry, PipelineEntry
+from tongqu.app.project.model import NOT_RUN, DatasetEntry, NamingEntry, PipelineEntry, PurposeEntry
 from tongqu.app.project.reconciling import ReconcileEntry
 from tongqu.core import operator, registry
 from tongqu.core.connector import Can, Connector
@@ -131,6 +131,8 @@ def project_schema() -> dict[str, Any]:
     sections["apis"] = _named("api", "What is published, by name.")
     sections["gateway"] = _model(GatewayEntry, definitions)
     sections["audit"] = _model(AuditEntry, definitions)
+    definitions["purpose"] = _model(PurposeEntry, definitions)
+    sections["purposes"] = _named("purpose", "What personal data are used for, by name.")
     sections |= {name: {"type": "object", "description": "Not run by this version."} for name in NOT_RUN}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -17,15 +17,20 @@ from tongqu.store.scrub import Scrubber, known
 if TYPE_CHECKING:
     from tongqu.app.project.load import Project
     from tongqu.app.services.assessing import Assessing
+    from tongqu.app.services.contracting import Promises
     from tongqu.app.services.diffing import Comparing
     from tongqu.app.services.ends import Ends
     from tongqu.app.services.execution import Runner
+    from tongqu.app.services.hooks import Hooks
     from tongqu.app.services.identity import Callers
     from tongqu.app.services.profiling import Profiling
     from tongqu.app.services.recording import Recordings
     from tongqu.app.services.reviewing import Reviewing
     from tongqu.app.services.secrets import Keeping
+    from tongqu.app.services.taken_in import TakenIn
     from tongqu.app.services.testing import Testing
+    from tongqu.app.services.touching import Touching
+    from tongqu.engine.forgetting import Forgetting
     from tongqu.engine.job import Surroundings
     from tongqu.gateway.auth.settings import IdentitySettings
     from tongqu.kit.egress.access import Access
@@ -93,6 +98,18 @@ class Wire:
 
         return Callers(self.home, self.scrubber, self.identity_settings)
 
+    def taken_in(self) -> TakenIn:
+        """What was sent to `/ingest`."""
+        from tongqu.app.services.taken_in import TakenIn
+
+        return TakenIn(self.home)
+
+    def hooks(self) -> Hooks:
+        """The webhooks of the project."""
+        from tongqu.app.services.hooks import Hooks
+
+        return Hooks(self.home, lambda: self.project, self.secrets, self.references.resolve)
+
     def identity_settings(self) -> IdentitySettings:
         """The section `identity` of the project; its defaults where there is no project."""
         from tongqu.gateway.auth.settings import IdentitySettings
@@ -151,7 +168,21 @@ class Wire:
             lodging=self.home.lodging,
             hub=self.hub,
             recordings=lambda: self.recordings,
+            forgets=self._forgets,
+            persons=self._persons,
         )
+
+    def _persons(self) -> Mapping[str, Mapping[str, str]]:
+        if not self.home.tombstones.exists() or not (self.folder / "tongqu.yaml").is_file():
+            return {}
+        return {name: entry.subject for name, entry in self.project.dictionary.items() if entry.subject}
+
+    def _forgets(self, fields: Mapping[str, Mapping[str, str]]) -> Forgetting | None:
+        from tongqu.engine.forgetting import Forgetting
+        from tongqu.store.subjects import Digests, erased
+
+        gone = erased(self.home)
+        return Forgetting.of(fields, gone, Digests.open(self.home).of) if gone else None
 
     def hub(self) -> Access | None:
         """How to enter the hub of agents that runs in this home, if one does; nothing else may connect to its port."""
@@ -285,7 +316,24 @@ class Wire:
         from tongqu.app.services.execution import Runner
         from tongqu.engine.run import run
 
-        return Runner(engine=run, around=self.surroundings, scrubber=self.scrubber, runs=self.runs)
+        return Runner(
+            engine=run, around=self.surroundings, scrubber=self.scrubber, runs=self.runs, touched=self.touching
+        )  # fmt: skip
+
+    @property
+    def promises(self) -> Promises:
+        """The contracts of published APIs in this environment."""
+        from tongqu.app.services.contracting import Promises
+        from tongqu.app.services.serving import publishing_of
+
+        return Promises(self.home, self.env, lambda: publishing_of(self))
+
+    @property
+    def touching(self) -> Touching:
+        """Tells those who answer callers of this home which tables were written."""
+        from tongqu.app.services.touching import Touching
+
+        return Touching(self.home, lambda: self.ends, lambda: self.project)
 
 
 def new_id() -> str:

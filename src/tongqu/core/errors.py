@@ -104,6 +104,12 @@ class UnconfirmedError(ConfigError):
     code = "config.unconfirmed"
 
 
+class BreakingChangeError(ConfigError):
+    """A live version would no longer keep what it promises its callers."""
+
+    code = "config.breaking_change"
+
+
 class SecretError(ConfigError):
     """A `${env:…}`, `${secret:…}`, `${file:…}` or `${vault:…}` reference cannot be resolved."""
 

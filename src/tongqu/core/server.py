@@ -140,6 +140,12 @@ class Server(ABC):
     transactions: bool = True
     """Whether `transact` is all or nothing and keeps idempotency keys in the same transaction."""
 
+    @property
+    def connections(self) -> tuple[int, int] | None:
+        """How many connections (or threads, where a system has none) are in use, and how many there may be; None where
+        it cannot be told."""
+        return None
+
     @abstractmethod
     async def open(self) -> None:
         """Connect; raises ConnectError or AuthError. Called once, in the loop that will be used."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -10,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from tongqu.core.settings import Settings
 from tongqu.gateway.addresses import AddressEntry
 from tongqu.gateway.policy.settings import Access
+from tongqu.gateway.webhooks.settings import WebhookEntry
 
 Title = dict[Literal["zh", "en"], str]
 _VERSION = re.compile(r"v[0-9]{1,4}")
@@ -82,8 +84,17 @@ class WriteEntry(Settings):
     """Whether a call must carry an `Idempotency-Key`."""
     conditional: bool = False
     """Whether a change of one row must name its ETag in `If-Match`."""
+    gmp: bool = False
+    """A change must come with a reason and the electronic signatures of two persons who may make it (headers
+    `Tongqu-Reason`, `Tongqu-Signature`, `Tongqu-Approval`); what was signed stands in the audit trail."""
     ingest: bool = False
     """Rows may be sent to `/ingest/NAME`, where they are kept durably and written soon after."""
+
+    @model_validator(mode="after")
+    def _signed_at_once(self) -> Self:
+        if self.gmp and self.ingest:
+            raise ValueError("`gmp` and `ingest` exclude each other: what is written later cannot be signed for")
+        return self
 
 
 class LimitEntry(Settings):
@@ -114,6 +125,17 @@ class CacheEntry(Settings):
     """How long an answer is fresh; a change of its tables ends it at once."""
     stale_seconds: float = Field(default=0, ge=0, le=86_400)
     """How long an old answer may be given while a new one is made."""
+
+
+class LiveEntry(Settings):
+    """How changes are learnt that others make in the table; what calls and pipelines change is known anyway."""
+
+    cursor: str | None = None
+    """A column that grows with every change: `updated_at`."""
+    every_seconds: float = Field(default=1.0, ge=0.2, le=3600)
+    """How often it is looked at."""
+    lag_seconds: float = Field(default=5.0, ge=0, le=3600)
+    """How much later than its cursor says a row may appear: the longest transaction that writes the table."""
 
 
 class ApiEntry(Settings):
@@ -147,6 +169,10 @@ class ApiEntry(Settings):
     """How much a client may ask."""
     cache: CacheEntry | None = None
     """How long answers are kept (default: not at all)."""
+    live: LiveEntry | None = None
+    """How changes are learnt that others make in the table."""
+    webhooks: dict[str, WebhookEntry] = Field(default_factory=dict)
+    """Where changes of its rows are sent to, by name."""
     protocols: tuple[Literal["rest", "graphql", "soap", "live"], ...] = ("rest", "graphql", "soap", "live")
     """In which protocols it can be called."""
     deprecated: str | None = None
@@ -155,6 +181,12 @@ class ApiEntry(Settings):
     """When it will be withdrawn: a date, not before `deprecated`."""
     successor: str | None = None
     """The version that takes its place."""
+
+    @field_validator("deprecated", "sunset", mode="before")
+    @classmethod
+    def _dates(cls, value: Any) -> Any:
+        """YAML reads `2026-12-31` as a date."""
+        return value.isoformat() if isinstance(value, date) else value
 
     @field_validator("version")
     @classmethod

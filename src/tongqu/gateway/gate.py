@@ -25,7 +25,7 @@ OVERRIDES = ("x-http-method-override", "x-http-method", "x-method-override", "x-
 """Headers by which another method or path could be slipped past the rules of a proxy."""
 RESERVE = 5
 """One in so many requests of the total is kept for addresses from where a known client called lately."""
-_BLAMED = frozenset({"auth.invalid", "auth.expired", "shield.refused"})
+_BLAMED = frozenset({"auth.invalid", "auth.expired", "oauth.invalid_client", "oauth.invalid_grant", "shield.refused"})
 VOUCHED = 20_000
 VOUCHED_SECONDS = 600
 _WRONG_TARGET = re.compile(r"[\x00-\x20\x7f\\]|%00|%0[ad]|%(?![0-9a-f]{2})|[^\x00-\x7f]|%2f|%5c", re.IGNORECASE)
@@ -152,7 +152,7 @@ class AddressGate:
             return "uri.too_long"
         if head.target[:1] != "/" or _WRONG_TARGET.search(head.target):
             return "request.malformed"
-        if _is_admin(head.target) and not self._admin.allows(head.address):
+        if is_admin(head.target) and not self._admin.allows(head.address):
             return "api.unknown"
         return self._wrong_headers(head)
 
@@ -186,7 +186,7 @@ class AddressGate:
         return Reply(found.status, list(found.headers), found.body)
 
 
-def _is_admin(target: str) -> bool:
+def is_admin(target: str) -> bool:
     """Whether the path, however it is spelled, leads to where only administrators may be."""
     path = target.lower()
     if "%" in path or "//" in path or "/." in path:

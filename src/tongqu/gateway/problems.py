@@ -97,6 +97,10 @@ class Problem(Exception):  # noqa: N818  RFC 9457's word
         self.more = dict(more or {})
 
 
+_DOCUMENTED = frozenset((400, 405, 406, 409, 412, 413, 415, 416, 422, 428))
+"""Refusals that only those hear who may use the API; others are the same whether there is one or not."""
+
+
 def refusal(problem: Problem, request: Request, *, docs: str = "/docs") -> Reply:
     """The problem as an answer, in the caller's language, with PostgREST's `message details hint` beside."""
     kind = problem.kind
@@ -117,5 +121,9 @@ def refusal(problem: Problem, request: Request, *, docs: str = "/docs") -> Reply
         document["errors"] = problem.errors
     document.update(problem.more)
     request.notes.reason = problem.code
+    headers: Headers = [("content-type", "application/problem+json"), *problem.headers]
+    if request.notes.api and kind.status in _DOCUMENTED:
+        document["documentation"] = f"/openapi/{request.notes.version}.json"
+        headers.append(("link", f'<{document["documentation"]}>; rel="service-desc", <{docs}>; rel="service-doc"'))
     body = b"" if request.method == "HEAD" else orjson.dumps(document)
-    return Reply(kind.status, [("content-type", "application/problem+json"), *problem.headers], body)
+    return Reply(kind.status, headers, body)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from tongqu.core.data import Dataset
     from tongqu.core.server import Server
     from tongqu.gateway.entry import ApiEntry
@@ -48,6 +50,11 @@ class Api:
     """What the dictionary demands of each field's values."""
     relations: Mapping[str, Relation] = field(default_factory=dict)
     tables: frozenset[str] = frozenset()
+    subjects: Mapping[str, pa.Field[Any]] = field(default_factory=dict)
+    """The source's field that tells whose a row is, by the name of the identity; it may be none that is published."""
+    changed_by: frozenset[str] = frozenset()
+    """All names under which something that changes the answers may be told, for a cache: `tables` through every
+    connection to the same system, `connection/*` where rows may come from tables that nobody names (views, queries)."""
 
     @property
     def path(self) -> str:

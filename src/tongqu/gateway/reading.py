@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, Protocol
@@ -13,12 +13,15 @@ from tongqu.core.server import Format, Limits, Page
 from tongqu.gateway.asking import Ask, Compare, Condition, Negated, Related, Wanted
 from tongqu.gateway.exchange import Notes
 from tongqu.gateway.limit.costs import CostGate, Shapes
+from tongqu.gateway.persons import NOTED, Persons
 from tongqu.gateway.policy.decision import Action, Decision
 from tongqu.gateway.problems import Problem
 from tongqu.gateway.publication import Api, Publication
 from tongqu.gateway.related import Node, attached, child_asks, existing, kept, node_of, reached, tied, untied
 from tongqu.gateway.rendering import rendered
 from tongqu.gateway.rewrite import Cursors, Rewritten, rewrite
+from tongqu.kit.serving.trees import WIDE
+from tongqu.gateway.tracing import step
 
 _KEPT = 2048
 _CHILD_PAGES = 10
@@ -44,17 +47,26 @@ class Answer:
     fields: tuple[str, ...] = ()
     masks: tuple[str, ...] = ()
     cacheable: bool = True
+    subjects: tuple[str, ...] = ()
+    """Digests of the persons whose rows are given."""
 
 
 @dataclass(frozen=True)
 class Shelved:
     """What an answer is kept under. `digest` differs wherever the answer could: publication, question, format and
-    everything that decided for every API that was read. `tables` are those whose change ends it."""
+    everything that decided for every API that was read. `tables` are those whose change ends it (`Api.changed_by`),
+    `apis` all APIs that were read, the asked one first; `decision` is that of the asked one."""
 
     digest: bytes
-    api: Api
+    apis: tuple[Api, ...]
     tables: frozenset[str]
     cacheable: bool
+    decision: Decision
+
+    @property
+    def api(self) -> Api:
+        """The API that was asked."""
+        return self.apis[0]
 
 
 class Shelf(Protocol):
@@ -67,10 +79,15 @@ class Shelf(Protocol):
 
 def decided(api: Api, actor: Actor, action: Action) -> Decision:
     """The decision, if it allows the action. Raises Problem `auth.missing` for whoever showed no credentials,
-    `api.unknown` for who may not even read: to them there is no such API; `access.denied` for the rest."""
+    `auth.scope` for who might but for the scope of its token, `api.unknown` for who may not even read: to them there is
+    no such API; `access.denied` for the rest."""
     decision = api.policy.decide(actor, action)
     if decision.allowed:
         return decision
+    if actor.scopes and api.policy.decide(replace(actor, scopes=frozenset()), action).allowed:
+        word = f"{api.name}:{'read' if action == 'read' else 'write'}"
+        told = f'Bearer error="insufficient_scope", scope="{word}"' if word.isascii() else "Bearer"
+        raise Problem("auth.scope", headers=[("www-authenticate", told)])
     if not actor.known:
         raise Problem("auth.missing", headers=[("www-authenticate", "Bearer")])
     if action != "read" and api.policy.decide(actor, "read").allowed:
@@ -82,14 +99,19 @@ class Reader:
     """Reads published APIs. Safe for many tasks of one event loop.
 
     `key` signs cursors, `now` gives seconds since 1970. `shelf` may keep answers; without one every question is asked.
+    `persons` notes whose rows were given.
     """
 
-    def __init__(self, key: bytes, now: Callable[[], float], shelf: Shelf | None = None) -> None:
+    def __init__(
+        self, key: bytes, now: Callable[[], float], shelf: Shelf | None = None, persons: Persons | None = None
+    ) -> None:
         self._key = key
         self._now = now
         self._shelf = shelf
+        self._persons = persons
         self._shapes = Shapes()
         self._kept: OrderedDict[tuple[int, int, str, int], tuple[Rewritten, Ask, Api, Cursors]] = OrderedDict()
+        self._places: OrderedDict[tuple[int, int, str, str, str], tuple[Shelved, Ask]] = OrderedDict()
         self._cursors = Cursors(key, "", now)
 
     async def read(
@@ -113,20 +135,31 @@ class Reader:
         """
         notes.api, notes.version, notes.action, notes.policy = api.name, api.version, "read", api.policy.version
         decision = decided(api, actor, "read")
+        again = again and _values(ask.where) <= WIDE
         node = node_of(api, decision, ask, actor=actor, within=within)
         version = within.version if within is not None else ""
         if self._cursors.version != version:
             self._cursors = replace(self._cursors, version=version)
 
         async def make() -> Answer:
-            return await self._made(node, format, again)
+            if self._persons is None or not _named(node):
+                return await self._made(node, format, again)
+            noted: set[str] = set()
+            token = NOTED.set(noted)
+            try:
+                made = await self._made(node, format, again)
+            finally:
+                NOTED.reset(token)
+            return replace(made, subjects=tuple(sorted(noted))) if noted else made
 
         if self._shelf is None or fresh:
             answer = await make()
         else:
-            answer = await self._shelf.answer(_shelved(node, format, version), make, notes)
+            answer = await self._shelf.answer(self._place(node, format, again), make, notes)
         notes.rows, notes.fields, notes.masks = answer.rows, answer.fields, answer.masks
         notes.bytes = len(answer.body)
+        if answer.subjects:
+            notes.more["subjects"] = sorted({*notes.more.get("subjects", ()), *answer.subjects})
         return answer
 
     async def _made(self, node: Node, format: Format, again: bool) -> Answer:
@@ -155,7 +188,24 @@ class Reader:
         if limit.cost is not None:
             await self._affordable(rewritten, api, CostGate(limit.cost))
         bounds = Limits(seconds=limit.seconds, rows=limit.rows + 1)
-        return rewritten, await api.server.query(rewritten.query, format, bounds)
+        with step("query", api=api.path, connection=api.connection):
+            if self._persons is not None and api.subjects:
+                return rewritten, await self._persons.page(api, ask, rewritten, format, bounds)
+            return rewritten, await api.server.query(rewritten.query, format, bounds)
+
+    def _place(self, node: Node, format: Format, again: bool) -> Shelved:
+        """What the answer is kept under; found again as the rewriting is."""
+        simple = again and not node.branches and not (node.api.relations and any(_relations(node.ask.where)))
+        key = (id(node.ask), id(node.api), node.decision.fingerprint, format, self._cursors.version)
+        kept = self._places.get(key) if simple else None
+        if kept is not None:
+            return kept[0]
+        made = _shelved(node, format, self._cursors.version)
+        if simple:
+            self._places[key] = (made, node.ask)
+            if len(self._places) > _KEPT:
+                self._places.popitem(last=False)
+        return made
 
     def _rewritten(self, node: Node, ask: Ask, again: bool) -> Rewritten:
         """The rewriting, kept by the question's identity and the decision's fingerprint, which stands for all values
@@ -166,7 +216,7 @@ class Reader:
             self._kept.move_to_end(key)
             return kept[0]
         made = rewrite(ask, node.api, node.decision, self._cursors, relations=node.find)
-        if again and not (node.api.relations and _reaching(ask.where)):
+        if again and not (node.api.relations and any(_relations(ask.where))):
             self._kept[key] = (made, ask, node.api, self._cursors)
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
@@ -191,7 +241,8 @@ class Reader:
                 return max(guess, seen)
         if rewritten.count is None:
             return None
-        counted = await api.server.query(rewritten.count, "rows", Limits(seconds=api.entry.limit.seconds, rows=1))
+        with step("count", api=api.path, connection=api.connection):
+            counted = await api.server.query(rewritten.count, "rows", Limits(seconds=api.entry.limit.seconds, rows=1))
         return int(counted.values[0][0])
 
     async def embedded(self, node: Node, names: Sequence[str], values: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
@@ -235,30 +286,60 @@ class Reader:
         return replace(ask, related=tuple(joined)) if joined or ask.related else ask
 
 
-def _reaching(where: Condition | None) -> bool:
-    """Whether a condition names a field of another API."""
-    if isinstance(where, Compare):
-        return "." in where.field
-    if isinstance(where, Negated):
-        return _reaching(where.part)
-    return where is not None and any(_reaching(part) for part in where.parts)
+def _named(node: Node) -> bool:
+    """Whether rows of it belong to persons."""
+    return bool(node.api.subjects) or any(_named(branch.node) for branch in node.branches)
 
 
 def _cacheable(node: Node) -> bool:
     return node.decision.cacheable and all(_cacheable(branch.node) for branch in node.branches)
 
 
-def _tables(node: Node) -> frozenset[str]:
-    return node.api.tables.union(*(_tables(branch.node) for branch in node.branches))
+def _reads(node: Node) -> Iterator[tuple[Api, Decision, str]]:
+    """Every API that an answer depends on, with the decision that holds for it and what is asked of it."""
+    ask = node.ask if node.ask.wanted is not None else replace(node.ask, wanted=(Wanted("*"),))
+    yield node.api, node.decision, repr(ask)
+    for name in sorted(set(_relations(ask.where))):
+        found = node.find(name)
+        if found is not None:
+            yield *found, name
+    for branch in node.branches:
+        related = branch.related
+        first, *below = _reads(branch.node)
+        how = (related.relation, related.name, related.inner, related.spread, related.none, branch.shown, first[2])
+        yield first[0], first[1], repr(how)
+        yield from below
 
 
-def _prints(node: Node) -> list[str]:
-    inner = [part for branch in node.branches for part in _prints(branch.node)]
-    return [node.api.path, node.api.policy.version, node.decision.fingerprint, *inner]
+def _relations(where: Condition | None) -> Iterator[str]:
+    """The relations whose fields a condition names."""
+    if isinstance(where, Compare):
+        if "." in where.field:
+            yield where.field.partition(".")[0]
+    elif isinstance(where, Negated):
+        yield from _relations(where.part)
+    elif where is not None:
+        for part in where.parts:
+            yield from _relations(part)
+
+
+def _values(where: Condition | None) -> int:
+    """How many values a condition compares with."""
+    if isinstance(where, Compare):
+        return len(where.value) if isinstance(where.value, tuple | list) else 1
+    if isinstance(where, Negated):
+        return _values(where.part)
+    return sum(map(_values, where.parts)) if where is not None else 0
 
 
 def _shelved(node: Node, format: Format, version: str) -> Shelved:
-    ask = node.ask if node.ask.wanted is not None else replace(node.ask, wanted=(Wanted("*"),))
-    text = "\0".join((version, format, *_prints(node), repr(ask)))
-    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=24).digest()
-    return Shelved(digest, node.api, _tables(node), _cacheable(node))
+    reads = list(_reads(node))
+    told = [(api.path, api.policy.version, decision.fingerprint, asked) for api, decision, asked in reads]
+    text = repr((version, format, told))
+    return Shelved(
+        digest=blake2b(text.encode("utf-8", "surrogatepass"), digest_size=24).digest(),
+        apis=tuple(api for api, _, _ in reads),
+        tables=frozenset().union(*(api.changed_by or api.tables for api, _, _ in reads)),
+        cacheable=all(decision.cacheable for _, decision, _ in reads),
+        decision=node.decision,
+    )

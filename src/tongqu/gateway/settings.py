@@ -112,10 +112,20 @@ class GraphqlEntry(Settings):
     """Operations in one request."""
     rows: int = Field(default=100_000, ge=100)
     """Rows that may have to be read, estimated from the limits; ten for each row above where a relation has none."""
-    tokens: int = Field(default=5000, ge=100, le=100_000)
+    tokens: int = Field(default=2000, ge=100, le=100_000)
     """Words and signs of one document."""
     persisted: bool = True
     """Whether documents are remembered by their SHA-256, so that callers need not send them again."""
+
+
+class AnswersEntry(Settings):
+    """Where the answers of APIs with `cache:` are kept."""
+
+    megabytes: int = Field(default=64, ge=1, le=65_536)
+    """Most memory of one process for them."""
+    redis: str | None = Field(default=None, pattern=REFERENCE)
+    """URL of the Redis that several replicas keep them in, instead of memory: `${secret:cache_redis}`. One for each
+    environment; whoever can write to it can change answers."""
 
 
 class GatewayEntry(Settings):
@@ -140,6 +150,8 @@ class GatewayEntry(Settings):
     """Which web pages may call."""
     graphql: GraphqlEntry = GraphqlEntry()
     """How much GraphQL may ask."""
+    cache: AnswersEntry = AnswersEntry()
+    """Where answers are kept."""
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -11,16 +11,31 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tongqu.gateway.contract import lifecycle
 from tongqu.gateway.editions import Edition
 from tongqu.gateway.exchange import Handler, Reply, Request, Socket
 from tongqu.gateway.faults import expected, told
+from tongqu.gateway.intake.addressing import ingested
 from tongqu.gateway.manners import SECURE, Cors, answer_preflight, check_origin, dress
 from tongqu.gateway.pieces import Pieces
 from tongqu.gateway.policy.settings import Access
 from tongqu.gateway.problems import Kind, Problem, declare, refusal
 from tongqu.gateway.publication import Api, Publication
 from tongqu.gateway.serving.paths import normal
-from tongqu.gateway.stages import Admission, Gate, Head, Identify, Nobody, NoLimits, OpenGate, Ticket, Watch, Watches
+from tongqu.gateway.stages import (
+    Admission,
+    Gate,
+    Head,
+    Identify,
+    Nobody,
+    NoLimits,
+    OpenGate,
+    Pretending,
+    Ticket,
+    Watch,
+    Watches,
+)
+from tongqu.gateway.tracing import Trace, Tracing, enter
 
 Right = Literal["open", "rules", "known", "admin"]
 """What a route asks of its caller: nothing; what the access rules of the API say; to be known; to be an administrator
@@ -29,8 +44,6 @@ Body = Callable[[int], Awaitable[bytes]]
 
 logger = logging.getLogger("tongqu.gateway")
 declare({"path.unknown": Kind(404, "there is nothing at this address", "该地址不存在")})
-_TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
-_NO_TRACE = "0" * 32
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _OF_APIS = frozenset(("api", "soap", "live"))
 _PARTS = 4
@@ -40,7 +53,8 @@ _PARTS = 4
 @dataclass(frozen=True)
 class Route:
     """Requests whose path begins with `prefix` (whole segments) go to `handler`; `right` is asked of the caller first.
-    A handler that has `talk` takes WebSockets too."""
+    A handler that has `talk` takes WebSockets too; what a `lasting` one answers is no running request once it began;
+    one with `refusal(problem, request)` says refusals under its prefix in its protocol's own words."""
 
     prefix: str
     handler: Handler
@@ -65,6 +79,7 @@ class Stages:
     admission: Admission = field(default_factory=NoLimits)
     watch: Watch = field(default_factory=Watches)
     cors: Cors = field(default_factory=Cors)
+    tracing: Tracing | None = None
 
 
 class Site:
@@ -83,9 +98,16 @@ class Site:
         self.stages = stages or Stages()
         self.routes = tuple(routes)
         self._table: Mapping[str, Route] = {route.prefix.strip("/"): route for route in routes}
+        self.pretending: Pretending | None = None
+        """Who gives some callers made-up rows."""
         self._edition = Edition(publication)
         self._clock = clock
         self._new_id = new_id
+
+    def add(self, route: Route) -> None:
+        """One more route, for a handler that needs the site itself."""
+        self.routes = (*self.routes, route)
+        self._table = {**self._table, route.prefix.strip("/"): route}
 
     @property
     def publication(self) -> Publication:
@@ -111,6 +133,14 @@ class Site:
             return None
         request = self._request(head, normal(head.target) or "", _no_body)
         request.notes.reason = _code_of(reply)
+        dress(request, reply, self.stages.cors)
+        self.stages.watch.saw(request, reply, self._clock() - request.began)
+        return reply
+
+    def away(self, head: Head) -> Reply:
+        """What the gate let in leads nowhere at this door; told to the watch."""
+        request = self._request(head, normal(head.target) or "", _no_body)
+        reply = refusal(Problem("path.unknown"), request)
         dress(request, reply, self.stages.cors)
         self.stages.watch.saw(request, reply, self._clock() - request.began)
         return reply
@@ -187,8 +217,12 @@ class Site:
             return preflight
         route = await self._admitted(passage)
         reply = await route.handler.handle(request)
+        if "mock" in request.notes.more:
+            reply.headers.append(("tongqu-mock", "true"))
         if passage.ticket is not None:
             reply.headers += passage.ticket.headers
+        if (api := self.api_of(request)) is not None:
+            reply.headers += lifecycle.headers(api)
         return reply
 
     async def _admitted(self, passage: Passage) -> Route:
@@ -204,25 +238,33 @@ class Site:
             raise Problem("path.unknown")
         if route.right in ("known", "admin") and not request.actor.known:
             raise Problem("auth.missing")
+        if self.pretending is not None:
+            self.pretending.instead(request)
         api = self.api_of(request)
         if api is not None:
             request.notes.api, request.notes.version = api.name, api.version
         else:
             self._not_now(request)
         passage.ticket = await self.stages.admission.admit(request, api)
+        if getattr(route.handler, "lasting", False):
+            passage.ticket.close(measured=False)
         return route
 
     def _enter(self, head: Head, body: Body) -> Passage:
         edition = self._edition.enter()
-        return Passage(self._request(head, normal(head.target) or "", body), edition)
+        request = self._request(head, normal(head.target) or "", body)
+        enter(request, self.stages.tracing)
+        return Passage(request, edition)
 
     def _over(self, passage: Passage, reply: Reply, *, measured: bool = True) -> None:
         """The request is over: its place in the limits is free, and the watch is told."""
         if passage.ticket is not None:
             passage.ticket.close(measured=measured)
         passage.edition.leave()
-        request = passage.request
-        self.stages.watch.saw(request, reply, self._clock() - request.began)
+        request, seconds = passage.request, self._clock() - passage.request.began
+        if measured and self.pretending is not None:
+            self.pretending.saw(request, reply, seconds)
+        self.stages.watch.saw(request, reply, seconds)
 
     def route(self, path: str) -> Route | None:
         """Where a normalised path leads."""
@@ -237,20 +279,21 @@ class Site:
         parts = request.path.split("/", _PARTS)
         if len(parts) >= _PARTS and parts[1] in _OF_APIS:
             return request.publication.api(parts[2], parts[3])
-        return None
+        return ingested(request.publication, request.path) if parts[1] == "ingest" else None
 
     def _not_now(self, request: Request) -> None:
         """An API whose source is away is told as such to those who may call it; to others it is not there."""
         parts = request.path.split("/", _PARTS)
-        if not request.publication.degraded or len(parts) < _PARTS or parts[1] not in _OF_APIS:
+        if len(parts) < _PARTS or parts[1] not in _OF_APIS:
             return
+        if sunset := request.publication.gone.get((parts[2], parts[3])):
+            raise Problem("version.gone", headers=[("sunset", sunset)])
         entry = request.publication.degraded.get((parts[2], parts[3]))
         if entry is not None and (entry.access.public or request.actor.roles.intersection(_roles(entry.access))):
             request.notes.api, request.notes.version = parts[3], parts[2]
             raise Problem("source.unavailable", headers=[("retry-after", "5")])
 
     def _request(self, head: Head, path: str, body: Body) -> Request:
-        trace = _TRACE.fullmatch(head.headers.get("traceparent", ""))
         return Request(
             method=head.method,
             path=path,
@@ -258,7 +301,7 @@ class Site:
             headers=head.headers,
             address=head.address,
             id=self._new_id(),
-            trace=trace[1] if trace and trace[1] != _NO_TRACE else secrets.token_hex(16),
+            trace=Trace.of(head.headers.get("traceparent", "")).id,
             began=self._clock(),
             body=body,
             publication=self._edition.publication,
@@ -277,10 +320,12 @@ class Site:
             told_as = {"request": request.id, "trace": request.trace}
             logger.log(level, "%s %s failed (%s)", request.method, request.path, request.id, exc_info=error,
                        extra=told_as)  # fmt: skip
-        reply = refusal(problem, request)
+        route = self.route(request.path)
+        tell = getattr(route.handler, "refusal", refusal) if route is not None else refusal
+        reply: Reply = tell(problem, request)
         if passage.ticket is not None:
             reply.headers += passage.ticket.headers
-        if problem.kind.status == 401 and not reply.header("www-authenticate"):  # unauthorised
+        if reply.status == 401 and not reply.header("www-authenticate"):  # unauthorised
             reply.headers.append(("www-authenticate", 'Bearer realm="tongqu"'))
         return reply
 

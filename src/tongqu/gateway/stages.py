@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from tongqu.core.policy import Actor
 from tongqu.gateway.exchange import Headers, Reply, Request
@@ -74,11 +74,32 @@ class Admission(Protocol):
         ...
 
 
+@runtime_checkable
+class Sharing(Protocol):
+    """An admission that knows requests which use several APIs."""
+
+    async def share(self, request: Request, api: Api, texts: Sequence[tuple[str, str]]) -> Ticket:
+        """Let a request that was admitted use one more API, asking it for `texts` under these names; raises Problem."""
+        ...
+
+
 class Watch(Protocol):
     """Is told of every answer: audit, call log, metrics."""
 
     def saw(self, request: Request, reply: Reply, seconds: float) -> None:
         """Note it; cheap, never raises, never blocks."""
+        ...
+
+
+class Pretending(Protocol):
+    """Gives made-up rows to those who want them or may see no others."""
+
+    def instead(self, request: Request) -> None:
+        """Put a made-up publication into the request of such a caller, and note it as `mock`; cheap for all others."""
+        ...
+
+    def saw(self, request: Request, reply: Reply, seconds: float) -> None:
+        """Is told how long each call took."""
         ...
 
 

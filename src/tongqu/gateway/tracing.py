@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from tongqu.core.errors import MissingDriverError, TongquError
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 _PARENT = re.compile(
     r"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(-.*)?"
 )
+
+_SPAN = re.compile(r"(?!0{16})[0-9a-f]{16}")
+_UNRECORDED = nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +57,21 @@ class Trace:
         """A step of its own in the same trace."""
         return Trace(self.id, hexes(8), self.sampled)
 
+    @classmethod
+    def of_request(cls, request: Request) -> Trace:
+        """Where a call is: the span whose id every answer tells."""
+        flags = request.headers.get("traceparent", "")[53:55]
+        return cls(request.trace, span_id(request.id), not (flags.isalnum() and not int(flags, 16) & 1))
+
     @property
     def header(self) -> str:
         """The value of `traceparent` for whom it is handed on to."""
         return f"00-{self.id}-{self.span}-{'01' if self.sampled else '00'}"
+
+
+def span_id(request: str) -> str:
+    """The id of the span of a call, of the call's id."""
+    return request if _SPAN.fullmatch(request) else blake2b(request.encode(), digest_size=8).hexdigest()
 
 
 class Tracing:
@@ -70,11 +86,26 @@ class Tracing:
             from opentelemetry.sdk.resources import Resource
             from opentelemetry.sdk.trace import TracerProvider
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
+            from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
             from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
         except ImportError as error:
             raise MissingDriverError("traces need OpenTelemetry", hint="pip install 'tongqu[otlp]'") from error
+
+        class Ids(RandomIdGenerator):
+            """Ids of spans that have one already, else random ones."""
+
+            def generate_span_id(self) -> int:
+                own = _OWN.get()
+                return int(own.span, 16) if own is not None else super().generate_span_id()
+
+            def generate_trace_id(self) -> int:
+                own = _OWN.get()
+                return int(own.id, 16) if own is not None else super().generate_trace_id()
+
+        self._ratio = TraceIdRatioBased(share)
         self._provider = TracerProvider(
-            sampler=ParentBased(TraceIdRatioBased(share)),
+            sampler=ParentBased(self._ratio),
+            id_generator=Ids(),
             resource=Resource.create({"service.name": service}),
             shutdown_on_exit=False,
         )
@@ -83,29 +114,44 @@ class Tracing:
 
     @contextmanager
     def span(self, name: str, trace: Trace, **attributes: Any) -> Iterator[Trace]:
-        """A step of a trace (a query, a run, a delivery) as a span below `trace`; gives where it is, to hand on."""
-        from opentelemetry.trace import SpanKind
+        """A step of a trace (a query, a run, a delivery) as a span below `trace`; gives where it is, to hand on. Of an
+        error only its class is told, since texts of drivers may hold values."""
+        from opentelemetry.trace import SpanKind, Status, StatusCode
 
-        with self._tracer.start_as_current_span(
-            name, context=_context(trace), kind=SpanKind.CLIENT, attributes=attributes
-        ) as span:
-            at = span.get_span_context()
+        span = self._tracer.start_span(name, context=_context(trace), kind=SpanKind.CLIENT, attributes=attributes)
+        at = span.get_span_context()
+        try:
             yield Trace(f"{at.trace_id:032x}", f"{at.span_id:016x}", bool(at.trace_flags & 1))
+        except BaseException as error:
+            span.set_attribute("error.type", getattr(error, "code", type(error).__name__))
+            span.set_status(Status(StatusCode.ERROR))
+            raise
+        finally:
+            span.end()
+
+    def of(self, request: Request) -> Trace:
+        """Where a call is, recorded or not as its caller says, or its share."""
+        trace = Trace.of_request(request)
+        if _went_on(request):
+            return trace
+        recorded = self._ratio.should_sample(None, int(trace.id, 16), "").decision.value > 1
+        return Trace(trace.id, trace.span, recorded)
 
     def saw(self, request: Request, reply: Reply, seconds: float) -> None:
-        """See stages.Watch: the span of a call, made when it is over."""
+        """See stages.Watch: the span of a call, made when it is over. Parts of a call (`notes.more["part"]`), which
+        are told of too, are spans below it."""
         import time
 
         from opentelemetry.trace import SpanKind, Status, StatusCode
 
         notes = request.notes
         ended = time.time_ns()
-        at = Trace.of(request.headers.get("traceparent", ""))
-        if at.id != request.trace:
-            at = Trace(request.trace, request.id[:16].ljust(16, "0"))
+        part = bool(notes.more.get("part"))
+        above = self.of(request) if part else _went_on(request)
+        own = _OWN.set(None if part else Trace.of_request(request))
         span = self._tracer.start_span(
             f"{request.method} {notes.api or request.path.split('/')[1] or '/'}"[:100],
-            context=_context(at),
+            context=_context(above),
             kind=SpanKind.SERVER,
             start_time=ended - int(seconds * 1e9),
             attributes={
@@ -121,6 +167,7 @@ class Tracing:
                 "tongqu.code": notes.reason,
             },
         )
+        _OWN.reset(own)
         if reply.status >= 500:
             span.set_status(Status(StatusCode.ERROR))
         span.end(end_time=ended)
@@ -130,17 +177,55 @@ class Tracing:
         self._provider.shutdown()
 
 
+_HERE: ContextVar[tuple[Request | Trace, Tracing | None] | None] = ContextVar("tongqu_here", default=None)
+_OWN: ContextVar[Trace | None] = ContextVar("tongqu_own_span", default=None)
+"""The ids of the span that is made now, where they are given already."""
+
+
 def carried(trace: Trace, headers: Mapping[str, str]) -> dict[str, str]:
     """Headers with the trace in them, for a call, a message or a webhook; what they had of another trace is gone."""
     kept = {name: value for name, value in headers.items() if name.lower() not in ("traceparent", "tracestate")}
     return {**kept, "traceparent": trace.header}
 
 
-def _context(trace: Trace) -> Any:
+def enter(what: Request | Trace, tracing: Tracing | None) -> None:
+    """What goes on from here in this task belongs to this call, or to the trace that something was kept under."""
+    _HERE.set((what, tracing))
+
+
+def here() -> Trace:
+    """Where the running task is; a new trace where it belongs to none."""
+    found = _HERE.get()
+    if found is None:
+        return Trace.of("")
+    what, tracing = found
+    if isinstance(what, Trace):
+        return what
+    return tracing.of(what) if tracing is not None else Trace.of_request(what)
+
+
+def step(name: str, **attributes: Any) -> AbstractContextManager[Trace | None]:
+    """A step of what the running task does as a span, where spans are recorded; gives where it is."""
+    found = _HERE.get()
+    if found is None or found[1] is None:
+        return _UNRECORDED
+    return found[1].span(name, here(), **attributes)
+
+
+def _went_on(request: Request) -> Trace | None:
+    """The caller's trace, if the call is in it."""
+    at = Trace.of(request.headers.get("traceparent", ""))
+    return at if at.id == request.trace else None
+
+
+def _context(trace: Trace | None) -> Any:
+    from opentelemetry.context import Context
     from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
+    if trace is None:
+        return Context()
     at = SpanContext(int(trace.id, 16), int(trace.span, 16), True, TraceFlags(1 if trace.sampled else 0))
-    return set_span_in_context(NonRecordingSpan(at))
+    return set_span_in_context(NonRecordingSpan(at), Context())
 
 
 def _exporter(settings: HttpSettings) -> Any:

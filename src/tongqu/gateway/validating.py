@@ -23,10 +23,12 @@ from tongqu.meaning.rules import Rule
 
 MOST_ERRORS = 20
 _TYPES: dict[str, dict[str, Any]] = {
-    "int": {"type": "integer"}, "decimal": {"type": ["number", "string"]}, "float": {"type": ["number", "string"]},
+    "int": {"type": "integer"}, "decimal": {"type": ["number", "string"]},
+    "float": {"type": ["number", "string"], "pattern": r"^-?([0-9]{1,30}(\.[0-9]{1,30})?|Infinity)$|^NaN$"},
     "bool": {"type": "boolean"}, "text": {"type": "string"}, "date": {"type": "string", "format": "date"},
     "timestamp": {"type": "string"}, "instant": {"type": "string", "format": "date-time"},
-    "time": {"type": "string", "format": "time"}, "uuid": {"type": "string", "format": "uuid"},
+    "time": {"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\\.[0-9]{1,6})?)?$"},
+    "uuid": {"type": "string", "format": "uuid"},
     "binary": {"type": "string", "pattern": r"^\\x([0-9a-fA-F]{2})*$"}, "list": {"type": "array"}, "json": {},
 }  # fmt: skip
 _WORDS = {
@@ -53,11 +55,12 @@ def schema_of(api: Api, names: Collection[str], *, whole: bool) -> dict[str, Any
     fields = writable(api, names)
     properties = {name: _property(field, api.rules.get(name)) for name, field in fields.items()}
     made: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": False}
-    needed = [name for name, field in fields.items() if _needed(field, api.rules.get(name))]
+    needed = [name for name, field in fields.items() if demanded(field, api.rules.get(name))]
     return {**made, "required": needed} if whole and needed else made
 
 
-def _needed(field: pa.Field[Any], rule: Rule | None) -> bool:
+def demanded(field: pa.Field[Any], rule: Rule | None) -> bool:
+    """Whether a new row must have the field: the source or the dictionary asks for it, and nothing fills it."""
     told = metadata(field)
     given = told.get(Meta.DEFAULT) or told.get(Meta.IDENTITY)
     return (rule is not None and rule.required) or (not field.nullable and not given)
@@ -70,8 +73,13 @@ def _property(field: pa.Field[Any], rule: Rule | None) -> dict[str, Any]:
         bits, signed = field.type.bit_width, pa.types.is_signed_integer(field.type)
         made["minimum"] = -(1 << bits - 1) if signed else 0
         made["maximum"] = (1 << bits - 1) - 1 if signed else (1 << bits) - 1
+    if pa.types.is_decimal(field.type):
+        most = Decimal(10) ** (field.type.precision - field.type.scale) - Decimal(1).scaleb(-field.type.scale)
+        made["minimum"], made["maximum"] = -most, most
     if rule is not None:
         _ruled(made, rule)
+    if pa.types.is_decimal(field.type):
+        made.setdefault("pattern", _digits(field.type, negative=made["minimum"] < 0))
     told = metadata(field)
     for key, meta in (("title", Meta.TITLE), ("x-unit", Meta.UNIT)):
         if told.get(meta):
@@ -82,6 +90,13 @@ def _property(field: pa.Field[Any], rule: Rule | None) -> dict[str, Any]:
         if "enum" in made:
             made["enum"] = [*made["enum"], None]
     return made
+
+
+def _digits(kind: Any, *, negative: bool) -> str:
+    """What a decimal sent as text looks like."""
+    whole, scale = kind.precision - kind.scale, kind.scale
+    part = f"(\\.[0-9]{{1,{scale}}})?" if scale > 0 else ""
+    return f"^{'-?' if negative else ''}[0-9]{{1,{max(whole, 1)}}}{part}$"
 
 
 def _ruled(made: dict[str, Any], rule: Rule) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
@@ -23,6 +23,7 @@ from tongqu.core.server import Change, Idempotency, Limits, Outcome, Page, Query
 from tongqu.gateway.asking import Ask, Compare, Condition, Joined, Wanted
 from tongqu.gateway.exchange import Notes
 from tongqu.gateway.faults import told
+from tongqu.gateway.ledger import Ledger
 from tongqu.gateway.policy.decision import Action, Decision
 from tongqu.gateway.policy.values import family
 from tongqu.gateway.problems import Kind, Problem, declare
@@ -30,6 +31,7 @@ from tongqu.gateway.publication import Api, Publication
 from tongqu.gateway.reading import Reader, decided
 from tongqu.gateway.related import node_of, tied
 from tongqu.gateway.rewrite import Conditions, conditions, returning
+from tongqu.gateway.tracing import step
 from tongqu.gateway.validating import Schemas, writable
 from tongqu.kit.serving.texts import dumps, parsed
 
@@ -45,7 +47,7 @@ declare(
     }
 )
 Verb = Literal["insert", "upsert", "ignore", "update", "delete"]
-_ACTIONS: dict[Verb, tuple[Action, ...]] = {
+ACTIONS: dict[Verb, tuple[Action, ...]] = {
     "insert": ("insert",), "ignore": ("insert",), "upsert": ("insert", "update"), "update": ("update",),
     "delete": ("delete",),
 }  # fmt: skip
@@ -100,22 +102,6 @@ class Written:
     decision: Decision | None = None
 
 
-class Ledger(Protocol):
-    """Is told which rows of which table are changed, so that whoever follows the table learns of it."""
-
-    def began(self, api: Api) -> int:
-        """A change of the API's table is about to be made; a number for it. Durable before it returns."""
-        ...
-
-    def done(self, begun: int, api: Api, edit: Edit, changes: Sequence[Change], written: Written) -> None:
-        """It is committed."""
-        ...
-
-    def undone(self, begun: int) -> None:
-        """Nothing was changed."""
-        ...
-
-
 class Writer:
     """Writes published APIs. `reader` is used for the rows that changes give back, `ledger` is told of every change."""
 
@@ -142,7 +128,7 @@ class Writer:
         `key.reused`, `write.*`. A refusal learnt from the database is kept under the key too and comes again.
         """
         notes.api, notes.version, notes.action, notes.policy = api.name, api.version, edit.verb, api.policy.version
-        decisions = [decided(api, actor, action) for action in _ACTIONS[edit.verb]]
+        decisions = [decided(api, actor, action) for action in ACTIONS[edit.verb]]
         _open(api, edit)
         if idempotency is None and api.entry.write.idempotency == "required":
             raise Problem("key.missing", "send an Idempotency-Key header")
@@ -238,7 +224,8 @@ class Writer:
             return orjson.dumps(_stored(outcome, changes))
 
         try:
-            outcome = await api.server.transact(changes, _limits(api), idempotency, answer)
+            with step("transact", api=api.path, connection=api.connection):
+                outcome = await api.server.transact(changes, _limits(api), idempotency, answer)
         except _REFUSED as error:
             problem = _problem(error, edit, idempotency)
             if idempotency is not None and problem.code in _STORED_REFUSALS:
@@ -250,7 +237,8 @@ class Writer:
         body = stored["body"].encode()
         keys: list[list[str]] = []
         if edit.returning is None and body:
-            keys = [[_text(value) for value in row.values()] for row in parsed(body.decode())]
+            found = [list(row.values()) for row in parsed(body.decode())]
+            keys = [[one if isinstance(one, str) else dumps(one).decode() for one in row] for row in found]
             body = b""
         elif giving.node is not None and giving.node.branches:
             objects = parsed(body.decode())
@@ -409,7 +397,3 @@ def _problem(error: Exception, edit: Edit, idempotency: Idempotency | None) -> P
     if isinstance(error, RefusedRowsError | CastError):
         return Problem("value.invalid", "the database refuses the rows: a rule of the table is not fulfilled")
     return told(error)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else dumps(value).decode()

@@ -108,13 +108,7 @@ def encrypted(
     random: Random = os.urandom,
 ) -> pa.Array[Any]:
     """The cells of texts; null stays null."""
-    made, head = seal(key, algorithm), f"{_MARK}.{algorithm}.{key_id}"
-    aad = f"{head}|{context}".encode()
-
-    def cell(nonce: bytes, value: str) -> str:
-        data = nonce + made.encrypt(nonce, value.encode(), aad)
-        return f"{head}.{base64.urlsafe_b64encode(data).rstrip(b'=').decode()}"
-
+    cell = _cells(key, key_id, algorithm, context)
     texts = pc.cast(values, pa.large_string())
     if algorithm == "aes-gcm-siv":
         coded = texts.dictionary_encode()
@@ -126,6 +120,27 @@ def encrypted(
         for at, value in enumerate(texts.to_pylist())
     ]
     return pa.array(cells, pa.string())
+
+
+def sealing(
+    key: bytes, *, key_id: str, algorithm: Algorithm, context: str = "", random: Random = os.urandom
+) -> Callable[[str], str]:
+    """The same for one text after the other."""
+    cell = _cells(key, key_id, algorithm, context)
+    if algorithm == "aes-gcm-siv":
+        return lambda value: cell(bytes(_NONCE), value)
+    return lambda value: cell(random(_NONCE), value)
+
+
+def _cells(key: bytes, key_id: str, algorithm: Algorithm, context: str) -> Callable[[bytes, str], str]:
+    made, head = seal(key, algorithm), f"{_MARK}.{algorithm}.{key_id}"
+    aad = f"{head}|{context}".encode()
+
+    def cell(nonce: bytes, value: str) -> str:
+        data = nonce + made.encrypt(nonce, value.encode(), aad)
+        return f"{head}.{base64.urlsafe_b64encode(data).rstrip(b'=').decode()}"
+
+    return cell
 
 
 def decrypted(values: pa.Array[Any], keys: Mapping[str, bytes], *, context: str = "") -> pa.Array[Any]:

@@ -18,11 +18,12 @@ def digested(values: pa.Array[Any], key: bytes, algorithm: Digest = "sha256") ->
     Each distinct value is digested once.
     """
     coded = pc.cast(values, pa.large_string()).dictionary_encode()
-    made = [_digest(str(value).encode(), key, algorithm) for value in coded.dictionary.to_pylist()]
+    made = [digest(str(value).encode(), key, algorithm) for value in coded.dictionary.to_pylist()]
     return pa.array(made, pa.string()).take(coded.indices)
 
 
-def _digest(value: bytes, key: bytes, algorithm: Digest) -> str:
+def digest(value: bytes, key: bytes, algorithm: Digest = "sha256") -> str:
+    """The same of one value."""
     if algorithm == "sha256":
         import hmac
 

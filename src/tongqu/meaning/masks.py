@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 Kind = Literal[
     "null", "constant", "name", "phone", "id_card", "bank_card", "email", "keep", "round", "bucket", "year", "month",
-    "hash",
+    "hash", "tokenise", "encrypt",
 ]  # fmt: skip
+KEYED = frozenset(("hash", "tokenise", "encrypt"))
+"""Masks that need a key and are no SQL: see `meaning.keyed_masks`."""
 
 _HAN = ((0x3400, 0x9FFF), (0x20000, 0x2FFFF))
 _COMPOUND = (
@@ -45,7 +47,9 @@ class Mask(Settings):
     """`null`; `constant` (`value`); of text `name` (张*三, 欧阳**, J*** S***), `phone` (138****5678), `id_card` and
     `bank_card` (first 6 and last 4), `email` (z***@example.com), `keep` (the `first` and `last` characters); of numbers
     `round` and `bucket` (to multiples of `to`; a bucket is its lower end); of dates `year` and `month` (their first
-    day); `hash` (HMAC with `key`: equal values stay equal and cannot be guessed)."""
+    day); `hash` (HMAC with `key`: equal values stay equal and cannot be guessed); `tokenise` (AES-GCM-SIV with `key`:
+    likewise, and the step `decrypt` can open the token); `encrypt` (AES-GCM or SM4-GCM with `key`: the same value looks
+    different each time)."""
     value: bool | int | str | None = titled("常量", "Value", None)
     """What `constant` shows."""
     first: int = titled("保留前几位", "First", 0, ge=0)
@@ -55,7 +59,17 @@ class Mask(Settings):
     to: Decimal | None = titled("步长", "To", None, gt=0)
     """The step of `round` and `bucket`."""
     key: str | None = titled("密钥", "Key", None)
-    """Reference to the key of `hash`: `${secret:NAME}`, `${env:NAME}` or `${file:NAME}`."""
+    """Reference to the key of `hash`, `tokenise` and `encrypt`: `${secret:NAME}`, `${env:NAME}` or `${file:NAME}`. Of
+    the last two it is 16 or 32 bytes written as hex or base64 (16 for SM4)."""
+    key_id: str = titled("密钥标识", "Key id", "1", pattern=r"^[A-Za-z0-9_-]{1,32}$")
+    """Stands in each token and cell, so that keys can change."""
+    cipher: Literal["aes-gcm", "sm4-gcm"] = titled("加密算法", "Cipher", "aes-gcm")
+    """What `encrypt` seals with: AES-GCM, or SM4-GCM (GB/T 32907)."""
+    context: str = titled("上下文", "Context", "", max_length=200)
+    """Bound to each token and cell: `decrypt` must name the same."""
+    purposes: list[str] = titled("用途", "Purposes", default_factory=list)
+    """In access rules: whoever else would see the field as it is must state one of these purposes, and sees it masked
+    otherwise."""
     algorithm: Literal["sha256", "sm3"] = titled("摘要算法", "Algorithm", "sha256")
     """The digest of `hash`: SHA-256 or SM3 (GB/T 32905)."""
     class_: Literal["public", "internal", "personal", "sensitive", "secret"] | None = Field(
@@ -70,7 +84,7 @@ class Mask(Settings):
 
     @model_validator(mode="after")
     def _complete(self) -> Mask:
-        needs = {"constant": "value", "round": "to", "bucket": "to", "hash": "key"}
+        needs = {"constant": "value", "round": "to", "bucket": "to", **dict.fromkeys(KEYED, "key")}
         wanted = needs.get(self.with_)
         if wanted and getattr(self, wanted) is None:
             raise ValueError(f"`{self.with_}` needs `{wanted}`")
@@ -82,7 +96,8 @@ class Mask(Settings):
 
 
 def masked(mask: Mask, name: str, schema: pa.Schema) -> exp.Expr:
-    """The tree of a masked column; null stays null, except for `constant`. `hash` is not SQL: see `meaning.digests`.
+    """The tree of a masked column; null stays null, except for `constant`. those of `KEYED` are not SQL: see
+    `meaning.keyed_masks`.
 
     Raises InvalidPlanError for a mask that does not fit the column's type.
     """

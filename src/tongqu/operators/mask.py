@@ -10,14 +10,14 @@ from pydantic import PrivateAttr, ValidationError
 
 from tongqu.core.columns import need_columns, reshaped
 from tongqu.core.data import Dataset
-from tongqu.core.errors import InvalidPlanError, InvalidSettingsError, RunError, SecretError, UnknownNameError
+from tongqu.core.errors import InvalidPlanError, InvalidSettingsError, RunError, UnknownNameError
 from tongqu.core.operator import Lineage, Operator, Place, Projection
 from tongqu.core.settings import invalid_settings, titled
-from tongqu.meaning.digests import digested
 from tongqu.meaning.evaluating import evaluated
 from tongqu.meaning.expressions import arrow_type, column, type_of
 from tongqu.meaning.fields import recast
-from tongqu.meaning.masks import Mask, masked
+from tongqu.meaning.keyed_masks import fits, hidden, read_mask_key
+from tongqu.meaning.masks import KEYED, Mask, masked
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -28,9 +28,10 @@ class Masking(Operator):
     `mask` of each field of a dictionary entry: `mask: inspection`.
 
     The original values do not reach any later step. Null stays null. A hash takes its key by reference,
-    `{with: hash, key: "${secret:hr}"}`: equal values give equal hashes, so they can still be joined and counted. A
-    masked column is no key, cursor or index any more, and keeps its class unless `class` states another. Rows that
-    steps before this one quarantine are kept unmasked: place it early.
+    `{with: hash, key: "${secret:hr}"}`: equal values give equal hashes, so they can still be joined and counted.
+    `tokenise` and `encrypt` take one too, and `decrypt` opens what they made. A masked column is no key, cursor or
+    index any more, and keeps its class unless `class` states another. Rows that steps before this one quarantine are
+    kept unmasked: place it early.
     """
 
     verb = "mask"
@@ -82,11 +83,7 @@ class Masking(Operator):
         made = self.model_copy()
         made._keys = {n: resolve(m.key).strip().encode() for n, m in self.columns.items() if m.key is not None}
         for name, key in made._keys.items():
-            if not key:
-                raise SecretError(
-                    f"the key {self.columns[name].key} is empty, and anybody could guess the hashes of {name!r}",
-                    hint="make one: python -c 'import secrets; print(secrets.token_hex(32))'",
-                )
+            read_mask_key(self.columns[name], key)
         return made
 
     def output(self, inputs: Sequence[Dataset]) -> Dataset:
@@ -114,7 +111,7 @@ class Masking(Operator):
         return {(0, name) for name in self.columns}
 
     def projection(self, dataset: Dataset) -> Projection | None:
-        if any(mask.with_ == "hash" for mask in self.columns.values()):
+        if any(mask.with_ in KEYED for mask in self.columns.values()):
             return None
         return Projection({c: column(c) for c in dataset.columns} | self._trees(dataset))
 
@@ -122,27 +119,25 @@ class Masking(Operator):
         return False
 
     def apply(self, tables: Sequence[pa.Table], inputs: Sequence[Dataset]) -> pa.Table:
-        """The same in Arrow, where a column is hashed."""
+        """The same in Arrow, where a column is hidden by a key."""
         table, dataset = tables[0], inputs[0]
         after = self.output(inputs).schema
         made: dict[str, Any] = {name: table.column(name) for name in table.column_names}
         others = evaluated(self._trees(dataset), table)
         made |= {name: others.column(name) for name in others.column_names}
         for name, mask in self.columns.items():
-            if mask.with_ == "hash":
+            if mask.with_ in KEYED:
                 if name not in self._keys:
                     raise RunError(f"the key of the mask of {name!r} was not looked up")
-                made[name] = digested(table.column(name).combine_chunks(), self._keys[name], mask.algorithm)
+                made[name] = hidden(table.column(name).combine_chunks(), mask, self._keys[name])
         return pa.table([made[field.name].cast(field.type) for field in after], schema=after)
 
     def _trees(self, dataset: Dataset) -> dict[str, exp.Expr]:
         for name, mask in self.columns.items():
             kind = dataset.schema.field(name).type
-            if mask.with_ == "hash" and not (
-                pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
-            ):
-                raise InvalidPlanError(f"{name!r} is {kind}; `hash` masks text and integers", hint="cast it before")
-        plain = {name: mask for name, mask in self.columns.items() if mask.with_ != "hash"}
+            if mask.with_ in KEYED:
+                fits(mask, name, kind)
+        plain = {name: mask for name, mask in self.columns.items() if mask.with_ not in KEYED}
         return {name: masked(mask, name, dataset.schema) for name, mask in plain.items()}
 
 

@@ -123,3 +123,18 @@ class Home:
     def intake(self) -> Path:
         """The database of rows that were sent to `/ingest` and are not written yet."""
         return self.path / "intake.db"
+
+    @property
+    def subject_key(self) -> Path:
+        """The file of the key that persons are digested with."""
+        return self.path / "subjects.key"
+
+    @property
+    def tombstones(self) -> Path:
+        """The database of erased persons."""
+        return self.path / "tombstones.db"
+
+    @property
+    def contracts(self) -> Path:
+        """The database of what published versions promise."""
+        return self.path / "contracts.db"

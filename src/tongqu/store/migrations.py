@@ -196,6 +196,32 @@ DRILLS: tuple[str, ...] = (
 """The same for security drills."""
 
 
+TOMBSTONES: tuple[str, ...] = (
+    """
+    CREATE TABLE tombstones (
+        identity TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        at TEXT NOT NULL,
+        who TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        PRIMARY KEY (identity, digest)
+    ) WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE holds (
+        identity TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        dataset TEXT NOT NULL,
+        at TEXT NOT NULL,
+        who TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        PRIMARY KEY (identity, digest, dataset)
+    ) WITHOUT ROWID;
+    """,
+)
+"""The same for erased persons, by keyed digests, and for what must not be erased: persons, or datasets as a whole."""
+
+
 def migrate(connection: sqlite3.Connection, steps: tuple[str, ...]) -> None:
     """Bring the database to the newest version, each step in its own transaction.
 

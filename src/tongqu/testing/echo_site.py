@@ -26,6 +26,8 @@ class Echo:
             raise RuntimeError("the password is hunter2")
         if request.path == "/echo/unread":
             return Reply(200, body=b"unread")
+        if request.path == "/echo/large":
+            return Reply(200, body=b"x" * int(request.query))
         if request.path == "/echo/header":
             return Reply(200, [("x-name", "a\r\nset-cookie: stolen=1")])
         if request.path.startswith("/echo/pieces"):

@@ -72,6 +72,18 @@ def test_scopes_are_narrowed_never_widened(gate: Gate) -> None:
     assert gate.token("mes", secret, scope="orders:write")["error"] == "invalid_scope"
 
 
+def test_what_a_client_may_have_limits_tokens_that_are_out_already(gate: Gate) -> None:
+    secret = gate.client()
+    every = gate.token("mes", secret)["access_token"]
+    some = gate.token("mes", secret, scope="orders:read orders:write")["access_token"]
+    other = gate.token("mes", secret, scope="lots:read")["access_token"]
+    gate.identity.identities.clients.change("mes", scopes=("orders:read", "parts:read"))
+    assert gate.bearer(every).scopes == {"orders:read", "parts:read"}
+    assert gate.bearer(some).scopes == {"orders:read"}
+    with pytest.raises(Problem, match=r"auth\.invalid"):
+        gate.bearer(other)
+
+
 def test_a_changed_right_counts_for_tokens_that_are_out(gate: Gate) -> None:
     token = gate.token("mes", gate.client())["access_token"]
     other = gate.another()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,7 +15,7 @@ from tongqu.core.data import Dataset
 from tongqu.core.errors import ConfigError, ExpressionError, InvalidPlanError, UnknownNameError
 from tongqu.core.policy import Actor
 from tongqu.gateway.policy.compiling import CompiledPolicy, compile_policy
-from tongqu.gateway.policy.decision import Conflict
+from tongqu.gateway.policy.decision import Action, Conflict
 from tongqu.gateway.policy.settings import Access
 
 DATASET = Dataset("items", people().schema, ("id",))
@@ -25,7 +26,7 @@ def policy(now: datetime = NOON, zone: Any = UTC, **access: Any) -> CompiledPoli
     """The policy of rules over the table of people."""
     return compile_policy(
         Access.parse(access), DATASET, now=lambda: now, zone=zone, secret=lambda name: b"key of " + name.encode(),
-        path="apis.items.access",
+        path="apis.items.access", name="items",
     )  # fmt: skip
 
 
@@ -195,6 +196,17 @@ def test_the_key_of_a_mask_is_part_of_the_decision_and_never_shown() -> None:
     assert "key of" not in repr(decision)
 
 
+def test_personal_fields_do_not_cross_the_border() -> None:
+    abroad = "actor.region is null or actor.region <> 'CN'"
+    made = policy(
+        roles=["r"], fields={"inspector": {"roles": ["r"]}},
+        rules=[{"effect": "deny", "when": abroad, "fields": ["inspector"]}],
+    )  # fmt: skip
+    assert sees(made, actor("r", region="CN")) == [*OPEN, "inspector"]
+    assert sees(made, actor("r", region="DE")) == OPEN
+    assert sees(made, actor("r")) == OPEN
+
+
 def test_conflicts_name_what_is_only_seen_together() -> None:
     made = policy(
         roles=["quality"], fields={"inspector": {"roles": ["hr"]}},
@@ -232,3 +244,33 @@ def test_rows_may_be_chosen_by_columns_that_are_not_published() -> None:
     )
     decision = made.decide(actor("r"), "read")
     assert list(decision.fields) == ["id"] and decision.rows is not None
+
+
+ACTIONS: tuple[Action, ...] = ("read", "insert", "update", "delete")
+
+
+@pytest.mark.parametrize(
+    ("scopes", "may"),
+    [
+        ([], "read insert update delete"),
+        (["read"], "read"),
+        (["items:read"], "read"),
+        (["write"], "insert update delete"),
+        (["items:write", "items:read"], "read insert update delete"),
+        (["orders:read", "items:reader", "manage", "items"], ""),
+    ],
+)
+def test_the_scope_of_a_token_limits_what_roles_allow(scopes: list[str], may: str) -> None:
+    made = policy(roles=["quality"], write_roles=["quality"])
+    who = replace(actor("quality"), scopes=frozenset(scopes))
+    assert [action for action in ACTIONS if made.decide(who, action).allowed] == may.split()
+    outsider = replace(actor("sales"), scopes=frozenset(scopes))
+    assert not any(made.decide(outsider, action).allowed for action in ACTIONS)
+
+
+def test_a_token_to_write_finds_the_rows_that_its_caller_may_read_but_knows_no_field_of_them() -> None:
+    made = policy(rules=[{"actions": ["read"], "rows": "plant = 'A'"}, {"actions": ["update"]}])
+    whole = made.decide(actor("quality"), "update")
+    narrow = made.decide(replace(actor("quality"), scopes=frozenset(("write",))), "update")
+    assert (narrow.rows, narrow.writable, dict(narrow.fields)) == (whole.rows, whole.writable, {})
+    assert narrow.fingerprint != whole.fingerprint

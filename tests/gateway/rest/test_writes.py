@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from tests.gateway.rest.plant import ACCESS, WRITE, Plant, run
+from tests.gateway.rest.plant import ACCESS, QUALITY, WRITE, Plant, run
 
 from tongqu.core.policy import Actor
 
@@ -353,5 +354,33 @@ def test_a_refused_constraint_tells_neither_values_nor_sql(tmp_path: Path) -> No
         told = await plant.call("PATCH", "items?id=lt.3", '{"id": 77}')
         assert told.status in (409, 422)
         assert b"77" not in told.body and b"UPDATE" not in told.body.upper().replace(b"DUPLICATE", b"")
+
+    run(tmp_path, work)
+
+
+def test_the_scope_of_a_token_limits_what_is_done_with_it(tmp_path: Path) -> None:
+    async def work(plant: Plant) -> None:
+        def limited(*scopes: str) -> Actor:
+            return replace(QUALITY, scopes=frozenset(scopes))
+
+        told = await plant.call("GET", "items", actor=limited("orders:read"))
+        assert (told.status, told.json["code"]) == (403, "auth.scope")
+        assert told["www-authenticate"] == 'Bearer error="insufficient_scope", scope="items:read"'
+        assert (await plant.call("GET", "items", actor=limited("items:read"))).status == 200
+        related = await plant.call("GET", "items?select=id,line(title)", actor=limited("items:read"))
+        assert related.json["code"] == "field.unknown"
+        assert (await plant.call("GET", "items?select=id,line(title)", actor=limited("read"))).status == 200
+        for method, target, body in (
+            ("POST", "items", orjson.dumps(new(10))), ("PATCH", "items/1", b'{"lot": "x"}'), ("DELETE", "items/1", b""),
+        ):  # fmt: skip
+            refused = await plant.call(method, target, body, actor=limited("items:read"))
+            assert (refused.status, refused.json["code"]) == (403, "auth.scope")
+        assert (await plant.call("POST", "items", orjson.dumps(new(10)), actor=limited("write"))).status == 201
+        shown = await plant.call("POST", "items", orjson.dumps(new(11)), actor=limited("write"), prefer=SHOW)
+        assert shown.json["code"] == "access.denied"
+        asked = await plant.call("DELETE", "items?lot=eq.L1", actor=limited("write"))  # what it may not read
+        assert asked.json["code"] == "field.unknown"
+        stranger = Actor("client:x", roles=frozenset(("sales",)), scopes=frozenset(("items:read",)))
+        assert (await plant.call("GET", "items", actor=stranger)).json["code"] == "api.unknown"
 
     run(tmp_path, work)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
+from tongqu.gateway.exchange import Reply, Request
 from tongqu.gateway.serving.bounds import Bounds
+from tongqu.gateway.site import Stages
+from tongqu.gateway.stages import Watches
 from tongqu.testing.echo_site import echo_site
 from tongqu.testing.running_site import RunningSite
 
@@ -256,3 +260,52 @@ def test_what_does_not_finish_in_time_is_cut() -> None:
                 line.recv(1)
         running.stop()
         assert not running.whole
+
+
+def until_closed(running: RunningSite) -> None:
+    """Wait until the server has nobody any more."""
+    deadline, pause = time.monotonic() + 10, threading.Event()
+    while running.server.open:
+        assert time.monotonic() < deadline, "the connection is still there"
+        pause.wait(0.02)
+
+
+@pytest.mark.parametrize("path", ["/echo/large?1000000", "/echo/" + "a" * 300, "/echo//"])
+def test_who_asks_on_and_on_and_reads_nothing_is_not_worked_for(path: str) -> None:
+    answered: list[str] = []
+
+    class Counting(Watches):
+        def saw(self, request: Request, reply: Reply, seconds: float) -> None:
+            answered.append(request.path)
+
+    with (
+        RunningSite(
+            lambda: echo_site(Stages(watch=Counting())), Bounds(write_seconds=0.5, sweep_seconds=0.1)
+        ) as running,
+        running.connect() as line,
+    ):
+        line.settimeout(0.2)
+        asked = b"".join([b"GET " + path.encode() + b" HTTP/1.1\r\n" + HOST + b"\r\n"] * 1000)
+        with pytest.raises(OSError):  # the server takes no more, or has cut the line
+            for _ in range(1000):
+                line.sendall(asked)
+        until_closed(running)
+        assert len(answered) < 30_000  # what fits into the buffers of two sockets
+
+
+def test_who_does_not_read_the_last_answer_is_cut() -> None:
+    with RunningSite(echo_site, Bounds(write_seconds=0.3, sweep_seconds=0.1)) as running, running.connect() as line:
+        line.sendall(b"GET /echo/large?50000000 HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
+        assert line.recv(10)
+        until_closed(running)
+
+
+def test_leaving_lets_what_is_written_be_read() -> None:
+    with RunningSite(echo_site) as running, running.connect() as line:
+        line.sendall(b"GET /echo/large?20000000 HTTP/1.1\r\n" + HOST + b"\r\n")
+        got = line.recv(1000)
+        stopping = threading.Thread(target=running.stop)
+        stopping.start()
+        got += running.rest(line)
+        stopping.join()
+        assert len(got.partition(b"\r\n\r\n")[2]) == 20_000_000

@@ -16,19 +16,17 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help=t("api.name"), show_de
 FromFiles = Annotated[bool, typer.Option("--files", help=t("api.files"))]
 
 
-@command(app, "list", "api.list")
+@command(app, "list", "api.list", managed=True)
 def list_apis(call: Call, files: FromFiles = False) -> int:
     """List the APIs."""
-    from tongqu.app.services.apis import listed
-
-    document = listed(call.wire(), files=files)
+    document = call.ask("api.list", files=files)
     call.answer(document, _show_list)
     for problem in document["problems"]:
         tell_problem(problem)
     return 3 if document["problems"] else 0
 
 
-@command(app, "show", "api.show")
+@command(app, "show", "api.show", managed=True)
 def show(
     call: Call,
     name: Name,
@@ -36,9 +34,7 @@ def show(
     files: FromFiles = False,
 ) -> int:
     """Show one API as its source describes it now."""
-    from tongqu.app.services.apis import shown
-
-    document = shown(call.wire(), name, version, files=files)
+    document = call.ask("api.show", name=name, version=version, files=files)
     told = {**document, "problems": [translated(problem) for problem in document["problems"]]}
     call.answer(told, _show_one)
     for problem in document["problems"]:
@@ -46,8 +42,52 @@ def show(
     return 1 if document["problems"] else 0
 
 
-command(app, "calls", "audit.calls")(audit.calls)
-command(app, "usage", "audit.usage")(audit.usage)
+@command(app, "contract", "api.contract", managed=True)
+def contract(
+    call: Call,
+    name: Name,
+    version: Annotated[str, typer.Option("--version", metavar="vN", help=t("api.version"))] = "",
+) -> int:
+    """Show what the applied version of an API promises its callers, and who relies on which field."""
+    call.answer(call.ask("api.contract", name=name, version=version), _show_contract)
+    return 0
+
+
+@command(app, "diff", "api.diff", managed=True)
+def diff(
+    call: Call,
+    name: Name,
+    old: Annotated[str, typer.Argument(metavar="vN", help=t("api.old"), show_default=False)],
+    new: Annotated[str, typer.Argument(metavar="vM", help=t("api.new"), show_default=False)],
+) -> int:
+    """Show what changes for a caller who goes over from one version to another."""
+    from tongqu.app.cli.changing import show_contract_changes
+
+    call.answer(call.ask("api.diff", name=name, old=old, new=new), show_contract_changes)
+    return 0
+
+
+@command(app, "openapi", "api.openapi")
+def openapi(
+    call: Call,
+    *,
+    name: Annotated[str, typer.Argument(metavar="NAME|VERSION", help=t("api.document.name"), show_default=False)],
+    client: Annotated[str, typer.Option("--as", metavar="CLIENT", help=t("api.document.as"))] = "anonymous",
+    format: Annotated[str, typer.Option("--format", metavar="FORMAT", help=t("api.document.format"))] = "openapi",
+    url: Annotated[str, typer.Option("--url", metavar="URL", help=t("api.document.url"))] = "http://127.0.0.1:8700",
+    files: FromFiles = False,
+) -> int:
+    """Print a document of what a client may use."""
+    from tongqu.app.messages import language
+    from tongqu.app.services.publishing_docs import document
+
+    wire = call.wire()
+    say(document(wire, name, client=client, format=format, language=language(), files=files, address=url))
+    return 0
+
+
+command(app, "calls", "audit.calls", managed=True)(audit.calls)
+command(app, "usage", "audit.usage", managed=True)(audit.usage)
 
 
 def _show_list(document: Mapping[str, Any]) -> None:
@@ -79,3 +119,16 @@ def _show_one(document: Mapping[str, Any]) -> None:
         mark = " *" if field["key"] else ""
         rows.append((f"{field['field']}{mark}", *(str(field[name]) or "—" for name in names[1:])))
     table(rows if document["fields"] else [])
+
+
+def _show_contract(document: Mapping[str, Any]) -> None:
+    ends = [f"{word} {document[word]}" for word in ("deprecated", "sunset", "successor") if document[word]]
+    say(" · ".join([f"/api/{document['version']}/{document['api']}", *ends]))
+    names = ("field", "type", "nullable", "writable", "client")
+    rows: list[tuple[str, ...]] = [tuple(t(f"column.{name}") for name in names)]
+    for name, field in document["fields"].items():
+        mark = " *" if name in document["key"] else ""
+        users = ", ".join(document["consumers"].get(name, ())) or "—"
+        yes = ("✓" if field[word] else "—" for word in ("nullable", "set"))
+        rows.append((f"{name}{mark}", field["type"], *yes, users))
+    table(rows)

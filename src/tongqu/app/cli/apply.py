@@ -7,23 +7,21 @@ from typing import Annotated
 import typer
 
 from tongqu.app.cli.call import Call, command, group
-from tongqu.app.cli.changing import show_version, versioning
+from tongqu.app.cli.changing import show_version
 from tongqu.app.messages import t
 
 app = group()
 
 
-@command(app, "apply", "command.apply", audited=True)
+@command(app, "apply", "command.apply", audited=True, managed=True)
 def apply(
     call: Call,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help=t("apply.reason"))] = "",
     parent: Annotated[
         int | None, typer.Option("--parent", metavar="N", min=0, help=t("apply.parent"), show_default=False)
     ] = None,
+    accept: Annotated[bool, typer.Option("--accept-breaking", help=t("apply.accept"))] = False,
 ) -> int:
     """Make the next version; a stale parent is refused."""
-    wire = call.wire()
-    with versioning(wire) as mine:
-        document = mine.apply(reason, parent)
-    call.answer(document, show_version)
+    call.answer(call.ask("apply", reason=reason, parent=parent, accept=accept), show_version)
     return 0

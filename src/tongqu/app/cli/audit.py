@@ -24,7 +24,7 @@ Status = Annotated[str, typer.Option("--status", metavar="STATUS", help=t("audit
 Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help=t("audit.limit"))]
 
 
-@command(app, "show", "audit.show")
+@command(app, "show", "audit.show", managed=True)
 def show(
     call: Call,
     *,
@@ -37,15 +37,15 @@ def show(
     limit: Limit = 50,
 ) -> int:
     """Show the newest records."""
-    wanted = {"who": who, "what": what, "kind": kind, "outcome": status, "since": since, "until": until}
-    call.answer(_service(call).show(limit, **wanted), lambda found: _show(found["records"]))
+    wanted: dict[str, Any] = {"who": who, "what": what, "kind": kind, "outcome": status, "since": since, "until": until}
+    call.answer(call.ask("audit.show", limit=limit, **wanted), lambda found: _show(found["records"]))
     return 0
 
 
-@command(app, "verify", "audit.verify")
+@command(app, "verify", "audit.verify", managed=True)
 def verify(call: Call) -> int:
     """Check that no record was changed, removed or moved."""
-    document = _service(call).verify()
+    document = call.ask("audit.verify")
     call.answer(document, _show_verdict)
     return 0 if document["ok"] else 1
 
@@ -76,7 +76,7 @@ def calls(
     limit: Limit = 50,
 ) -> int:
     """Show the newest calls of an API (`tongqu api calls`)."""
-    document = _service(call).calls(name, limit, client=client, since=since, outcome=status)
+    document = call.ask("api.calls", name=name, limit=limit, client=client, since=since, outcome=status)
     call.answer(document, lambda found: _show(found["calls"]))
     return 0
 
@@ -87,7 +87,7 @@ def usage(
     version: Annotated[str, typer.Option("--version", metavar="V", help=t("audit.version"))] = "v1",
 ) -> int:
     """Show who used which field of an API (`tongqu api usage`)."""
-    call.answer(_service(call).usage(name, version), _show_usage)
+    call.answer(call.ask("api.usage", name=name, version=version), _show_usage)
     return 0
 
 

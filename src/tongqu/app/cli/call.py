@@ -7,8 +7,11 @@ import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,10 +19,12 @@ import typer
 from tongqu.app.messages import t, translated
 
 if TYPE_CHECKING:
+    from tongqu.app.http.through import Server
     from tongqu.app.wire import Wire
 
-COMMON_WITH_VALUE = ("--project", "--env", "--lang", "--progress")
+COMMON_WITH_VALUE = ("--project", "--env", "--lang", "--progress", "--server")
 COMMON_FLAGS = ("--json", "--debug")
+Around = Callable[[Event], AbstractContextManager[None]]
 _SECRET = re.compile("password|secret|token|key|totp|code")
 """Options whose values are never in the audit trail."""
 
@@ -35,12 +40,57 @@ class Call:
     debug: bool
     name: str = ""
     """The command's words, without its arguments: `sync`, `versions list`."""
+    server: str = ""
+    """The gateway that is to do it; empty: the one that owns the project if it runs, else this process."""
+    audited: Callable[[Callable[[], Any]], Any] | None = None
+    """Writes down around what it is given that this command manages something."""
 
     def wire(self) -> Wire:
-        """The parts of the system for this project and environment."""
+        """The parts of the system for this project and environment; raises InvalidSettingsError where a server was
+        named that cannot do it."""
         from tongqu.app.wire import Wire
 
+        if self.server:
+            from tongqu.core.errors import InvalidSettingsError
+
+            raise InvalidSettingsError(
+                f"`tongqu {self.name}` works on this machine only", path="--server", hint="leave --server out"
+            )
         return Wire(self.project, self.env, _warn, self.name)
+
+    def ask(
+        self, operation: str, *, local: bool = False, around: Around | None = None, **values: Any
+    ) -> Mapping[str, Any]:
+        """The document of an operation of the management API: from the named server, from the one that runs for this
+        project, else made here (`local`: always here, unless a server is named), within `around` the event that stops
+        it. Audited where it is done."""
+        from tongqu.app.http.table import OPERATIONS, here
+
+        if found := self._server(local):
+            from tongqu.app.http.through import NotReachedError
+
+            try:
+                return found.do(OPERATIONS[operation], values)
+            except NotReachedError:
+                if not found.own:
+                    raise
+        wire = self.wire()
+        do = partial(here, wire, operation, {name: value for name, value in values.items() if value is not None})
+        with around(wire.stop) if around else nullcontext():
+            document: Mapping[str, Any] = self.audited(do) if self.audited else do()
+        return document
+
+    def _server(self, local: bool) -> Server | None:
+        if self.server:
+            from tongqu.app.http.through import named
+
+            return named(self.server, self.env)
+        place = self.wire().home.serve
+        if local or not place.exists():
+            return None
+        from tongqu.app.http.through import owner
+
+        return owner(place, self.project, self.env)
 
     def answer(self, document: Mapping[str, Any], human: Callable[[Mapping[str, Any]], None]) -> None:
         """Print the document on stdout: as JSON with `--json`, else as `human` shows it."""
@@ -115,12 +165,13 @@ def _width(text: str) -> int:
 
 
 def command(
-    app: typer.Typer, name: str, id: str, *, audited: bool = False
+    app: typer.Typer, name: str, id: str, *, audited: bool = False, managed: bool = False
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Register `function(call, …) -> exit code` under `name` with the help `id` and the common options.
 
     `audited`: it manages something; that it begins is in the audit trail before it does, with its arguments and the
     options that were given, without secrets, and how it ended afterwards. Where that cannot be written it is not done.
+    `managed`: it does all it does by `call.ask`, so that a server may do it, which then writes that down.
     """
 
     def register(function: Callable[..., int]) -> Callable[..., int]:
@@ -131,11 +182,15 @@ def command(
             shared = {key: values.pop(key) for key in common.parameters}
             words = id.removeprefix("command.").replace(".", " ")
             call = replace(_common(**shared), name=words)
+            if call.server and not managed:
+                call.wire()  # refuses
             if not audited:
                 return function(call, **values)
             given = {key: kind for key, kind in own.parameters.items() if values.get(key) not in (None, kind.default)}
             about = [values[key] for key, kind in given.items() if _is_argument(kind)]
             options = {key: values[key] for key, kind in given.items() if not _is_argument(kind)}
+            if managed:
+                return function(replace(call, audited=partial(_noted, call, about, options)), **values)
             return _audited(call, about, options, lambda: function(call, **values))
 
         kept = [p.replace(kind=p.KEYWORD_ONLY) for p in own.parameters.values() if p.name != "call"]
@@ -154,6 +209,11 @@ def _is_argument(parameter: inspect.Parameter) -> bool:
 
 
 def _audited(call: Call, about: Sequence[Any], options: Mapping[str, Any], do: Callable[[], int]) -> int:
+    code: int = _noted(call, about, options, do)
+    return code
+
+
+def _noted(call: Call, about: Sequence[Any], options: Mapping[str, Any], do: Callable[[], Any]) -> Any:
     from tongqu.app.services.auditing import operator
     from tongqu.store.scrub import known
 
@@ -163,8 +223,9 @@ def _audited(call: Call, about: Sequence[Any], options: Mapping[str, Any], do: C
     trail = call.wire().trail()
     try:
         with trail.action(operator(), call.name.replace(" ", "."), on, **more) as told:
-            told["exit"] = code = do()
-            return code
+            done = do()
+            told["exit"] = done if isinstance(done, int) else 0
+            return done
     finally:
         trail.close()
 
@@ -177,12 +238,13 @@ def _common(
     lang: Annotated[str, typer.Option("--lang", metavar="zh|en", help=t("option.lang"))] = "",
     progress: Annotated[str, typer.Option("--progress", metavar="jsonl", help=t("option.progress"))] = "",
     debug: Annotated[bool, typer.Option("--debug", help=t("option.debug"))] = False,
+    server: Annotated[str, typer.Option("--server", metavar="URL", help=t("option.server"))] = "",
 ) -> Call:
     if lang not in ("", "zh", "en"):
         raise typer.BadParameter(t("usage.choice", value=lang, valid="zh, en"), param_hint="--lang")
     if progress not in ("", "jsonl"):
         raise typer.BadParameter(t("usage.choice", value=progress, valid="jsonl"), param_hint="--progress")
-    return Call(project=project, env=env, json=json, progress=progress, debug=debug)
+    return Call(project=project, env=env, json=json, progress=progress, debug=debug, server=server)
 
 
 def group() -> typer.Typer:

@@ -27,7 +27,9 @@ def versioning(wire: Wire) -> Iterator[Versioning]:
     _ = wire.project  # what is wrong with the files is told before anything is made
     store = wire.versions()
     try:
-        yield opened(wire.folder, wire.env, lambda: wire.project, store=store, scrubber=wire.scrubber)
+        yield opened(
+            wire.folder, wire.env, lambda: wire.project, store=store, scrubber=wire.scrubber, promises=wire.promises
+        )  # fmt: skip
     finally:
         store.close()
 
@@ -49,8 +51,20 @@ def show_plan(document: Mapping[str, Any]) -> None:
     for line in document.get("impacts", []):
         mark = "✗" if line["verdict"] == "breaks" else "✓"
         say(f"{mark} {line['path']}: {line['reason']}")
+    for contract in document.get("contracts", []):
+        show_contract_changes(contract)
     for note in document.get("notes", []):
         say(f"! {note['message']}")
+
+
+def show_contract_changes(document: Mapping[str, Any]) -> None:
+    """What changes for the callers of one version, and who used lately what would break."""
+    for change in document["changes"]:
+        mark = f"  [{t('plan.breaking')}]" if change["breaking"] else ""
+        told = f"{_short(change['before'])} → {_short(change['after'])}"
+        say(f"{document['api']} {document['version']} {change['at']}: {told}{mark}")
+        if change["consumers"]:
+            say(f"    {t('contract.consumers')}: {', '.join(change['consumers'])}")
 
 
 def show_version(document: Mapping[str, Any]) -> None:

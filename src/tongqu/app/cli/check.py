@@ -33,14 +33,9 @@ def check(
     wire.record(record, replay)
     document = test(connections or [], wire.ends, lambda: wire.project, wire.scrubber)
     if not connections and wire.project.apis:
-        from tongqu.app.services.apis import problems
+        from tongqu.app.services.apis import checked
 
-        found = problems(wire)
-        document = {
-            **document,
-            "ok": document["ok"] and all("level" in one for one in found),
-            "problems": [*found, *document["problems"]],
-        }
+        document = checked(wire, document)
     shown = {**document, "problems": [translated(problem) for problem in document["problems"]]}
     call.answer(shown, _show)
     for problem in document["problems"]:

@@ -20,7 +20,7 @@ KeyKind = Annotated[str, typer.Option("--key", metavar="secret|api-key|signature
 KeyEnd = Annotated[str, typer.Option("--key-expires", metavar="WHEN", help=t("client.key_expires"))]
 
 
-@command(app, "add", "client.add", audited=True)
+@command(app, "add", "client.add", audited=True, managed=True)
 def add(
     call: Call,
     name: Name,
@@ -40,17 +40,20 @@ def add(
     key_expires: KeyEnd = "",
 ) -> int:
     """Add a client and show its key."""
-    from tongqu.app.services.identity import NewClient
+    from tongqu.app.services.identity import content, public_keys
 
-    new = NewClient(
-        name, role or (), attribute or (), scope or (), purpose or (), grant or (), redirect or (), jwks, certificate,
-        sandbox=sandbox, public=public, expires=expires, key=key, key_expires=key_expires,
+    document = call.ask(
+        "client.add", name=name, roles=role or [], attributes=attribute or [], scopes=scope or [],
+        purposes=purpose or [], grants=grant or [], redirects=redirect or [],
+        jwks=[dict(one) for one in public_keys(jwks)] if jwks else [],
+        certificate=content(certificate).decode("latin-1") if certificate else "", sandbox=sandbox, public=public,
+        expires=expires, key=key, key_expires=key_expires,
     )  # fmt: skip
-    call.answer(call.wire().callers().add(new), _show_key)
+    call.answer(document, _show_key)
     return 0
 
 
-@command(app, "rotate", "client.rotate", audited=True)
+@command(app, "rotate", "client.rotate", audited=True, managed=True)
 def rotate(
     call: Call,
     name: Name,
@@ -60,65 +63,67 @@ def rotate(
     key_expires: KeyEnd = "",
 ) -> int:
     """Give a client a new key beside the old one."""
-    call.answer(call.wire().callers().rotate(name, key, overlap, key_expires), _show_key)
+    call.answer(call.ask("client.rotate", name=name, key=key, overlap=overlap, key_expires=key_expires), _show_key)
     return 0
 
 
-@command(app, "certificate", "client.certificate", audited=True)
+@command(app, "certificate", "client.certificate", audited=True, managed=True)
 def certificate(
     call: Call,
     name: Name,
     file: Annotated[Path, typer.Argument(metavar="FILE", help=t("client.cert"), show_default=False)],
 ) -> int:
     """Let a certificate stand for a client."""
-    document = call.wire().callers().certificate(name, file)
+    from tongqu.app.services.identity import content
+
+    document = call.ask("client.certificate", name=name, certificate=content(file).decode("latin-1"))
     call.answer(document, lambda made: say(t("client.certified", name=made["client_id"], end=made["expires"])))
     return 0
 
 
-@command(app, "change", "client.change", audited=True)
+@command(app, "change", "client.change", audited=True, managed=True)
 def change(call: Call, name: Name, role: Roles = None, attribute: Attributes = None, purpose: Purposes = None) -> int:
     """Replace what a client may be."""
-    document = call.wire().callers().change(name, role or (), attribute or (), purpose or ())
-    call.answer({"clients": [document]}, _show_list)
+    given: dict[str, Any] = {"roles": role or [], "attributes": attribute or [], "purposes": purpose or []}
+    call.answer(call.ask("client.change", name=name, **given), _show_list)
     return 0
 
 
-@command(app, "disable", "client.disable", audited=True)
+@command(app, "disable", "client.disable", audited=True, managed=True)
 def disable(call: Call, name: Name) -> int:
     """Refuse a client from now on."""
-    call.answer({"clients": [call.wire().callers().enable(name, enabled=False)]}, _show_list)
+    call.answer(call.ask("client.disable", name=name), _show_list)
     return 0
 
 
-@command(app, "enable", "client.enable", audited=True)
+@command(app, "enable", "client.enable", audited=True, managed=True)
 def enable(call: Call, name: Name) -> int:
     """Let a client call again."""
-    call.answer({"clients": [call.wire().callers().enable(name, enabled=True)]}, _show_list)
+    call.answer(call.ask("client.enable", name=name), _show_list)
     return 0
 
 
-@command(app, "revoke", "client.revoke", audited=True)
+@command(app, "revoke", "client.revoke", audited=True, managed=True)
 def revoke(
     call: Call, name: Name, key: Annotated[str, typer.Option("--key-id", metavar="ID", help=t("client.key_id"))] = ""
 ) -> int:
     """Make a client's tokens, or one of its keys, void."""
-    document = call.wire().callers().revoke(name, key)
+    document = call.ask("client.revoke", name=name, key=key)
     call.answer(document, lambda done: say(t("client.was_revoked", name=done["client_id"])))
     return 0
 
 
-@command(app, "remove", "client.remove", audited=True)
+@command(app, "remove", "client.remove", audited=True, managed=True)
 def remove(call: Call, name: Name) -> int:
     """Forget a client."""
-    call.answer(call.wire().callers().remove(name), lambda done: say(t("client.was_removed", name=done["removed"])))
+    call.answer(call.ask("client.remove", name=name), lambda done: say(t("client.was_removed", name=done["removed"])))
     return 0
 
 
-@command(app, "list", "client.list")
+@command(app, "list", "client.list", managed=True)
 def list_clients(call: Call) -> int:
     """List the clients; no keys."""
-    call.answer(call.wire().callers().list(), _show_list)
+    call.answer(call.ask("client.list"), _show_list)
     return 0
 
 

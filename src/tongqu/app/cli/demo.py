@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tongqu.app.cli.call import Call, command, group, say, tell
+from tongqu.app.cli.call import Call, command, group, print_document, say, tell
 from tongqu.app.messages import t
 from tongqu.core.errors import InvalidSettingsError
+
+if TYPE_CHECKING:
+    from tongqu.app.demo.acts import Stage
+    from tongqu.app.services.execution import Outcome
 
 app = group()
 
@@ -20,8 +25,44 @@ app = group()
 def demo(
     call: Call,
     dir: Annotated[Path | None, typer.Option("--dir", metavar="DIR", help=t("demo.dir"))] = None,
+    *,
+    serve: Annotated[bool, typer.Option("--serve", help=t("demo.serve"))] = False,
+    port: Annotated[int, typer.Option("--port", metavar="PORT", min=0, max=65535, help=t("demo.port"))] = 8700,
 ) -> int:
-    """Build the factory in the folder (default: a new temporary one), play the acts, tell what happened."""
+    """Build the factory in the folder (default: a new temporary one), play the acts, tell what happened; serve it."""
+    if serve:
+        return serve_demo(call, dir, port)
+    code, _ = _played(call, dir)
+    return code
+
+
+def serve_demo(call: Call, dir: Path | None, port: int) -> int:
+    """Play the demo, then serve its APIs until a signal, and say how they are called."""
+    from tongqu.app.cli.served import tell_served
+    from tongqu.app.demo.calling import client
+    from tongqu.app.http.handler import managing
+    from tongqu.app.services.serve_place import ServeRequest
+    from tongqu.app.services.serving import require, serve
+
+    require()
+    code, played = _played(replace(call, json=False), dir, silent=call.json)
+    if played is None:
+        return code
+    stage, outcome = played
+    wire = replace(call, project=stage.wire.folder, env="").wire()
+    secret, token = client(wire.callers())
+
+    def told(word: str, what: Mapping[str, Any]) -> None:
+        if word == "listening":
+            _calls(call, outcome, what, secret, token)
+        else:
+            tell_served(word, what)
+
+    return 0 if serve(wire, ServeRequest(port=port), told, managing(wire))["finished"] else 1
+
+
+def _played(call: Call, dir: Path | None, *, silent: bool = False) -> tuple[int, tuple[Stage, Outcome] | None]:
+    """The demo's exit code, and what there is to go on with if it came to its end."""
     from tongqu.app.cli.moving import command_line, move
     from tongqu.app.demo import telling
     from tongqu.app.demo.acts import Stage, has_excel, play
@@ -38,9 +79,34 @@ def demo(
     call = replace(call, project=folder, env="")
     wire = call.wire()
     stage = Stage(wire, command_line(), excel)
-    code = move(call, wire, lambda: play(stage))
-    if code in (0, 3) and not call.json:
+    outcomes: list[Outcome] = []
+
+    def acted() -> Outcome:
+        outcomes.append(play(stage))
+        return outcomes[0]
+
+    code = move(call, wire, acted, silent=silent)
+    if code not in (0, 3):
+        return code, None
+    if not call.json and not silent:
         for line in (*telling.acts(stage.told), *telling.story(stage.data / "lake.duckdb", wire.project.dictionary)):
             say(line)
         say(t("demo.next", folder=str(folder)))
-    return code
+    return code, (stage, outcomes[0])
+
+
+def _calls(call: Call, outcome: Outcome, told: Mapping[str, Any], secret: str, token: str) -> None:
+    from tongqu.app.demo.calling import lines
+
+    calls = lines(told["url"], secret, told["prefixes"])
+    if call.json:
+        served = {"url": told["url"], "pid": told["pid"], "token": token, "calls": [line.to_json() for line in calls]}
+        print_document({**outcome.document, "serve": served})
+        return
+    say(t("serve.listening", url=told["url"]))
+    say(t("demo.calls"))
+    say(f"TOKEN={token}")
+    for line in calls:
+        say(f"# {t(line.shows)}")
+        say(line.command)
+    say(t("demo.ctrl_c"))

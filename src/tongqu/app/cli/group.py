@@ -40,15 +40,19 @@ COMMANDS: dict[str, str] = {
     "user": "user",
     "access": "access",
     "policy": "policy",
+    "privacy": "privacy",
     "quarantine": "quarantine",
     "calls": "calls",
     "agent": "agent",
     "runs": "runs",
     "audit": "audit",
     "drill": "drill",
+    "load": "load",
     "demo": "demo",
     "serve": "serve",
     "api": "api",
+    "webhook": "webhook",
+    "intake": "intake",
 }
 """Every command and the module of this package that holds it, in the order of the help page."""
 
@@ -70,6 +74,9 @@ GROUPS = frozenset(
         "user",
         "access",
         "policy",
+        "webhook",
+        "intake",
+        "privacy",
     }
 )
 """Commands that have commands of their own."""

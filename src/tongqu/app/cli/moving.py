@@ -26,9 +26,9 @@ def command_line() -> str:
     return shlex.join(["tongqu", *(known.text(argument) for argument in sys.argv[1:])])
 
 
-def move(call: Call, wire: Wire, act: Callable[[], Outcome]) -> int:
-    """Run with progress and signals, print the document, give the exit code. What steps of the user's print goes to
-    stderr: stdout is the document's."""
+def move(call: Call, wire: Wire, act: Callable[[], Outcome], *, silent: bool = False) -> int:
+    """Run with progress and signals, print the document (unless `silent`), give the exit code. What steps of the user's
+    print goes to stderr: stdout is the document's."""
     gc.freeze()  # all that stays is there, and need not be walked: now garbage may come
     gc.set_threshold(50_000, 20, 20)
     with _progress(call, wire) as listener, stoppable(wire.stop), redirect_stdout(sys.stderr):
@@ -39,7 +39,7 @@ def move(call: Call, wire: Wire, act: Callable[[], Outcome]) -> int:
     shown = _translated(outcome.document)
     if call.json:
         print_document(shown)
-    elif shown.get("streams"):
+    elif shown.get("streams") and not silent:
         _show(shown, call)
     for problem in outcome.document.get("problems", []):
         tell_problem(problem)

@@ -15,7 +15,7 @@ Files = Annotated[bool, typer.Option("--files", help=t("api.files"))]
 Version = Annotated[str, typer.Option("--version", metavar="vN", help=t("api.version"))]
 
 
-@command(app, "explain", "policy.explain")
+@command(app, "explain", "policy.explain", managed=True)
 def explain(
     call: Call,
     *,
@@ -32,17 +32,16 @@ def explain(
     files: Files = False,
 ) -> int:
     """Show what a caller sees and may change, by which rules."""
-    from tongqu.app.services.explaining import ExplainRequest, explained
-
-    request = ExplainRequest(
-        api, client, version, purpose, at, address, tuple(attribute or ()),
-        tuple(role for told in roles or () for role in told.split(",") if role), files,
+    given = [role for told in roles or () for role in told.split(",") if role]
+    document = call.ask(
+        "policy.explain", name=api, client=client, version=version, purpose=purpose, at=at, address=address,
+        attributes=attribute or [], roles=given, files=files,
     )  # fmt: skip
-    call.answer(explained(call.wire(), request), _show)
+    call.answer(document, _show)
     return 0
 
 
-@command(app, "test", "policy.test")
+@command(app, "test", "policy.test", managed=True)
 def test(
     call: Call,
     api: Annotated[str, typer.Argument(metavar="[API]", help=t("policy.api"), show_default=False)] = "",
@@ -50,9 +49,7 @@ def test(
     files: Files = False,
 ) -> int:
     """Try every way to learn what may not be seen."""
-    from tongqu.app.services.explaining import tested
-
-    document = tested(call.wire(), api, version, files=files)
+    document = call.ask("policy.test", name=api, version=version, files=files)
     told = {**document, "problems": [translated(problem) for problem in document["problems"]]}
     call.answer(told, _show_test)
     for problem in document["problems"]:

@@ -16,10 +16,12 @@ app = group()
 @command(app, "promote", "command.promote", audited=True)
 def promote(
     call: Call,
+    *,
     source: Annotated[str, typer.Argument(metavar="FROM", help=t("promote.from"), show_default=False)],
     target: Annotated[str, typer.Argument(metavar="TO", help=t("promote.to"), show_default=False)],
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help=t("apply.reason"))] = "",
     dry: Annotated[bool, typer.Option("--dry-run", help=t("promote.dry"))] = False,
+    accept: Annotated[bool, typer.Option("--accept-breaking", help=t("apply.accept"))] = False,
 ) -> int:
     """Show the difference, and make it the next version of the other environment."""
     from tongqu.app.services.versioning import other
@@ -32,6 +34,6 @@ def promote(
             changes = [change.to_json() for change in found]
             call.answer({"version": made.parent, "env": there.env, "changes": changes, "targets": []}, show_plan)
             return 0
-        document = there.promote(origin, reason)
+        document = there.promote(origin, reason, accept=accept)
     call.answer(document, show_version)
     return 0

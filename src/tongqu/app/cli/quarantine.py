@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from tongqu.app.cli.call import Call, command, group, say, short, table, tell_problem
+from tongqu.app.cli.call import Around, Call, command, group, say, short, table, tell_problem
 from tongqu.app.cli.title import hide_passwords
 from tongqu.app.messages import t
-
-if TYPE_CHECKING:
-    from tongqu.app.wire import Wire
-    from tongqu.core.dirty import Dirty
 
 app = group()
 _MOST = 20
@@ -29,7 +25,7 @@ Ids = Annotated[list[str] | None, typer.Option("--id", metavar="ID", help=t("qua
 State = Annotated[str, typer.Option("--state", metavar="STATE", help=t("quarantine.state"))]
 
 
-@command(app, "list", "quarantine.list")
+@command(app, "list", "quarantine.list", managed=True)
 def list_rows(
     call: Call,
     *,
@@ -43,16 +39,12 @@ def list_rows(
 ) -> int:
     """List the newest dirty rows of the given sinks, or of all known ones."""
     hide_passwords(sys.argv[1:])
-    from tongqu.app.services import quarantine
-    from tongqu.core.dirty import Dirty
-
-    which = Dirty(run=run, stream=stream, code=code, field=field, states=quarantine.states(state), limit=limit)
-    wire = call.wire()
-    call.answer(quarantine.rows(_places(wire, where), wire.ends, which), _show_list)
+    given = {"run": run, "stream": stream, "code": code, "field": field, "state": state, "limit": limit}
+    call.answer(_asked(call, "quarantine.list", where, given), _show_list)
     return 0
 
 
-@command(app, "show", "quarantine.show")
+@command(app, "show", "quarantine.show", managed=True)
 def show_row(
     call: Call,
     id: Annotated[str, typer.Argument(metavar="ID", help=t("quarantine.id"), show_default=False)],
@@ -62,14 +54,11 @@ def show_row(
 ) -> int:
     """Show one dirty row."""
     hide_passwords(sys.argv[1:])
-    from tongqu.app.services import quarantine
-
-    wire = call.wire()
-    call.answer(quarantine.row(id, _places(wire, where), wire.ends), _show_one)
+    call.answer(_asked(call, "quarantine.show", where, {"id": id}), _show_one)
     return 0
 
 
-@command(app, "fix", "quarantine.fix")
+@command(app, "fix", "quarantine.fix", managed=True)
 def fix(
     call: Call,
     *,
@@ -85,15 +74,8 @@ def fix(
 ) -> int:
     """Mend dirty rows by rule; what would be no better is refused."""
     hide_passwords(sys.argv[1:])
-    from tongqu.app.services.fixing import Fixing
-    from tongqu.app.wire import new_id
-    from tongqu.meaning.mending import parse
-
-    wire = call.wire()
-    mends = [parse(rule, lambda name: _read(call, name)) for rule in rules]
-    which = _which(state, ids, run=run, stream=stream, code=code, field=field)
-    fixing = Fixing(mends, lambda: wire.project, wire.ends, wire.surroundings.now, new_id, _who(), dry_run)
-    document = fixing.run(_places(wire, where), which)
+    given = {"run": run, "stream": stream, "code": code, "field": field, "ids": ids or [], "state": state}
+    document = _asked(call, "quarantine.fix", where, {**given, "rules": rules, "dry_run": dry_run})
     if document["fixed"] or document["discarded"] or not document["still_bad"]:
         call.answer(document, _show_fix)
         return 3 if document["still_bad"] else 0
@@ -104,7 +86,7 @@ def fix(
     return 1
 
 
-@command(app, "replay", "quarantine.replay")
+@command(app, "replay", "quarantine.replay", managed=True)
 def replay(
     call: Call,
     *,
@@ -118,52 +100,20 @@ def replay(
 ) -> int:
     """Put mended rows in again."""
     hide_passwords(sys.argv[1:])
+    given = {"run": run, "stream": stream, "code": code, "field": field, "ids": ids or [], "state": state}
     from tongqu.app.cli.stopping import stoppable
-    from tongqu.app.services.replaying import Replaying
-    from tongqu.app.wire import new_id
 
-    wire = call.wire()
-    which = _which(state, ids, run=run, stream=stream, code=code, field=field)
-    replaying = Replaying(lambda: wire.project, wire.ends, wire.surroundings.now, new_id, wire.stop)
-    with stoppable(wire.stop):
-        document = replaying.run(_places(wire, where), which)
+    document = _asked(call, "quarantine.replay", where, given, stoppable)
     call.answer(document, _show_replay)
     return 3 if document["still_bad"] or document["superseded"] or document["more"] else 0
 
 
-def _which(state: str, ids: list[str] | None, *, run: str, stream: str, code: str, field: str) -> Dirty:
-    from tongqu.app.services.quarantine import states
-    from tongqu.core.dirty import Dirty
-
-    wanted = states(state, ())
-    return Dirty(run=run, stream=stream, code=code, field=field, ids=tuple(ids or ()), states=wanted)
-
-
-def _places(wire: Wire, where: list[str] | None) -> list[str]:
-    from tongqu.app.services.sinks import meant
-
-    return meant(where or [], lambda: wire.project, wire.past_runs, troubled=True)
-
-
-def _read(call: Call, name: str) -> str:
-    from tongqu.core.errors import InvalidSettingsError
-
-    path = call.project / name.removeprefix("file:")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidSettingsError(
-            f"{name!r} is neither a list of old=new nor a CSV file that can be read: {error}", path="--rule"
-        ) from None
-
-
-def _who() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"
+def _asked(
+    call: Call, operation: str, where: list[str] | None, given: Mapping[str, Any], around: Around | None = None
+) -> Mapping[str, Any]:
+    """Through a server where sinks are named by their connections; addresses are only ever opened from here."""
+    local = any(":" in place for place in where or ())
+    return call.ask(operation, local=local, around=around, where=where or [], **given)
 
 
 def _show_list(document: Mapping[str, Any]) -> None:

@@ -4,75 +4,45 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from tongqu.app.cli.call import Call, command, group, say, table
 from tongqu.app.messages import t
-from tongqu.core.errors import NotFoundError
-
-if TYPE_CHECKING:
-    from tongqu.store.runs import Runs
 
 app = group()
 
 
-@command(app, "list", "runs.list")
+@command(app, "list", "runs.list", managed=True)
 def list_runs(
     call: Call,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help=t("runs.limit"))] = 50,
     status: Annotated[str, typer.Option("--status", metavar="STATUS", help=t("runs.status"))] = "",
 ) -> int:
     """List the newest runs."""
-    with _opened(call) as runs:
-        document = {"runs": runs.list(limit, status) if runs else []}
-    call.answer(document, _show_list)
+    call.answer(call.ask("runs.list", limit=limit, status=status), _show_list)
     return 0
 
 
-@command(app, "show", "runs.show")
+@command(app, "show", "runs.show", managed=True)
 def show_run(
     call: Call,
     run: Annotated[str, typer.Argument(metavar="RUN", help=t("runs.run"), show_default=False)],
 ) -> int:
     """Show one run: its plan and counts."""
-    with _opened(call) as runs:
-        call.answer(_needed(runs, run).show(run), _show_one)
+    call.answer(call.ask("runs.show", run=run), _show_one)
     return 0
 
 
-@command(app, "logs", "runs.logs")
+@command(app, "logs", "runs.logs", managed=True)
 def show_logs(
     call: Call,
     run: Annotated[str, typer.Argument(metavar="RUN", help=t("runs.run"), show_default=False)],
 ) -> int:
     """Show the log of one run."""
-    with _opened(call) as runs:
-        call.answer(_needed(runs, run).logs(run), _show_logs)
+    call.answer(call.ask("runs.logs", run=run), _show_logs)
     return 0
-
-
-class _opened:  # noqa: N801  # reads as a verb: with _opened(call) as runs
-    """The run store for the length of a block; None where nothing has run yet (nothing is created by looking)."""
-
-    def __init__(self, call: Call):
-        self._wire = call.wire()
-        self._runs: Runs | None = None
-
-    def __enter__(self) -> Runs | None:
-        self._runs = self._wire.past_runs()
-        return self._runs
-
-    def __exit__(self, *ended: object) -> None:
-        if self._runs:
-            self._runs.close()
-
-
-def _needed(runs: Runs | None, run: str) -> Runs:
-    if runs is None:
-        raise NotFoundError(f"there is no run {run!r}", path=run, hint=t("runs.nothing"), params={"run": run})
-    return runs
 
 
 def _show_list(document: Mapping[str, Any]) -> None:

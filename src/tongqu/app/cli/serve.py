@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from tongqu.app.cli.call import Call, command, print_document, say, tell, tell_problem
+from tongqu.app.cli.call import Call, command, print_document, say, tell
+from tongqu.app.cli.served import tell_served
 from tongqu.app.messages import t
 
 app = typer.Typer()
@@ -25,13 +26,26 @@ def serve(
     tls_key: Annotated[str, typer.Option("--tls-key", metavar="FILE", help=t("serve.tls_key"))] = "",
     client_ca: Annotated[str, typer.Option("--client-ca", metavar="FILE", help=t("serve.client_ca"))] = "",
     plain: Annotated[bool, typer.Option("--plain", help=t("serve.plain"))] = False,
+    manage_port: Annotated[
+        int | None,
+        typer.Option(
+            "--manage-port", metavar="PORT", min=0, max=65535, help=t("serve.manage_port"), show_default=False
+        ),
+    ] = None,
+    demo: Annotated[bool, typer.Option("--demo", help=t("serve.demo"))] = False,
 ) -> int:
     """Serve until a signal."""
+    if demo:
+        from tongqu.app.cli.demo import serve_demo
+
+        return serve_demo(call, None, port)
+    from tongqu.app.http.handler import managing
     from tongqu.app.services.serve_place import ServeRequest
     from tongqu.app.services.serving import serve as serve_all
 
-    request = ServeRequest(host, port, files, workers, tls_cert, tls_key, client_ca, plain)
-    document = serve_all(call.wire(), request, lambda word, told: _tell(call, word, told))
+    request = ServeRequest(host, port, files, workers, tls_cert, tls_key, client_ca, plain, manage_port=manage_port)
+    wire = call.wire()
+    document = serve_all(wire, request, lambda word, told: _tell(call, word, told), managing(wire))
     if not document.get("worker"):
         tell(t("serve.ended" if document["finished"] else "serve.cut"))
     return 0 if document["finished"] else 1
@@ -40,16 +54,8 @@ def serve(
 def _tell(call: Call, word: str, told: Mapping[str, Any]) -> None:
     if word == "listening":
         _listening(call, told)
-    elif word == "stopping":
-        tell(t("serve.stopping"))
-    elif word == "died":
-        tell(t("serve.died", worker=told["worker"], pid=told["pid"], code=told["code"]))
-    elif word in ("served", "restored"):
-        tell(t(f"serve.{word}", config=told["config"], apis=told["apis"]))
     else:
-        tell(t("serve.kept", config=told["config"]) if word == "kept" else t("serve.degraded", path=told["path"]))
-        for problem in told["problems"]:
-            tell_problem(problem)
+        tell_served(word, told)
 
 
 def _listening(call: Call, told: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from tongqu.app.messages import t
 app = group()
 
 
-@command(app, "issue", "token.issue", audited=True)
+@command(app, "issue", "token.issue", audited=True, managed=True)
 def issue(
     call: Call,
     client: Annotated[str, typer.Argument(metavar="CLIENT", help=t("client.name"), show_default=False)],
@@ -22,19 +22,21 @@ def issue(
     scope: Annotated[list[str] | None, typer.Option("--scope", metavar="S", help=t("client.scope"))] = None,
 ) -> int:
     """Give a client an access token."""
-    document = call.wire().callers().token(client, ttl, scope or ())
+    document = call.ask("token.issue", name=client, ttl=ttl, scopes=scope or [])
     call.answer(document, lambda made: say(made["access_token"]))
     return 0
 
 
-@command(app, "keys", "token.keys", audited=True)
+@command(app, "keys", "token.keys", audited=True, managed=True)
 def keys(
     call: Call,
     rotate: Annotated[bool, typer.Option("--rotate", help=t("token.rotate"))] = False,
     at_once: Annotated[bool, typer.Option("--at-once", help=t("token.at_once"))] = False,
 ) -> int:
     """Show the keys that sign tokens, or make the next one."""
-    call.answer(call.wire().callers().keys(rotate=rotate, at_once=at_once), _show_keys)
+    change = rotate or at_once
+    document = call.ask("token.rotate", at_once=at_once) if change else call.ask("token.keys")
+    call.answer(document, _show_keys)
     return 0
 
 

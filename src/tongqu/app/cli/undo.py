@@ -33,7 +33,11 @@ def undo(
     end = wire.ends.end(sink)
     kept = (end.kept,) if end.kept else ()
     recorder = Recorder(Run("undo", command_line(), kept), wire.runs, wire.scrubber)
-    call.answer(put_back(end, tables, recorder, wire.scrubber, new_id()), _show)
+    try:
+        document = put_back(end, tables, recorder, wire.scrubber, new_id())
+    finally:
+        wire.touching(end.name, tables)
+    call.answer(document, _show)
     return 0
 
 

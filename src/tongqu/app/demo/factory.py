@@ -36,7 +36,7 @@ def build(folder: Path, *, excel: bool = True) -> None:
     """
     data = folder / "data"
     (data / "erp").mkdir(parents=True, exist_ok=True)
-    for old in ("qms.db", "mes.duckdb", "lake.duckdb", "bi.db"):
+    for old in ("qms.db", "mes.duckdb", "lake.duckdb", "bi.db", "desk.db"):
         for path in data.glob(f"{old}*"):
             path.unlink()
     text = files(__package__).joinpath("factory.yaml").read_text(encoding="utf-8")
@@ -46,6 +46,7 @@ def build(folder: Path, *, excel: bool = True) -> None:
     _qms(data / "qms.db", weights, chance)
     _erp(data / "erp" / "materials.csv", weights)
     _mes(data / "mes.duckdb")
+    _desk(data / "desk.db")
     if excel:
         patrols.write(data / "patrols.xlsx", [name for _, name, _ in _LINES], chance)
 
@@ -100,6 +101,17 @@ def _mes(path: Path) -> None:
         "CREATE TABLE line (line_id VARCHAR PRIMARY KEY, line_name VARCHAR, workshop VARCHAR, parts_a_day SMALLINT)"
     )
     database.executemany("INSERT INTO line VALUES (?, ?, ?, 1200)", _LINES)
+    database.close()
+
+
+def _desk(path: Path) -> None:
+    """Remarks, written through the API."""
+    database = sqlite3.connect(path)
+    with database:
+        database.execute(
+            "CREATE TABLE remark (remark_id INTEGER PRIMARY KEY, inspection_id INTEGER NOT NULL, text TEXT NOT NULL)"
+        )
+        database.execute("INSERT INTO remark VALUES (1, 2742, '表面有划痕')")
     database.close()
 
 

@@ -10,11 +10,20 @@ from typing import TYPE_CHECKING, Any
 from tongqu.app.project.apis import check_apis, check_audit, gateway_of, unserved
 from tongqu.app.project.connections import check_connections
 from tongqu.app.project.leaving import left_behind
-from tongqu.app.project.model import NOT_RUN, SECTIONS, DatasetEntry, EnvironmentEntry, NamingEntry, PipelineEntry
+from tongqu.app.project.model import (
+    NOT_RUN,
+    SECTIONS,
+    DatasetEntry,
+    EnvironmentEntry,
+    NamingEntry,
+    PipelineEntry,
+    PurposeEntry,
+)
 from tongqu.app.project.naming import check_naming
 from tongqu.app.project.pipelines import check_pipelines
 from tongqu.app.project.places import Key, Places, ProblemsError, dotted_path, nearest
 from tongqu.app.project.problems import parse
+from tongqu.app.project.purposes import check_purposes
 from tongqu.app.project.reconciling import ReconcileEntry, check_reconcile, not_kept
 from tongqu.app.project.yaml import read_yaml
 from tongqu.core.errors import ConfigError, InvalidSettingsError, TongquError, UnknownNameError
@@ -60,6 +69,8 @@ class Project:
     """Protection that holds for all APIs; None: the defaults."""
     audit: Mapping[str, Any] = field(default_factory=dict)
     """How the audit trail is kept; checked, with its references as they stand in the files."""
+    purposes: Mapping[str, PurposeEntry] = field(default_factory=dict)
+    """What personal data are used for."""
 
     def pipeline(self, name: str) -> PipelineEntry:
         """The pipeline of that name; raises UnknownNameError with the nearest."""
@@ -196,13 +207,7 @@ def checked(
     """The project that shared sections and an overlay make together; raises ProblemsError."""
     problems: list[TongquError] = []
     tree = laid(shared, over)
-    sections: dict[str, dict[str, Any]] = {}
-    for section in SECTIONS[1:]:
-        content = tree.get(section)
-        if content is not None and not isinstance(content, dict):
-            path = places.path((section,))
-            problems.append(InvalidSettingsError(f"{section} is a mapping of names", path=path, hint="NAME: {…}"))
-        sections[section] = content if isinstance(content, dict) else {}
+    sections = _sections(tree, places, problems)
     name = tree.get("project", folder.absolute().name)
     if not isinstance(name, str):
         problems.append(InvalidSettingsError("project is a name", path=places.path(("project",))))
@@ -227,6 +232,7 @@ def checked(
     apis = check_apis(sections["apis"], sections["connections"], dictionary, places, problems)
     gateway = gateway_of(sections["gateway"], places, problems) if sections["gateway"] else None
     check_audit(sections["audit"], places, problems)
+    purposes = check_purposes(sections["purposes"], apis, dictionary, places, problems)
     notes += unserved(apis, sections["connections"], places)
     if problems:
         raise ProblemsError(list({(found.path, found.message): found for found in problems}.values()))
@@ -243,6 +249,7 @@ def checked(
         apis=apis,
         gateway=gateway,
         audit=sections["audit"],
+        purposes=purposes,
         places=places,
         notes=(*notes, *left_behind(pipelines, dictionary, places)),
         environments=environments,
@@ -250,6 +257,17 @@ def checked(
         shared=shared,
         overlay=over,
     )
+
+
+def _sections(tree: Mapping[str, Any], places: Places, problems: list[TongquError]) -> dict[str, dict[str, Any]]:
+    sections: dict[str, dict[str, Any]] = {}
+    for section in SECTIONS[1:]:
+        content = tree.get(section)
+        if content is not None and not isinstance(content, dict):
+            path = places.path((section,))
+            problems.append(InvalidSettingsError(f"{section} is a mapping of names", path=path, hint="NAME: {…}"))
+        sections[section] = content if isinstance(content, dict) else {}
+    return sections
 
 
 def _environments(

@@ -16,7 +16,7 @@ Title = dict[Literal["zh", "en"], str]
 
 SECTIONS = (
     "project", "environments", "naming", "connections", "datasets", "pipelines", "sync", "reconcile", "apis", "alerts",
-    "targets", "gateway", "identity", "audit",
+    "targets", "gateway", "identity", "audit", "purposes",
 )  # fmt: skip
 NOT_RUN = ("sync", "alerts", "targets")
 """Sections that this version reads and does not run."""
@@ -100,6 +100,30 @@ class FieldEntry(Settings):
     """The name the field had before: targets rename their column instead of getting another one."""
 
 
+class RetentionEntry(Settings):
+    """How long rows are kept; `tongqu privacy purge` ends what is over."""
+
+    since: str
+    """The date or timestamp field that the time is counted from."""
+    days: int | None = Field(default=None, ge=1)
+    """After so many days the row goes."""
+    classes: dict[Literal["personal", "sensitive", "secret"], int] = Field(default_factory=dict)
+    """After so many days the fields of a class are emptied: `{sensitive: 90, personal: 365}`."""
+
+
+class PurposeEntry(Settings):
+    """What personal data are used for."""
+
+    title: Title = Field(default_factory=dict)
+    """Name for people, by language."""
+    description: str = ""
+    """What is done with the data."""
+    basis: Literal["consent", "contract", "law", "vital", "public", "interest", "employment"] = "contract"
+    """Why it is lawful: GDPR art. 6, PIPL art. 13 (`employment`: human resources management)."""
+    keep: str = ""
+    """How long the data are kept, for the record: `3 years after leaving`."""
+
+
 class DatasetEntry(Settings):
     """One entry of the data dictionary."""
 
@@ -122,6 +146,14 @@ class DatasetEntry(Settings):
     """How old the newest row may be: `{field: updated_at, within: 36 h}`."""
     volume: Volume | None = None
     """How many rows a run brings: `{min: 1, change: 50%, last: 7}`."""
+    subject: dict[str, str] = Field(default_factory=dict)
+    """The field that tells whose a row is, by the name of the identity: `{employee: inspector_no}`. Fields of several
+    datasets that hold the same identity have the same name here."""
+    erase: Literal["delete", "clear", "keep"] | None = None
+    """What erasing a person does to its rows: they go (`delete`), their personal fields are emptied (`clear`), or they
+    stay because a law demands it (`keep`)."""
+    retention: RetentionEntry | None = None
+    """How long rows, or the fields of a class, are kept: `{since: made_at, days: 3650, classes: {personal: 365}}`."""
     fields: dict[str, FieldEntry] = Field(default_factory=dict)
     """The fields by name."""
 

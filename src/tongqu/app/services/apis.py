@@ -86,6 +86,15 @@ def shown(wire: Wire, name: str, version: str, *, files: bool) -> dict[str, Any]
     return document
 
 
+def checked(wire: Wire, document: dict[str, Any]) -> dict[str, Any]:
+    """The document of `check` with what is wrong with the APIs of the files before the rest."""
+    if not wire.project.apis:
+        return document
+    found = problems(wire)
+    good = document["ok"] and all("level" in one for one in found)
+    return {**document, "ok": good, "problems": [*found, *document["problems"]]}
+
+
 def problems(wire: Wire) -> list[dict[str, Any]]:
     """What is wrong with the APIs of the files, as their sources are now; for `check`. What the first run of a pipeline
     will make is no error yet: its problem has the level `warning`."""

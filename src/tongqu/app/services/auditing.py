@@ -88,6 +88,14 @@ class Auditing:
                 trail.close()
         return {"file": str(file), "records": count}
 
+    def every(self, **wanted: str) -> Iterator[dict[str, Any]]:
+        """All such records, oldest first within a chain; they are not verified."""
+        from tongqu.store.audit.reading import every
+
+        if self.home.audit.is_dir():
+            with _readable(self.home):
+                yield from every(self._place(), _wanted(wanted))
+
     def _place(self) -> Any:
         from tongqu.store.audit.trail import place_of
 

@@ -8,36 +8,53 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tongqu.app.services import auditing
+from tongqu.app.services.pretending import mocks_of
+from tongqu.app.services.streaming import Streams
 from tongqu.gateway.audit.assembled import Audited
 from tongqu.gateway.audit.watch import WhileAudited
 from tongqu.gateway.auth.assembled import Identity
+from tongqu.gateway.auth.login import Doorkeeper
+from tongqu.gateway.cache.assembled import opened
+from tongqu.gateway.cache.keeping import Cache
+from tongqu.gateway.docs.documents import Documents
+from tongqu.gateway.docs.handler import DocsHandler
 from tongqu.gateway.etags import Tags
+from tongqu.gateway.exchange import Reply, Request
 from tongqu.gateway.gate import AddressGate
+from tongqu.gateway.graphql.handler import GraphqlHandler
 from tongqu.gateway.health import Health
 from tongqu.gateway.limit.admission import Admitting
 from tongqu.gateway.limit.rates import Meter
 from tongqu.gateway.limit.shared import SharedMeter
+from tongqu.gateway.live.ledger import FeedLedger
 from tongqu.gateway.manners import Cors
 from tongqu.gateway.metrics.board import Board
 from tongqu.gateway.metrics.measures import Metrics, MetricsHandler
+from tongqu.gateway.mock.worlds import Mocks
+from tongqu.gateway.persons import Persons
 from tongqu.gateway.reading import Reader
 from tongqu.gateway.rest.handler import RestHandler
 from tongqu.gateway.settings import CorsEntry, GatewayEntry
 from tongqu.gateway.shield.guard import Shield
+from tongqu.gateway.signing import Calling, Signing, SigningWriter
 from tongqu.gateway.site import Route, Site, Stages
-from tongqu.gateway.stages import Watches
+from tongqu.gateway.soap.handler import SoapHandler
+from tongqu.gateway.soap.security import MessageIdentify
+from tongqu.gateway.stages import Pass, Sharing, Ticket, Watches
 from tongqu.gateway.writing import Writer
 from tongqu.kit.drivers import driver
+from tongqu.store.feed import Feed
+from tongqu.store.subjects import Digests
 
 if TYPE_CHECKING:
     from tongqu.app.project.load import Project
-    from tongqu.gateway.publication import Publication
+    from tongqu.gateway.publication import Api, Publication
     from tongqu.store.home import Home
     from tongqu.store.scrub import Scrubber
 
@@ -53,6 +70,9 @@ class Gateway:
     audit: Audited
     metrics: Metrics
     board: Board
+    cache: Cache
+    feed: Feed
+    streams: Streams
     entry: GatewayEntry = field(default_factory=GatewayEntry)
     resolve: Callable[[str], Any] = str
     """Resolves `${…}`."""
@@ -60,6 +80,8 @@ class Gateway:
     """Where limits are counted for several replicas."""
     leaving: asyncio.Task[None] | None = None
     """The closing of what `shared` was before."""
+    mocks: Mocks | None = None
+    """Made-up rows for who wants them."""
 
     def adopt(self, project: Project) -> None:
         """Protect as this project says from the next request on; counters of limits begin anew where they changed."""
@@ -68,21 +90,38 @@ class Gateway:
             self.entry = entry
             before, self.shared = self.shared, _shared(entry, self.resolve)
             self.site.stages = _stages(entry, self.identity, self.audit, self.metrics, self.shared)
+            for route in self.site.routes:
+                if isinstance(route.handler, GraphqlHandler):
+                    route.handler.adopt(entry)
             if before is not None:
                 self.leaving = asyncio.get_running_loop().create_task(before.close())
 
+    def begin(self) -> None:
+        """Start what goes on by itself, in the running loop."""
+        self.streams.start()
+
+    def retire(self) -> None:
+        """End what would never end by itself, so that the server can stop."""
+        self.streams.retire()
+
     async def leave(self) -> None:
         """Release what belongs to the event loop."""
+        await self.streams.leave()
         if self.leaving is not None:
             await self.leaving
         if self.shared is not None:
             await self.shared.close()
+        if self.mocks is not None:
+            await self.mocks.close()
+        await self.cache.close()
 
     def close(self) -> None:
         """Write down what was seen, and close the files."""
         self.audit.close()
         self.identity.close()
         self.board.close()
+        self.streams.close()
+        self.feed.close()
 
 
 def compose(
@@ -93,9 +132,10 @@ def compose(
     health: Health,
     *,
     resolve: Callable[[str], Any] = str,
+    mocks: Mocks | None = None,
 ) -> Gateway:
-    """The gateway of a home, ready to be served; `resolve` resolves the references of its settings. Raises what its
-    files do: SecretError, CheckpointError, OSError."""
+    """The gateway of a home, ready to be served; `resolve` resolves the references of its settings, `mocks` gives
+    made-up rows. Raises what its files do: SecretError, CheckpointError, OSError."""
     home.ensure()
     key = _key(home)
     entry = project.gateway or GatewayEntry()
@@ -105,10 +145,15 @@ def compose(
     board = Board(home.path / "metrics", process)
     metrics = Metrics(board)
     audit.measured_by(metrics)
-    reader = Reader(_derived(key, b"cursors"), time.time)
-    rest = RestHandler(reader, Writer(reader), Tags(_derived(key, b"tags")), entry.sizes)
+    cache = opened(home, entry.cache, project.name, resolve)
+    reader = Reader(_derived(key, b"cursors"), time.time, cache, Persons(Digests.open(home).of))
+    feed = Feed.open(home)
+    writer, tags = _writer(reader, feed, identity, project, audit), Tags(_derived(key, b"tags"))
+    rest = RestHandler(reader, writer, tags, entry.sizes)
+    soap = SoapHandler(reader, writer, identity.identify, tags=tags, sizes=entry.sizes)
     routes = [
         Route("/api", rest, "rules"),
+        Route("/soap", soap, "rules"),
         Route("/oauth", identity.oauth, "open"),
         Route("/.well-known", identity.oauth, "open"),
         Route("/metrics", MetricsHandler(metrics), "open"),
@@ -117,7 +162,35 @@ def compose(
     ]
     shared = _shared(entry, resolve)
     site = Site(routes, publication, _stages(entry, identity, audit, metrics, shared))
-    return Gateway(site, identity, audit, metrics, board, entry, resolve, shared)
+    site.add(Route("/graphql", _graphql(reader, writer, entry, site), "rules"))
+    streams = Streams.open(home, feed, reader, writer, identity, entry, site, audit, process, key, resolve)
+    streams.measured_by(metrics)
+    for route in streams.routes:
+        site.add(route)
+    mocks = mocks or mocks_of()
+    site.pretending = mocks
+    docs = DocsHandler(Documents(reader, mocks))
+    site.add(Route("/openapi", docs, "open"))
+    site.add(Route("/docs", docs, "open"))
+    return Gateway(site, identity, audit, metrics, board, cache, feed, streams, entry, resolve, shared, mocks=mocks)
+
+
+def _graphql(reader: Reader, writer: Writer, entry: GatewayEntry, site: Site) -> GraphqlHandler:
+    """GraphQL, whose requests use several APIs: each within its own limits and told of as a call of its own."""
+
+    async def share(request: Request, api: Api, texts: Sequence[tuple[str, str]]) -> Ticket:
+        admission = site.stages.admission
+        return await admission.share(request, api, texts) if isinstance(admission, Sharing) else Pass()
+
+    def tell(request: Request, reply: Reply, seconds: float) -> None:
+        site.stages.watch.saw(request, reply, seconds)
+
+    return GraphqlHandler(reader, writer, entry, share=share, tell=tell)
+
+
+def _writer(reader: Reader, feed: Feed, identity: Identity, project: Project, audit: Audited) -> Writer:
+    doorkeeper = Doorkeeper(identity.identities, project.identity)
+    return SigningWriter(reader, FeedLedger(feed), Signing(doorkeeper, identity.access.actor, audit.trail.note))
 
 
 def _shared(entry: GatewayEntry, resolve: Callable[[str], Any]) -> SharedMeter | None:
@@ -138,10 +211,11 @@ def _stages(
     metrics.gauge("tongqu_in_flight_limit", "Calls that may be worked on", lambda: admitting.numbers()["running_limit"])
     return Stages(
         gate=gate,
-        identify=identity.identify,
+        identify=Calling(MessageIdentify(identity.identify, entry.sizes)),
         admission=WhileAudited(admitting, [audit.watch]),
         watch=Watches(metrics, *audit.watches, gate),
         cors=_cors(entry.cors),
+        tracing=audit.tracing,
     )
 
 

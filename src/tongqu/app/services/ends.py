@@ -19,6 +19,7 @@ from tongqu.store.scrub import Scrubber, literal_passwords
 if TYPE_CHECKING:
     from tongqu.app.project.load import Project
     from tongqu.app.services.recording import Recordings
+    from tongqu.engine.forgetting import Forgetting
     from tongqu.kit.egress.access import Access
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
@@ -67,7 +68,8 @@ class End:
 class Ends:
     """Finds ends by URL or name. `warn` is told at most once that a URL holds a password; `lodging` gives the folder
     of what an identity means, `hub` how to enter the hub of agents in the project's home,
-    `recordings` where HTTP calls are recorded or answered from."""
+    `recordings` where HTTP calls are recorded or answered from, `forgets` which step leaves out erased persons,
+    `persons` by dataset of the dictionary the field of each identity."""
 
     def __init__(
         self,
@@ -79,11 +81,15 @@ class Ends:
         lodging: Callable[[str], Path] | None = None,
         hub: Callable[[], Access | None] = lambda: None,
         recordings: Callable[[], Recordings | None] = lambda: None,
+        forgets: Callable[[Mapping[str, Mapping[str, str]]], Forgetting | None] = lambda fields: None,
+        persons: Callable[[], Mapping[str, Mapping[str, str]]] = dict,
     ):
         self._references = references
         self._lodging = lodging
         self._hub = hub
         self._recordings = recordings
+        self._forgets = forgets
+        self.persons = persons
         self._scrubber = scrubber
         self._project = project
         self._warn = warn
@@ -100,6 +106,10 @@ class Ends:
         value = str(self._references.resolve(reference))
         self._scrubber.add(value)
         return value
+
+    def forgetting(self, fields: Mapping[str, Mapping[str, str]]) -> Forgetting | None:
+        """The step that leaves out erased persons, of datasets with the field of each identity; None if none was."""
+        return self._forgets(fields)
 
     def _by_reference(self, reference: str) -> End:
         """A URL that is kept whole in the environment or a secret; only the reference is ever stored or shown."""

@@ -61,6 +61,8 @@ class Runner:
     listeners: list[Emit] = field(default_factory=list)
     notice: Callable[[TongquError], None] = lambda error: None
     """Told of an error that becomes part of the document."""
+    touched: Callable[[str, Sequence[str]], None] = lambda sink, tables: None
+    """Told the sink's name and the tables whenever rows of them became durable."""
     _open: ExitStack = field(default_factory=ExitStack)
 
     def finished(self, stream: str, last: int) -> list[dict[str, Any]]:
@@ -88,6 +90,8 @@ class Runner:
         def emit(event: Event) -> None:
             for listener in listeners:
                 listener(event)
+            if isinstance(event, Committed | StreamEnded) and job is not None:
+                self.touched(run.names.sink, [one.target for one in job.streams if one.name == event.stream])
 
         job: Job | None = None
         with self._open:

@@ -50,7 +50,7 @@ def explained(wire: Wire, request: ExplainRequest) -> dict[str, Any]:
     """The effective view of one caller: for each action what is allowed, by which rules, which rows and fields, and the
     SQL of a plain question. Needs no running server; asks the source for its columns. Raises UnknownNameError."""
     at = _moment(request.at)
-    actor = _actor(wire, request)
+    actor = actor_of(wire, request)
 
     async def work(compiled: Compiled) -> dict[str, Any]:
         api = _chosen(compiled, request.api, request.version)
@@ -73,7 +73,7 @@ def explained(wire: Wire, request: ExplainRequest) -> dict[str, Any]:
             "conflicts": [_conflict(one) for one in api.policy.conflicts],
         }
 
-    return asyncio.run(_with(wire, at, files=request.files, work=work))
+    return asyncio.run(with_publication(wire, at, files=request.files, work=work))
 
 
 def tested(wire: Wire, name: str, version: str, *, files: bool) -> dict[str, Any]:
@@ -99,10 +99,11 @@ def tested(wire: Wire, name: str, version: str, *, files: bool) -> dict[str, Any
         problems = [] if name else [problem for status in compiled.statuses for problem in status.problems]
         return {"ok": not problems and not any(one["leaks"] for one in apis), "apis": apis, "problems": problems}
 
-    return asyncio.run(_with(wire, datetime.now(UTC), files=files, work=work))
+    return asyncio.run(with_publication(wire, datetime.now(UTC), files=files, work=work))
 
 
-async def _with(wire: Wire, at: datetime, *, files: bool, work: Any) -> dict[str, Any]:
+async def with_publication(wire: Wire, at: datetime, *, files: bool, work: Any) -> dict[str, Any]:
+    """What `work` gives for the project as it would be published at that time."""
     project, label = origin_of(wire, ServeRequest(files=files)).load()
     publishing = replace(publishing_of(wire), now=lambda: at, proofs=_Unproved.of(wire.home))
     compiled = await publishing.compile(project, label)
@@ -130,7 +131,8 @@ def _chosen(compiled: Compiled, name: str, version: str) -> Api:
     return newest.api
 
 
-def _actor(wire: Wire, request: ExplainRequest) -> Actor:
+def actor_of(wire: Wire, request: ExplainRequest) -> Actor:
+    """The caller that is meant; raises UnknownNameError."""
     from tongqu.app.services.identity import attributes
 
     if request.client == ANONYMOUS:

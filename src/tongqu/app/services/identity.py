@@ -36,8 +36,8 @@ class NewClient:
     purposes: Sequence[str] = ()
     grants: Sequence[str] = ()
     redirects: Sequence[str] = ()
-    jwks: Path | None = None
-    certificate: Path | None = None
+    jwks: Sequence[Mapping[str, Any]] = ()
+    certificate: bytes = b""
     sandbox: bool = False
     public: bool = False
     expires: str = ""
@@ -84,7 +84,7 @@ class Callers:
             tuple(new.purposes),
             tuple(grants),
             tuple(redirects(new.redirects)),
-            public_keys(new.jwks) if new.jwks else (),
+            tuple(new.jwks),
             sandbox=new.sandbox,
             public=new.public,
             expires=moment(new.expires, self.clock()),
@@ -107,9 +107,9 @@ class Callers:
             issued = identities.clients.issue(name, kind, expires=ends, overlap=seconds(overlap))
         return self._shown(name, kind, issued)
 
-    def certificate(self, name: str, file: Path) -> dict[str, Any]:
-        """Let a certificate stand for the client."""
-        thumbprint, expires = _certificate(file)
+    def certificate(self, name: str, raw: bytes) -> dict[str, Any]:
+        """Let a certificate (PEM or DER) stand for the client."""
+        thumbprint, expires = _certificate(raw)
         with self.opened() as identities:
             id = identities.clients.register_certificate(name, thumbprint, expires)
         return {"client_id": name, "key_id": id, "thumbprint": thumbprint, "expires": _told(expires)}
@@ -270,15 +270,20 @@ def redirects(told: Sequence[str]) -> Sequence[str]:
 
 
 def public_keys(file: Path) -> tuple[Mapping[str, Any], ...]:
-    """The public keys of a JWK or JWKS file; raises InvalidPlanError where there is a private or symmetric one."""
+    """The public keys of a JWK or JWKS file; raises InvalidPlanError where it is none."""
     try:
         told = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InvalidPlanError(f"the keys cannot be read from {file}", hint="a JWK or JWKS as JSON") from error
-    keys = told.get("keys", [told]) if isinstance(told, dict) else []
+    return checked_keys(told.get("keys", [told]) if isinstance(told, dict) else [], str(file))
+
+
+def checked_keys(keys: Any, what: str) -> tuple[Mapping[str, Any], ...]:
+    """Public keys; raises InvalidPlanError where there is a private or symmetric one."""
+    keys = keys if isinstance(keys, list | tuple) else []
     good = [key for key in keys if isinstance(key, dict) and key.get("kty") in ("RSA", "EC", "OKP") and "d" not in key]
     if not keys or len(good) != len(keys):
-        raise InvalidPlanError(f"{file} must hold public keys only: RSA, EC or OKP", hint="leave the private part out")
+        raise InvalidPlanError(f"{what} must hold public keys only: RSA, EC or OKP", hint="leave the private part out")
     return tuple(good)
 
 
@@ -308,7 +313,15 @@ def _told(at: float | None) -> str:
     return instant(datetime.fromtimestamp(at, UTC)) if at else ""
 
 
-def _certificate(file: Path) -> tuple[str, float]:
+def content(file: Path) -> bytes:
+    """What a certificate's file holds; raises InvalidPlanError if it cannot be read."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise InvalidPlanError(f"{file} holds no certificate", hint="a certificate as PEM or DER") from error
+
+
+def _certificate(raw: bytes) -> tuple[str, float]:
     """Thumbprint and end of a certificate in PEM or DER."""
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import Encoding
@@ -316,9 +329,8 @@ def _certificate(file: Path) -> tuple[str, float]:
     from tongqu.gateway.auth.identify import thumbprint
 
     try:
-        raw = file.read_bytes()
         read = x509.load_pem_x509_certificate if raw.lstrip().startswith(b"-----") else x509.load_der_x509_certificate
         found = read(raw)
-    except (OSError, ValueError) as error:
-        raise InvalidPlanError(f"{file} holds no certificate", hint="a certificate as PEM or DER") from error
+    except ValueError as error:
+        raise InvalidPlanError("this is no certificate", hint="a certificate as PEM or DER") from error
     return thumbprint(found.public_bytes(Encoding.DER)), found.not_valid_after_utc.timestamp()

@@ -32,6 +32,7 @@ from tongqu.core.plan import Plan, Trunk, check_changes, toward, trunk
 from tongqu.core.schema_changes import SchemaChanges
 from tongqu.engine.chain import Chain
 from tongqu.engine.compile import check_deletes, check_targets, cursor_of, default_write
+from tongqu.engine.forgetting import Forgetting, guarded
 from tongqu.engine.graph import Graph
 from tongqu.engine.job import Job, Limits, Stream
 from tongqu.engine.sides import Side
@@ -325,11 +326,24 @@ def _unlocked(step: Step, ends: Ends) -> Step:
         raise
 
 
+def _guarded(whole: Plan, entry: PipelineEntry, project: Project, ends: Ends) -> Plan:
+    """The plan that leaves out erased persons: by what the dictionary says of what is read and of what is written."""
+    named = {name: told.subject for name, told in project.dictionary.items() if told.subject}
+    if not named:
+        return whole
+    sources: dict[str, Forgetting | None] = {}
+    for source, reads in entry.all_sources.items():
+        meaning = reads.as_ or reads.dataset
+        sources[source] = ends.forgetting({"": named.get(meaning, {})} if meaning else named)
+    sinks = {sink: ends.forgetting({"": named.get(told.dataset or "", {})}) for sink, told in entry.all_sinks.items()}
+    return guarded(whole, sources, sinks)
+
+
 def parts(name: str, request: RunRequest, project: Project, ends: Ends) -> list[Part]:
     """A pipeline's sinks, each with what it takes; all names and references are looked up, nothing is connected to."""
     entry = project.pipeline(name)
     steps = [_unlocked(step, ends) for step in steps_of(entry, name, project.entries, project.places)]
-    whole = shape(entry, name, steps)
+    whole = _guarded(shape(entry, name, steps), entry, project, ends)
     opened = {source: ends.end(reads.connection) for source, reads in entry.all_sources.items()}
     meanings = {
         source: project.dictionary.get(reads.as_ or reads.dataset or "") for source, reads in entry.all_sources.items()

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from tongqu.app.project.load import laid
+from tongqu.app.project.load import Project, laid
 from tongqu.app.services.ends import End, Ends
 from tongqu.app.services.execution import Kept
 from tongqu.app.services.impacts import impacts
@@ -40,6 +40,7 @@ def plan(mine: Versioning, ends: Ends, *, offline: bool = False, every: bool = F
         "changes": [change.to_json() for change in found],
         "targets": [],
         "notes": [mine.scrubber.problem(note) for note in project.notes],
+        "contracts": _contracts(mine, project, head.version if head else 0, offline=offline),
     }
     streams: dict[str, list[Stream]] = {}
     with ExitStack() as stack:
@@ -58,6 +59,10 @@ def plan(mine: Versioning, ends: Ends, *, offline: bool = False, every: bool = F
         before = laid(head.shared, head.overlay) if head else {}
         document["impacts"] = impacts(before, laid(project.shared, project.overlay), project.pipelines, streams)
     return document
+
+
+def _contracts(mine: Versioning, project: Project, head: int, *, offline: bool) -> list[dict[str, Any]]:
+    return [] if mine.promises is None else mine.promises.planned(project, head, offline=offline)
 
 
 def _target(part: Part, stream: Stream, looking: Looking) -> dict[str, Any]:

@@ -10,8 +10,18 @@ from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from tongqu.app.project.apis import Address, address, servers
+from tongqu.app.project.connections import connector_of
 from tongqu.app.project.places import nearest
-from tongqu.core.errors import ConnectorError, InvalidPlanError, TimedOutError, TongquError, UnknownNameError
+from tongqu.app.services.touching import same
+from tongqu.core.errors import (
+    ConfigError,
+    ConnectorError,
+    InvalidPlanError,
+    TimedOutError,
+    TongquError,
+    UnknownNameError,
+)
+from tongqu.gateway.contract.lifecycle import day, http_date, over
 from tongqu.gateway.publication import Api, Publication, Relation
 
 if TYPE_CHECKING:
@@ -29,7 +39,8 @@ _UNREACHABLE = (ConnectorError, TimedOutError)
 
 @dataclass(frozen=True)
 class Status:
-    """What became of one API. `state` is `published`, `unreachable` (its source, for now) or `broken` (its definition);
+    """What became of one API. `state` is `published`, `unreachable` (its source, for now), `broken` (its definition) or
+    `gone` (its sunset has come);
     `problems` are as the CLI shows them."""
 
     name: str
@@ -66,6 +77,8 @@ class Compiled:
     publication: Publication
     statuses: tuple[Status, ...] = ()
     held: dict[str, Held] = field(default_factory=dict)
+    ends: datetime | None = None
+    """When the next of its versions is withdrawn."""
 
     @property
     def broken(self) -> bool:
@@ -87,6 +100,8 @@ class Publishing:
     now: Callable[[], datetime]
     zone: tzinfo
     proofs: Proofs
+    sunsets: Callable[[], Mapping[Address, str]] = dict
+    """The days of versions that were published once."""
 
     async def compile(self, project: Project, version: str, before: Compiled | None = None) -> Compiled:
         """What the project publishes, as `version`. Servers of `before` whose connection is the same are kept open.
@@ -96,15 +111,26 @@ class Publishing:
         ends = self.ends(project)
         failures: dict[str, TongquError] = {}
         held = await self._open(project, ends, before.held if before else {}, failures)
+        ended = {name for name, entry in project.apis.items() if over(entry, self.now())}
         statuses = await asyncio.gather(
-            *(self._status(project, ends, name, held, failures) for name in project.apis)
+            *(self._status(project, ends, name, held, failures) for name in project.apis if name not in ended)
         )  # fmt: skip
         statuses = _related(project, list(statuses), self.scrubber)
         statuses = [await self._proved(project, status) for status in statuses]
         apis = {(status.version, status.name): status.api for status in statuses if status.api is not None}
         degraded = {(one.version, one.name): project.apis[one.entry] for one in statuses if one.api is None}
-        shown = Publication(version, apis, project=project.name, degraded=degraded)
-        return Compiled(shown, tuple(statuses), held)
+        gone = self._gone(project, ended)
+        statuses += [Status(where[1], where[0], name, "gone") for name, where in _addresses(project) if name in ended]
+        shown = Publication(version, apis, gone=gone, project=project.name, degraded=degraded)
+        ends_at = min((day(one.entry.sunset) for one in apis.values() if one.entry.sunset is not None), default=None)
+        return Compiled(shown, tuple(statuses), held, ends_at)
+
+    def _gone(self, project: Project, ended: set[str]) -> dict[Address, str]:
+        """The versions whose day has come, those that are not in the files any more too, with it as HTTP writes it."""
+        there = {where: name for name, where in _addresses(project)}
+        days = {where: told for where, told in self.sunsets().items() if where not in there and day(told) <= self.now()}
+        days |= {where: str(project.apis[name].sunset) for where, name in there.items() if name in ended}
+        return {where: http_date(told) for where, told in days.items()}
 
     async def _proved(self, project: Project, status: Status) -> Status:
         """The status; broken where the leak suite finds that hidden things can be learnt."""
@@ -135,7 +161,7 @@ class Publishing:
                 if was is not None and was.settings == end.settings:
                     held[name] = was
                     return
-                held[name] = Held(await _opened(end), end.settings)
+                held[name] = Held(await opened(end), end.settings)
             except TongquError as error:
                 failures[name] = error
 
@@ -179,13 +205,15 @@ class Publishing:
             tables = _tables(sql, server.dialect)
         told = described(found, project.dictionary.get(meaning))
         dataset = _published(told, entry, f"apis.{name}")
+        if entry.live is not None and entry.live.cursor not in (None, *told.columns):
+            raise _no_field(str(entry.live.cursor), told.columns, f"apis.{name}.live.cursor")
+        version, shown = address(name, entry)
         policy = compile_policy(
-            entry.access, dataset, now=self.now, zone=self.zone, path=f"apis.{name}.access",
+            entry.access, dataset, now=self.now, zone=self.zone, path=f"apis.{name}.access", name=shown,
             secret=lambda reference: ends.secret(reference).encode(), columns=told.schema,
         )  # fmt: skip
         dictionary = project.dictionary.get(meaning)
         raw = (project.entries.get(meaning) or {}).get("fields") or {} if dictionary else {}
-        version, shown = address(name, entry)
         return Api(
             name=shown,
             version=version,
@@ -199,10 +227,17 @@ class Publishing:
             parameters={key: _type(one.type) for key, one in source.parameters.items()},
             rules={key: Rule.model_validate(raw[key]) for key in dataset.columns if raw.get(key)},
             tables=frozenset(f"{source.connection}/{table}" for table in tables),
+            changed_by=_changed_by(project, ends, entry, tables, known=bool(found.key)),
+            subjects={
+                identity: told.schema.field(field)
+                for identity, field in (dictionary.subject if dictionary else {}).items()
+                if field in told.columns
+            },
         )
 
 
-async def _opened(end: End) -> Server:
+async def opened(end: End) -> Server:
+    """The server of a connection, open; raises InvalidPlanError, TimedOutError and what `Server.open` does."""
     if end.connector.server is None:
         raise InvalidPlanError(
             f"{end.connector.name} cannot be published directly",
@@ -220,6 +255,28 @@ async def _opened(end: End) -> Server:
             raise TimedOutError(f"{end.name} did not answer in time") from None
         raise
     return server
+
+
+def _changed_by(project: Project, ends: Ends, entry: ApiEntry, tables: set[str], *, known: bool) -> frozenset[str]:
+    """See Api.changed_by; `known`: the source has a key for its rows, as tables have and views have not. Connections
+    are only looked into for APIs that keep answers."""
+    own = entry.source.connection
+    names = {own}
+    if entry.cache is not None:
+        end = ends.end(own)
+        kind = end.connector.name
+        names |= {
+            name for name in project.connections if _kind(project, name) == kind and same(ends, name, end.identity)
+        }
+    read = tables if known and entry.source.query is None else {"*"}
+    return frozenset(f"{name}/{table}" for name in names for table in read)
+
+
+def _kind(project: Project, name: str) -> str:
+    try:
+        return connector_of(project.connections[name]).name
+    except ConfigError:
+        return ""
 
 
 def _published(dataset: Any, entry: ApiEntry, path: str) -> Any:
@@ -263,12 +320,16 @@ def _related(project: Project, statuses: list[Status], scrubber: Scrubber) -> li
     return tied
 
 
+def _addresses(project: Project) -> list[tuple[str, Address]]:
+    return [(name, address(name, entry)) for name, entry in project.apis.items()]
+
+
 def _relations(status: Status, found: Mapping[Address, Status]) -> dict[str, Relation]:
     assert status.api is not None  # noqa: S101  # asked for published ones only
     relations: dict[str, Relation] = {}
     for name, told in status.api.entry.relations.items():
         path = f"apis.{status.entry}.relations.{name}.on"
-        other = found[(status.version, told.api)].api
+        other = found[status.version, told.api].api if (status.version, told.api) in found else None
         for here, there in told.on.items():
             if here not in status.api.dataset.columns:
                 raise _no_field(here, status.api.dataset.columns, path)
@@ -293,7 +354,7 @@ def _type(word: str) -> Any:
 
     from tongqu.meaning.expressions import cast, literal, type_of
 
-    ((_, kind),) = type_of([cast(literal(None), word)], pa.schema([]))
+    ((_, kind),) = type_of([cast(literal(None), word)], pa.schema([pa.field("given", pa.null())]))
     return kind
 
 

@@ -44,7 +44,7 @@ class Served:
         return {
             "ready": bool(published) or not statuses,
             "apis": published,
-            "degraded": len(statuses) - published,
+            "degraded": sum(status.state not in ("published", "gone") for status in statuses),
             "stale": self.stale,
             "config": self.compiled.publication.version,
             "published": [status.to_json() for status in statuses],
@@ -89,7 +89,7 @@ class Reloading:
                 stamp = await asyncio.to_thread(self._origin.stamp)
                 if stamp != self.served.stamp:
                     await self._newer(site, adopt, stamp)
-                elif self.served.compiled.unreachable and waited >= RETRY_SECONDS:
+                elif (self.served.compiled.unreachable and waited >= RETRY_SECONDS) or self._ended():
                     waited = 0.0
                     await self._again(site)
                 elif self._blind:
@@ -133,10 +133,15 @@ class Reloading:
         self._tell("served", {"config": compiled.publication.version, "apis": len(compiled.publication.apis)})
         self._tell_degraded(compiled)
 
+    def _ended(self) -> bool:
+        """Whether the day of a version has come."""
+        ends = self.served.compiled.ends
+        return ends is not None and ends <= self._publishing.now()
+
     async def _again(self, site: Site) -> None:
         before = self.served.compiled
         compiled = await self._publishing.compile(self.served.project, before.publication.version, before)
-        if {one.state for one in compiled.statuses} == {one.state for one in before.statuses} and (
+        if [one.state for one in compiled.statuses] == [one.state for one in before.statuses] and (
             compiled.publication.degraded.keys() == before.publication.degraded.keys()
         ):
             await self._publishing.close(compiled, *self._alive)
@@ -171,7 +176,7 @@ class Reloading:
 
     def _tell_degraded(self, compiled: Compiled) -> None:
         for status in compiled.statuses:
-            if status.state != "published":
+            if status.state not in ("published", "gone"):
                 self._tell("degraded", {"path": f"/api/{status.version}/{status.name}", "problems": status.problems})
 
 

@@ -17,6 +17,8 @@ SAME_SIGNAL = 0.3
 """Seconds within which a second signal is the first once more."""
 SOCKET = "TONGQU_SERVE_SOCKET"
 """In the environment of a worker: the number of the listening socket that it inherits."""
+MANAGE_SOCKET = "TONGQU_SERVE_MANAGE_SOCKET"
+"""The same for the port of administrators, where there is one."""
 READY = "TONGQU_SERVE_READY"
 """In the environment of a worker: where it writes a byte once it answers."""
 OWNER = "TONGQU_SERVE_OWNER"
@@ -37,6 +39,13 @@ class ServeRequest:
     client_ca: str = ""
     plain: bool = False
     """Speak HTTP without TLS on an address that other machines reach."""
+    mock: bool = False
+    """Give everybody made-up rows."""
+    manage_port: int | None = None
+    """Where administrators call, and only there; None: where everybody does."""
+
+
+Listening = socket.socket
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,12 @@ class HttpPlace:
 
     socket: socket.socket
     context: Any
+    own: Listening | None = None
+    """Where administrators call, if that is another port."""
+
+    def manage_url(self, host: str) -> str:
+        """The address for administrators."""
+        return (self if self.own is None else HttpPlace(self.own, self.context)).url(host)
 
     def url(self, host: str) -> str:
         """Its address; where it listens on all addresses, the loopback one."""
@@ -58,8 +73,10 @@ class Owner:
     """`serve.json` in the home: how commands of this machine reach the server that owns the project. The first server
     of a home is its owner; others leave the file alone."""
 
-    def __init__(self, home: Home, url: str):
+    def __init__(self, home: Home, url: str, folder: Path, env: str, manage: str = ""):
         self.url = url
+        self.manage = manage or url
+        self._about = {"folder": str(folder.resolve()), "env": env, "manage": self.manage}
         self.token = os.environ.get(OWNER) or secrets.token_urlsafe(32)
         self._place = home.serve
         self._ours = False
@@ -68,7 +85,7 @@ class Owner:
         """Write the file, readable only by this account."""
         if running(self._place) is not None:
             return
-        told = json.dumps({"url": self.url, "pid": os.getpid(), "token": self.token})
+        told = json.dumps({"url": self.url, "pid": os.getpid(), "token": self.token, **self._about})
         part = self._place.with_name(f"{self._place.name}.{os.getpid()}")
         with os.fdopen(os.open(part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
             file.write(told)

@@ -9,33 +9,41 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime, tzinfo
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from tongqu.app.services.managed import Manage, Managing, managed
 from tongqu.app.services.origins import Applied, Files, Origin
 from tongqu.app.services.proving import Proofs
 from tongqu.app.services.publishing import Publishing
 from tongqu.app.services.reloading import Reloading
-from tongqu.app.services.serve_place import READY, SAME_SIGNAL, SOCKET, HttpPlace, Owner, ServeRequest
+from tongqu.app.services.serve_place import MANAGE_SOCKET, READY, SAME_SIGNAL, SOCKET, HttpPlace, Owner, ServeRequest
 from tongqu.core.errors import InvalidSettingsError
 from tongqu.gateway.health import Health
 from tongqu.gateway.serving.bounds import Bounds
 from tongqu.kit.drivers import driver
+from tongqu.kit.egress.own_ports import announce
+from tongqu.store.contracts import sunsets
 
 if TYPE_CHECKING:
     from tongqu.app.project.load import Project
     from tongqu.app.services.composing import Gateway
+    from tongqu.app.services.expiring import Expiring
     from tongqu.app.wire import Wire
+    from tongqu.gateway.serving.server import HttpServer
     from tongqu.store.scrub import Scrubber
 
 Tell = Callable[[str, Mapping[str, Any]], None]
 
 
-def serve(wire: Wire, request: ServeRequest, tell: Tell) -> dict[str, Any]:
-    """Serve until a signal; the document tells where, and whether all requests were finished.
+def serve(wire: Wire, request: ServeRequest, tell: Tell, manage: Manage | None = None) -> dict[str, Any]:
+    """Serve until a signal; the document tells where, and whether all requests were finished. `manage` makes the
+    handler of `/manage`.
 
     Raises ConfigError for what is wrong with the files or arguments, ConnectError if it cannot listen.
     """
@@ -47,18 +55,22 @@ def serve(wire: Wire, request: ServeRequest, tell: Tell) -> dict[str, Any]:
     project, _ = origin.load()
     secure_start(project, request)
     inherited = os.environ.get(SOCKET)
-    place = _inherited(int(inherited)) if inherited else listening(request.host, request.port)
-    try:
+    with ExitStack() as opened:
+        place = _inherited(int(inherited)) if inherited else listening(request.host, request.port)
+        opened.callback(place.close)
+        own: socket.socket | None = None
+        if request.manage_port is not None:
+            told = os.environ.get(MANAGE_SOCKET)
+            own = _inherited(int(told)) if told else listening(request.host, request.manage_port)
+            opened.callback(own.close)
         if request.workers > 1 and not inherited:
             from tongqu.app.services.workers import supervise
 
-            return supervise(wire, request, place, tell)
+            return supervise(wire, request, HttpPlace(place, context, own), tell)
         import uvloop
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(wire, origin, request, HttpPlace(place, context), tell))
-    finally:
-        place.close()
+            return runner.run(_serve(wire, origin, request, HttpPlace(place, context, own), tell, manage=manage))
 
 
 def require() -> None:
@@ -102,9 +114,11 @@ def _loopback(text: str) -> bool:
         return text == "localhost"
 
 
-async def _serve(wire: Wire, origin: Origin, request: ServeRequest, place: HttpPlace, tell: Tell) -> dict[str, Any]:
+async def _serve(
+    wire: Wire, origin: Origin, request: ServeRequest, place: HttpPlace, tell: Tell, *, manage: Manage | None
+) -> dict[str, Any]:
     from tongqu.app.services.composing import compose
-    from tongqu.gateway.serving.server import HttpServer
+    from tongqu.app.services.pretending import mocks_of, profiles_of
 
     worker = READY in os.environ
     stop = _stopped_by_signals(tell if not worker else lambda word, told: None)
@@ -112,42 +126,120 @@ async def _serve(wire: Wire, origin: Origin, request: ServeRequest, place: HttpP
     publishing = publishing_of(wire)
     reloading = Reloading(origin, publishing, tell)
     served = await reloading.begin()
-    owner = Owner(wire.home, place.url(request.host))
+    owner = Owner(wire.home, place.url(request.host), wire.folder, wire.env, place.manage_url(request.host))
     following: asyncio.Task[None] | None = None
     orphaned: asyncio.Task[None] | None = None
+    warning: asyncio.Task[None] | None = None
     gateway: Gateway | None = None
+    managing: Managing | None = None
     try:
         health = Health(reloading.state, owner.token)
         gateway = compose(
             wire.home, wire.scrubber, served.project, served.compiled.publication, health,
             resolve=wire.references.resolve,
+            mocks=mocks_of(profiles_of(wire, lambda: reloading.served.project), always=request.mock),
         )  # fmt: skip
-        server = HttpServer(gateway.site, Bounds(), place.context)
+        managing = _managed(wire, gateway, manage, owner.token, reloading)
         gc.collect()
         gc.freeze()  # what was compiled stays: the collector need not walk it while calls wait
-        await server.start(place.socket)
-        following = asyncio.get_running_loop().create_task(reloading.follow(gateway.site, gateway.adopt))
+        servers = await _listening(gateway, place)
+        adopt = _adopting(gateway, reloading)
+        adopt(served.project)
+        following = asyncio.get_running_loop().create_task(reloading.follow(gateway.site, adopt))
+        warning = asyncio.get_running_loop().create_task(_expiring(wire, gateway, reloading, request).run())
         if worker:
             os.write(int(os.environ[READY]), b"1")
             orphaned = asyncio.get_running_loop().create_task(_orphaned(stop))
         else:
-            owner.announce()
-            prefixes = [route.prefix for route in gateway.site.routes]
-            where = {"url": owner.url, "files": request.files, "pid": os.getpid(), "prefixes": prefixes}
-            tell("listening", {**served.state(), **where})
+            if not request.mock:
+                owner.announce()
+            tell("listening", {**served.state(), **_where(owner, request, gateway)})
         await _first(stop, following)
-        whole = await server.drain()
+        gateway.retire()
+        if managing is not None:
+            managing.retire()
+        whole = all([await server.drain() for server in servers])
     finally:
         owner.leave()
-        tasks = [task for task in (following, orphaned) if task is not None]
+        tasks = [task for task in (following, orphaned, warning) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await reloading.close()
-        if gateway is not None:
-            await gateway.leave()
-            gateway.close()
+        if managing is not None:
+            await asyncio.to_thread(managing.close)
+        await _ended(gateway, reloading)
     return {"ok": True, "url": owner.url, "finished": whole, "worker": worker}
+
+
+def _where(owner: Owner, request: ServeRequest, gateway: Gateway) -> dict[str, Any]:
+    """How the server is reached, for who started it."""
+    prefixes = [route.prefix for route in gateway.site.routes]
+    about = {"url": owner.url, "manage": f"{owner.manage}/manage", "files": request.files, "pid": os.getpid()}
+    return {**about, "prefixes": prefixes}
+
+
+def _managed(wire: Wire, gateway: Gateway, manage: Manage | None, token: str, reloading: Reloading) -> Managing | None:
+    """The handler of `/manage` in its place; it looks at rights by itself."""
+    from tongqu.gateway.site import Route
+
+    if manage is None:
+        return None
+    made = manage(managed(wire.home, gateway, token, reloading.state))
+    gateway.site.add(Route("/manage", made, "open"))
+    return made
+
+
+def _expiring(wire: Wire, gateway: Gateway, reloading: Reloading, request: ServeRequest) -> Expiring:
+    """What warns of keys and certificates that end."""
+    from tongqu.app.services.expiring import Expiring
+    from tongqu.app.services.identity import Callers
+
+    callers = Callers(wire.home, wire.scrubber, lambda: reloading.served.project.identity)
+    made = Expiring(callers, gateway.audit.trail, gateway.feed, gateway.streams.holder, request.tls_cert)
+    made.measured_by(gateway.metrics)
+    return made
+
+
+def _adopting(gateway: Gateway, reloading: Reloading) -> Callable[[Project], None]:
+    """Protect as a project says, and show how its connections do among the metrics."""
+
+    def number(name: str, which: int) -> float:
+        held = reloading.served.compiled.held.get(name)
+        return ((held.server.connections if held is not None else None) or (0, 0))[which]
+
+    def adopt(project: Project) -> None:
+        gateway.adopt(project)
+        for name in {entry.source.connection for entry in project.apis.values()}:
+            used, limit = "Connections of a source that are in use", "Connections of a source that may be in use"
+            gateway.metrics.gauge("tongqu_source_connections", used, partial(number, name, 0), connection=name)
+            gateway.metrics.gauge("tongqu_source_connections_limit", limit, partial(number, name, 1), connection=name)
+
+    return adopt
+
+
+async def _listening(gateway: Gateway, place: HttpPlace) -> list[HttpServer]:
+    """Take calls; where administrators have a port of their own, only they are answered there, and not here."""
+    from tongqu.gateway.serving.door import Door
+    from tongqu.gateway.serving.server import HttpServer
+
+    if place.own is None:
+        servers = [HttpServer(gateway.site, Bounds(), place.context)]
+    else:
+        servers = [HttpServer(Door(gateway.site, admin=admin), Bounds(), place.context) for admin in (False, True)]
+        await servers[1].start(place.own)
+    await servers[0].start(place.socket)
+    announce(place.socket.getsockname()[1])  # no webhook and no connection leads back to us
+    gateway.begin()
+    return servers
+
+
+async def _ended(gateway: Gateway | None, reloading: Reloading) -> None:
+    """What goes on by itself ends before the sources that it reads from."""
+    if gateway is not None:
+        await gateway.leave()
+    await reloading.close()
+    if gateway is not None:
+        gateway.close()
 
 
 async def _orphaned(stop: asyncio.Event) -> None:
@@ -176,6 +268,7 @@ def publishing_of(wire: Wire) -> Publishing:
         now=lambda: datetime.now(UTC),
         zone=local_zone(),
         proofs=Proofs.of(wire.home),
+        sunsets=partial(sunsets, wire.home, wire.env),
     )
 
 

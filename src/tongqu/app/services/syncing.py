@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from tongqu.app.project.limits import share
@@ -14,9 +14,11 @@ from tongqu.app.services.flows import Names
 from tongqu.core.connector import Can
 from tongqu.core.data import Deletes, Lane, Mode, WriteMode
 from tongqu.core.errors import InvalidPlanError, InvalidSettingsError
+from tongqu.core.operator import Step
 from tongqu.core.schema_changes import SchemaChanges
+from tongqu.engine.chain import Chain
 from tongqu.engine.compile import Wanted, plan_sync
-from tongqu.engine.job import Job, Limits
+from tongqu.engine.job import Job, Limits, Stream
 
 
 @dataclass(frozen=True)
@@ -125,10 +127,21 @@ def sync(request: SyncRequest, ends: Ends, run: Runner, new_id: Callable[[], str
             sink_id=sink_end.identity,
             wanted=wanted,
         )
+        streams = [_guarded(stream, ends) for stream in streams]
         return Job(streams, restart=request.restart, limits=settled.limits, run=new_id())
 
     names = Names({"source": source_end.name}, sink_end.name)
     return run.execute(Run("sync", request.command, kept, names), plan)
+
+
+def _guarded(stream: Stream, ends: Ends) -> Stream:
+    """The stream without rows of erased persons, by what the dictionary says of what is read or written."""
+    named = ends.persons()
+    fields = {**named.get(stream.target, {}), **named.get(stream.source_dataset.name, {})}
+    operator = ends.forgetting({"": fields}) if fields else None
+    if operator is None:
+        return stream
+    return replace(stream, chain=Chain(stream.source_dataset, [Step("erased", "forget", operator, (), "")]))
 
 
 def _choice(option: str, value: str, valid: type[StrEnum]) -> str:

@@ -6,9 +6,9 @@ import hashlib
 import os
 import pwd
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tongqu.app.project.load import Project, checked, laid, load
 from tongqu.app.project.places import Places
@@ -16,6 +16,9 @@ from tongqu.catalog.changes import Change, changes
 from tongqu.core.errors import InvalidPlanError, NotFoundError, StaleVersionError
 from tongqu.store.scrub import Scrubber
 from tongqu.store.versions import Person, Proposal, Tree, Version, Versions, digest, shown
+
+if TYPE_CHECKING:
+    from tongqu.app.services.contracting import Promises
 
 FILES = "files"
 """The section of a stored version that holds digests of other files; it stands in no project file."""
@@ -44,6 +47,8 @@ class Versioning:
     store: Versions
     scrubber: Scrubber
     person: Person
+    promises: Promises | None = None
+    """Holds APIs to their contracts; without it any change may count."""
 
     def contents(self) -> tuple[Tree, Tree]:
         """Shared sections and overlay of the files, with secrets hidden."""
@@ -55,11 +60,12 @@ class Versioning:
         shared, overlay = self.contents()
         return head, changes(_tree(head), laid(shared, overlay))
 
-    def apply(self, reason: str = "", parent: int | None = None) -> dict[str, Any]:
+    def apply(self, reason: str = "", parent: int | None = None, *, accept: bool = False) -> dict[str, Any]:
         """Make the files the next version; without a change nothing is made.
 
         Raises StaleVersionError if `parent` is not the version that counts, InvalidPlanError where versions of this
-        environment come by promotion.
+        environment come by promotion, BreakingChangeError where callers of live APIs would break and that is not
+        accepted.
         """
         head, found = self.pending()
         number = head.version if head else 0
@@ -79,7 +85,10 @@ class Versioning:
         if not found:
             return {"version": number, "state": "applied", "env": self.env, "changes": []}
         shared, overlay = self.contents()
-        return self._add(Proposal(self.env, number, shared, overlay, "apply", reason), found)
+        promised = self._promised(self.project(), number, accept)
+        made = self._add(Proposal(self.env, number, shared, overlay, "apply", reason), found)
+        self._keep(made, promised)
+        return made
 
     def undo(self, to: int | None = None, reason: str = "") -> dict[str, Any]:
         """Make a new version with the contents of an earlier one (the one before, unless said); the files stay."""
@@ -99,7 +108,10 @@ class Versioning:
         if not found:
             return {"version": head.version, "state": "applied", "env": self.env, "changes": []}
         made = Proposal(self.env, head.version, old.shared, old.overlay, "undo", reason, origin=str(number))
-        return self._add(made, found)
+        document = self._add(made, found)
+        if self.promises is not None:
+            self.promises.keep_again(document["version"], number)
+        return document
 
     def promotion(self, source: str) -> tuple[Proposal, list[Change]]:
         """What carrying the version that counts in `source` over to this environment would change here.
@@ -128,12 +140,18 @@ class Versioning:
         )  # fmt: skip
         return made, changes(_tree(head), laid(there.shared, overlay))
 
-    def promote(self, source: str, reason: str = "") -> dict[str, Any]:
-        """Carry a version over; without a difference nothing is made."""
+    def promote(self, source: str, reason: str = "", *, accept: bool = False) -> dict[str, Any]:
+        """Carry a version over; without a difference nothing is made. Raises BreakingChangeError as `apply` does."""
         made, found = self.promotion(source)
         if not found:
             return {"version": made.parent, "state": "applied", "env": self.env, "changes": []}
-        return self._add(Proposal(**{**vars(made), "reason": reason}), found)
+        files = self.project()
+        project = checked(self.folder, files.files, made.shared, made.overlay, Places(folder=self.folder.absolute()))
+        known = {name: files.connections.get(name, told) for name, told in project.connections.items()}
+        promised = self._promised(replace(project, connections=known), made.parent, accept)
+        document = self._add(Proposal(**{**vars(made), "reason": reason}), found)
+        self._keep(document, promised)
+        return document
 
     def approve(self, version: int) -> dict[str, Any]:
         """Let a version count that waits for a second person."""
@@ -153,6 +171,13 @@ class Versioning:
         told = digest(*self.contents())
         head = self.store.head(self.env)
         return (head.version if head is not None and head.hash == told else 0), told
+
+    def _promised(self, project: Project, head: int, accept: bool) -> dict[Any, Any]:
+        return {} if self.promises is None else self.promises.check(project, head, accept=accept)
+
+    def _keep(self, made: Mapping[str, Any], promised: Mapping[Any, Any]) -> None:
+        if self.promises is not None:
+            self.promises.keep(int(made["version"]), promised)
 
     def _add(self, made: Proposal, found: Sequence[Change]) -> dict[str, Any]:
         waits = any(
@@ -192,15 +217,19 @@ def _named_files(value: Any, folder: Path) -> dict[str, str]:
 
 
 def opened(
-    folder: Path, env: str, project: Callable[[], Project], *, store: Versions, scrubber: Scrubber
-) -> Versioning:
+    folder: Path, env: str, project: Callable[[], Project], *, store: Versions, scrubber: Scrubber,
+    promises: Promises | None = None,
+) -> Versioning:  # fmt: skip
     """The versions as the person at this command line sees them."""
-    return Versioning(folder, env, project, store, scrubber, person())
+    return Versioning(folder, env, project, store, scrubber, person(), promises)
 
 
 def other(mine: Versioning, env: str) -> Versioning:
     """The same project in another environment."""
-    return Versioning(mine.folder, env, lambda: load(mine.folder, env), mine.store, mine.scrubber, mine.person)
+    promises = replace(mine.promises, env=env) if mine.promises is not None else None
+    return Versioning(
+        mine.folder, env, lambda: load(mine.folder, env), mine.store, mine.scrubber, mine.person, promises
+    )
 
 
 def _tree(version: Version | None) -> dict[str, Any]:

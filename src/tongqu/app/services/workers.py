@@ -5,13 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tongqu.app.services.serve_place import OWNER, READY, SAME_SIGNAL, SOCKET, HttpPlace, Owner, ServeRequest
+from tongqu.app.services.serve_place import (
+    MANAGE_SOCKET,
+    OWNER,
+    READY,
+    SAME_SIGNAL,
+    SOCKET,
+    HttpPlace,
+    Owner,
+    ServeRequest,
+)
 from tongqu.core.errors import ConnectError
 from tongqu.gateway.serving.bounds import Bounds
 
@@ -25,17 +33,18 @@ _LONGEST_WAIT = 10.0
 _READY_SECONDS = 60.0
 
 
-def supervise(wire: Wire, request: ServeRequest, place: socket.socket, tell: Tell) -> dict[str, Any]:
+def supervise(wire: Wire, request: ServeRequest, place: HttpPlace, tell: Tell) -> dict[str, Any]:
     """Run `request.workers` processes until a signal; raises ConnectError if none of them comes up."""
     return asyncio.run(_Supervisor(wire, request, place, tell).run())
 
 
 class _Supervisor:
-    def __init__(self, wire: Wire, request: ServeRequest, place: socket.socket, tell: Tell):
+    def __init__(self, wire: Wire, request: ServeRequest, place: HttpPlace, tell: Tell):
         self._request = request
         self._place = place
         self._tell = tell
-        self._owner = Owner(wire.home, HttpPlace(place, request.tls_cert).url(request.host))
+        manage = place.manage_url(request.host)
+        self._owner = Owner(wire.home, place.url(request.host), wire.folder, wire.env, manage)
         self._command = _command(wire, request)
         self._workers: set[asyncio.subprocess.Process] = set()
         self._whole = True
@@ -92,11 +101,15 @@ class _Supervisor:
     async def _begin(self) -> asyncio.subprocess.Process:
         reading, writing = os.pipe()
         try:
-            told = {SOCKET: str(self._place.fileno()), READY: str(writing), OWNER: self._owner.token}
+            sockets = [self._place.socket.fileno()]
+            told = {SOCKET: str(sockets[0]), READY: str(writing), OWNER: self._owner.token}
+            if self._place.own is not None:
+                sockets.append(self._place.own.fileno())
+                told[MANAGE_SOCKET] = str(sockets[1])
             worker = await asyncio.create_subprocess_exec(
                 *self._command,
                 env={**os.environ, **told},
-                pass_fds=(self._place.fileno(), writing),
+                pass_fds=(*sockets, writing),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 process_group=0,  # a terminal's SIGINT is for us alone
@@ -152,6 +165,7 @@ def _command(wire: Wire, request: ServeRequest) -> list[str]:
         "--tls-cert": request.tls_cert,
         "--tls-key": request.tls_key,
         "--client-ca": request.client_ca,
+        "--manage-port": "" if request.manage_port is None else str(request.manage_port),
     }
     given = [word for option, value in options.items() if value for word in (option, value)]
     flags = [flag for flag, on in (("--files", request.files), ("--plain", request.plain)) if on]

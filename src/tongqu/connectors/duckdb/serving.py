@@ -59,6 +59,11 @@ class DuckdbServer(Server):
         self._duck = Duck(self._statements, settings.display(), _kind)
         self._purged = 0.0
 
+    @property
+    def connections(self) -> tuple[int, int] | None:
+        """See Server.connections."""
+        return self._workers.numbers if self._workers is not None else None
+
     async def open(self) -> None:
         """See Server.open. The file must be there; it is closed again until something is asked."""
         self._workers = Workers(_WORKERS, "tongqu-duckdb")

@@ -76,6 +76,11 @@ class FileServer(Server):
         self._duck = Duck(self._statements, self._settings.display())
         self._lock = RLock()
 
+    @property
+    def connections(self) -> tuple[int, int] | None:
+        """See Server.connections."""
+        return self._workers.numbers if self._workers is not None else None
+
     async def open(self) -> None:
         """See Server.open."""
         self._workers = Workers(_WORKERS, "tongqu-files")

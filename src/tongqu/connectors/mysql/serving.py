@@ -35,7 +35,7 @@ from tongqu.core.server import Change, Cost, Format, Idempotency, Limits, Outcom
 from tongqu.kit.drivers import driver
 from tongqu.kit.serving.encode import Encoder, page, table_of, within
 from tongqu.kit.serving.pool import Pool
-from tongqu.kit.serving.trees import Known, bind, holes, known_columns
+from tongqu.kit.serving.trees import WIDE, Known, bind, holes, known_columns
 
 if TYPE_CHECKING:
     from tongqu.connectors.mysql.settings import MysqlSettings
@@ -71,7 +71,8 @@ class MysqlServer(Server):
         self._settings = settings
         self._where = settings.display()
         self._readers = self._pool(writing=False, size=READERS)
-        self._changes = Changes(self, self._pool(writing=True, size=WRITERS))
+        self._writers = self._pool(writing=True, size=WRITERS)
+        self._changes = Changes(self, self._writers)
         self._plans: OrderedDict[tuple[int, int], Plan] = OrderedDict()
         self._places: dict[str, tuple[str, str]] = {}
         self._known: dict[str, Mapping[str, Known]] = {}
@@ -89,6 +90,12 @@ class MysqlServer(Server):
     def settings(self) -> MysqlSettings:
         """The connection's settings."""
         return self._settings
+
+    @property
+    def connections(self) -> tuple[int, int]:
+        """See Server.connections: those that read and those that write together."""
+        (reading, readers), (writing, writers) = self._readers.numbers, self._writers.numbers
+        return reading + writing, readers + writers
 
     async def open(self) -> None:
         """See Server.open."""
@@ -191,7 +198,10 @@ class MysqlServer(Server):
             return found
         tree = query.tree.copy() if query.tree.args.get("limit") else query.tree.limit(exp.Placeholder(this=_MOST))
         tree = await self.written(connection, tree, query.params)
-        made = self._plans[key] = Plan(query.tree, marked(tree), query.columns)
+        made = Plan(query.tree, marked(tree), query.columns)
+        if len(made.statement.names) > WIDE:
+            return made
+        self._plans[key] = made
         if len(self._plans) > _PLANS:
             self._plans.popitem(last=False)
         return made

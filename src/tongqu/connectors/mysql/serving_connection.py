@@ -19,6 +19,7 @@ from tongqu.core.data import Meta
 from tongqu.core.errors import CastError, ConnectError, NotFoundError
 from tongqu.kit.drivers import driver
 from tongqu.kit.serving.encode import dumps
+from tongqu.kit.serving.trees import WIDE
 
 if TYPE_CHECKING:
     from tongqu.connectors.mysql.settings import MysqlSettings
@@ -113,7 +114,13 @@ class Connection:
         """The driver's result of a statement with bound values: `rows`, `affected_rows`, `insert_id`, `fields`."""
         prepared = self._prepared.get(sql)
         if prepared is None:
-            prepared = self._prepared[sql] = await self.raw.prepare(sql)
+            prepared = await self.raw.prepare(sql)
+            if len(values) > WIDE:
+                try:
+                    return await asyncio.wait_for(prepared.execute(tuple(values)), seconds + _GRACE_SECONDS)
+                finally:
+                    await prepared.close()
+            self._prepared[sql] = prepared
             if len(self._prepared) > _KEPT:
                 _, oldest = self._prepared.popitem(last=False)
                 await oldest.close()

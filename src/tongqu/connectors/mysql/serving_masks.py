@@ -8,7 +8,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from tongqu.connectors.mysql.serving_sql import in_utf8
-from tongqu.meaning.masks import Mask, masked
+from tongqu.meaning.masks import KEYED, Mask, masked
 
 _EXACT_DIGITS = 15
 """Decimals of more digits are not made of a double."""
@@ -17,7 +17,7 @@ _EXACT_DIGITS = 15
 def mask_sql(mask: Mask, column: pa.Field[Any], collation: str, *, mariadb: bool) -> exp.Expr | None:
     """The masked column; None for what can only be done after. Raises InvalidPlanError for a mask that does not fit."""
     kind = column.type
-    if mask.with_ == "hash":
+    if mask.with_ in KEYED:
         return None
     tree = masked(mask, column.name, pa.schema([column])).copy()
     plain: exp.Expr = exp.column(column.name, quoted=True)

@@ -17,7 +17,7 @@ from sqlglot.generators.mysql import MySQLGenerator
 from tongqu.connectors.mysql.types import Native, arrow_type
 from tongqu.core.data import Meta
 from tongqu.core.errors import InvalidPlanError
-from tongqu.kit.serving.trees import COMPARISONS, Columns, Known, gives_text, holes, operands, tables, text_of
+from tongqu.kit.serving.trees import COMPARISONS, Columns, Known, gives_text, holes, operands, put, tables, text_of
 
 Resolve = Callable[[str], Awaitable[tuple[str, str]]]
 """The database and table of a dataset's name."""
@@ -100,7 +100,7 @@ def by_code_point(tree: exp.Expr, of_column: Columns, collation: str) -> exp.Exp
         kept = isinstance(node, exp.EQ | exp.In) and _by_value(node) and bool(texts)
         plain: exp.Expr | None = node.copy() if kept else None
         for part in texts:
-            part.replace(_exact(part, collation))
+            put(part, _exact(part, collation))
         if plain is not None:
             node.replace(exp.Paren(this=exp.And(this=plain, expression=node.copy())))
     for single in list(tree.find_all(*_SINGLE)):
@@ -140,17 +140,16 @@ def _ordered(node: exp.Ordered, of_column: Columns) -> None:
 
 def marked(tree: exp.Expr) -> Statement:
     """The statement of a tree, which is changed in place."""
-    known: list[str] = []
+    known: dict[str, int] = {}
     for hole in list(holes(tree)):
-        if hole.name not in known:
-            known.append(hole.name)
-        made = exp.Parameter(this=exp.to_identifier(f"{_MARK}{known.index(hole.name)}_"))
+        made = exp.Parameter(this=exp.to_identifier(f"{_MARK}{known.setdefault(hole.name, len(known))}_"))
         if hole is tree:
             tree = made
         else:
-            hole.replace(made)
+            put(hole, made)
     text = text_of(tree, Served)
-    names = tuple(known[int(number)] for number in _MARKED.findall(text))
+    order = tuple(known)
+    names = tuple(order[int(number)] for number in _MARKED.findall(text))
     plain = text.replace("%", "%%") if names else text
     return Statement(_MARKED.sub("?", text), names, _MARKED.sub("%s", plain))
 

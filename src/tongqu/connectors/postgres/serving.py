@@ -33,7 +33,7 @@ from tongqu.core.server import Change, Cost, Format, Idempotency, Limits, Outcom
 from tongqu.kit.serving.encode import Encoder, page, table_of, within
 from tongqu.kit.serving.pool import Pool
 from tongqu.kit.serving.texts import plain
-from tongqu.kit.serving.trees import Known, known_columns, texts
+from tongqu.kit.serving.trees import WIDE, Known, known_columns, texts
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -75,7 +75,8 @@ class PostgresServer(Server):
         self._settings = settings
         self._where = settings.display()
         self._readers = self._pool(writing=False, size=READERS)
-        self._changes = Changes(self, self._pool(writing=True, size=WRITERS))
+        self._writers = self._pool(writing=True, size=WRITERS)
+        self._changes = Changes(self, self._writers)
         self._plans: OrderedDict[tuple[Any, ...], Plan] = OrderedDict()
         self._places: dict[str, tuple[str, str]] = {}
         self._texts: OrderedDict[str, Mapping[str, Known]] = OrderedDict()
@@ -88,6 +89,12 @@ class PostgresServer(Server):
     def where(self) -> str:
         """The database, as errors name it."""
         return self._where
+
+    @property
+    def connections(self) -> tuple[int, int]:
+        """See Server.connections: those that read and those that write together."""
+        (reading, readers), (writing, writers) = self._readers.numbers, self._writers.numbers
+        return reading + writing, readers + writers
 
     async def open(self) -> None:
         """See Server.open."""
@@ -228,6 +235,8 @@ class PostgresServer(Server):
             self._plans.move_to_end(key)
             return found
         made = await self._planned(connection, query, records, wide)
+        if len(made.statement.names) > WIDE:
+            return made
         self._plans[key] = made
         if len(self._plans) > _PLANS:
             self._plans.popitem(last=False)

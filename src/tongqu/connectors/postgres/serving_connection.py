@@ -18,6 +18,7 @@ from tongqu.connectors.postgres.serving_sql import Attribute
 from tongqu.core.errors import CastError
 from tongqu.kit.drivers import driver
 from tongqu.kit.serving.encode import dumps
+from tongqu.kit.serving.trees import WIDE
 
 if TYPE_CHECKING:
     from tongqu.connectors.postgres.settings import PostgresSettings
@@ -127,6 +128,8 @@ class Connection:
             self._prepared.move_to_end(sql)
             return found
         made = Prepared(await self.raw.prepare(sql))
+        if len(made.statement.get_parameters()) > WIDE:
+            return made
         self._prepared[sql] = made
         if len(self._prepared) > _KEPT:
             self._prepared.popitem(last=False)

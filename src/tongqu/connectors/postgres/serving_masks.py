@@ -9,7 +9,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from tongqu.core.data import Meta
-from tongqu.meaning.masks import Mask, masked
+from tongqu.meaning.masks import KEYED, Mask, masked
 
 _EXACT_DIGITS = 15
 """Decimals of more digits are not made of a double."""
@@ -18,7 +18,7 @@ _TEXTS = ("text", "character varying")
 
 def mask_sql(mask: Mask, column: pa.Field[Any]) -> exp.Expr | None:
     """The masked column; None for what can only be done after. Raises InvalidPlanError for a mask that does not fit."""
-    if mask.with_ == "hash":
+    if mask.with_ in KEYED:
         return None
     kind = column.type
     if mask.with_ in ("round", "bucket") and pa.types.is_decimal(kind) and kind.precision > _EXACT_DIGITS:

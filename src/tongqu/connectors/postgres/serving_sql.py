@@ -12,7 +12,7 @@ from sqlglot import exp
 from tongqu.connectors.postgres.db import quoted
 from tongqu.core.data import Meta
 from tongqu.core.server import Query
-from tongqu.kit.serving.trees import COMPARISONS, Texts, holes, operands, tables, text_of
+from tongqu.kit.serving.trees import COMPARISONS, Texts, holes, operands, put, tables, text_of
 
 Resolve = Callable[[str], Awaitable[tuple[str, str]]]
 """The schema and table of a dataset's name."""
@@ -63,7 +63,7 @@ def by_code_point(tree: exp.Expr, is_text: Texts, *, equality: bool) -> exp.Expr
         single = isinstance(node, exp.Min | exp.Max | exp.Ordered)
         for part in [node.this] if single else operands(node):
             if is_text(part) and not isinstance(part, exp.Collate):
-                part.replace(exp.Collate(this=part.copy(), expression=exp.to_identifier("C", quoted=True)))
+                put(part, exp.Collate(this=part.copy(), expression=exp.to_identifier("C", quoted=True)))
     if equality:
         for group in list(tree.find_all(exp.Group)):
             for part in group.expressions:
@@ -75,17 +75,15 @@ def by_code_point(tree: exp.Expr, is_text: Texts, *, equality: bool) -> exp.Expr
 def numbered(tree: exp.Expr, wide: frozenset[str] = frozenset(), names: Sequence[str] = ()) -> Statement:
     """The statement of a tree, which is changed in place. `wide` are parameters whose numbers do not fit the column's
     type; `names` are parameters that stand before these."""
-    known = list(names)
+    known = {name: number for number, name in enumerate(names, 1)}
     for hole in list(holes(tree)):
         name = hole.name
-        if name not in known:
-            known.append(name)
-        number = exp.Parameter(this=exp.Literal.number(known.index(name) + 1))
+        number = exp.Parameter(this=exp.Literal.number(known.setdefault(name, len(known) + 1)))
         made = exp.Cast(this=number, to=exp.DataType.build("decimal")) if name in wide else number
         if hole is tree:
             tree = made
         else:
-            hole.replace(made)
+            put(hole, made)
     return Statement(text_of(tree, "postgres"), tuple(known))
 
 

@@ -72,6 +72,11 @@ class SqliteServer(Server):
         self._lock = Lock()
         self._purged = 0.0
 
+    @property
+    def connections(self) -> tuple[int, int] | None:
+        """See Server.connections."""
+        return self._workers.numbers if self._workers is not None else None
+
     async def open(self) -> None:
         """See Server.open."""
         self._workers = Workers(_WORKERS, "tongqu-sqlite")

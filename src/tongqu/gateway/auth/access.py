@@ -121,10 +121,14 @@ class Access:
         if subject is None or client is None:
             raise BadTokenError("its caller is gone")
         scopes = frozenset(str(claims.get("scope", "")).split())
+        if scopes and client.scopes and not scopes & set(client.scopes):
+            raise BadTokenError("its client may have nothing of its scope any more")
+        if client.scopes:
+            scopes = scopes & set(client.scopes) or frozenset(client.scopes)
         actor = self.actor(subject, scopes=scopes, client=client)
         if chain := _chain(claims.get("act")):
             attributes = MappingProxyType({**actor.attributes, "act": chain})
-            actor = Actor(actor.id, actor.kind, actor.roles, attributes, scopes=scopes, subject=actor.id,
+            actor = Actor(actor.id, actor.kind, actor.roles, attributes, scopes=actor.scopes, subject=actor.id,
                           sandbox=actor.sandbox)  # fmt: skip
         cnf = claims.get("cnf")
         bound = str(cnf.get("x5t#S256", "?")) if isinstance(cnf, Mapping) else ""

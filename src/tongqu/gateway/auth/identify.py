@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import binascii
 import hashlib
 import hmac
 from collections import OrderedDict
@@ -29,6 +30,8 @@ _NOTE_SECONDS = 60.0
 _ISSUER_HEADERS = ("x5t", "x5t#S256")
 _OWN = ("/oauth/", "/.well-known/")
 """Where credentials are judged by the endpoint itself."""
+_BASIC = "/soap/"
+"""Where HTTP Basic is taken: what generated clients of SOAP speak."""
 
 
 class Identify:
@@ -53,6 +56,8 @@ class Identify:
             raise Problem("auth.ambiguous")
         if authorization.startswith(SCHEME + " "):
             known = self._signed(request, authorization)
+        elif authorization[:6].lower() == "basic " and request.path.startswith(_BASIC):
+            known = self._password(*_name_and_secret(authorization))
         elif authorization:
             known = await self._bearer(authorization)
         elif key:
@@ -67,10 +72,45 @@ class Identify:
             request.certificate is None or not hmac.compare_digest(known.certificate, thumbprint(request.certificate))
         ):
             raise invalid()
+        return self._called(known, request)
+
+    def by_password(self, request: Request, name: str, password: str) -> Actor:
+        """The client of that name, proved by its secret or API key as a message shows it; raises Problem
+        `auth.invalid`."""
+        return self._called(self._password(name, password), request)
+
+    def by_certificate(self, request: Request, certificate: bytes) -> Actor:
+        """The client that registered this certificate (DER), with whose key a message was signed; raises Problem
+        `auth.invalid`."""
+        known = self._certificate(certificate)
+        if known is None:
+            raise invalid()
+        return self._called(known, request)
+
+    def first_sight(self, kind: str, what: str, seconds: float) -> bool:
+        """Whether nobody showed this before, in any process of this home; it is remembered for that long."""
+        return self._identities.tokens.first_sight(kind, what, self.seconds() + seconds)
+
+    def seconds(self) -> float:
+        """The time that credentials are judged by, since 1970."""
+        return self._identities.database.seconds()
+
+    def _called(self, known: Known, request: Request) -> Actor:
         if known.client:
             request.notes.more["client"] = known.client
             self._note(known)
         return self._here(known, request)
+
+    async def again(self, request: Request) -> Actor:
+        """Who a request that goes on comes from now; a signature is not looked at twice, its key is."""
+        authorization = request.headers.get("authorization", "")
+        if not authorization.startswith(SCHEME + " "):
+            return await self.actor(request)
+        told = fields(authorization)
+        found = self._identities.clients.signer(told[0]) if told else None
+        if found is None:
+            raise invalid()
+        return self._here(self._for_client(found[0].id, found[1].id, found[1].expires), request)
 
     async def _bearer(self, authorization: str) -> Known:
         scheme, _, token = authorization.partition(" ")
@@ -105,6 +145,17 @@ class Identify:
         if found_key is None:
             raise invalid()
         client, credential = found_key
+        return self._keep(place, self._for_client(client.id, credential.id, credential.expires))
+
+    def _password(self, name: str, password: str) -> Known:
+        place = hashlib.sha256(f"password\0{name}\0{password}".encode("utf-8", "surrogatepass")).digest()
+        if found := self._recalled(place):
+            return found
+        clients = self._identities.clients
+        proved = clients.proved("secret", password) or clients.proved("api_key", password)
+        if proved is None or proved[0].id != name:
+            raise invalid()
+        client, credential = proved
         return self._keep(place, self._for_client(client.id, credential.id, credential.expires))
 
     def _certificate(self, certificate: bytes) -> Known | None:
@@ -195,6 +246,17 @@ def same_origin(request: Request) -> bool:
         return site == "same-origin"
     origin = request.headers.get("origin", "")
     return bool(origin) and urlsplit(origin).netloc == (request.host or request.headers.get("host", ""))
+
+
+def _name_and_secret(authorization: str) -> tuple[str, str]:
+    """Client and secret of HTTP Basic (RFC 7617, UTF-8)."""
+    try:
+        name, colon, secret = base64.b64decode(authorization[6:].strip(), validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        raise invalid() from None
+    if not colon:
+        raise invalid()
+    return name, secret
 
 
 def _cookie(request: Request) -> str:

@@ -22,6 +22,8 @@ FRESH = 600.0
 """Seconds that keys are believed without asking again."""
 PAUSE = 15.0
 """Seconds between two attempts to get keys, however many unknown ones are shown."""
+_OF_LOGIN = frozenset(("openid", "profile", "email", "address", "phone", "offline_access"))
+"""Scopes of OpenID Connect: they are about what the issuer tells, and limit nothing here."""
 _KINDS = {"RS256": "RSA", "PS256": "RSA", "ES256": "EC", "ES384": "EC", "EdDSA": "OKP"}
 
 
@@ -114,7 +116,7 @@ def _actor(name: str, entry: IssuerEntry, subject: str, claims: Mapping[str, Any
     attributes = {here: value for here, there in entry.attributes.items() if _simple(value := _claim(claims, there))}
     if isinstance(claims.get("azp"), str):
         attributes["client"] = f"{name}/{claims['azp']}"  # never the name of a client of ours
-    scopes = frozenset(str(claims.get("scope", "")).split()) - {"openid", "profile", "email", "offline_access"}
+    scopes = frozenset(str(claims.get("scope", "")).split()) - _OF_LOGIN
     return Actor(f"{entry.kind}:{name}/{subject}", entry.kind, roles, MappingProxyType(attributes), scopes=scopes)
 
 

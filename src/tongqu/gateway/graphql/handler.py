@@ -201,6 +201,7 @@ class GraphqlHandler:
             first.version = request.notes.version
         request.notes = first
         for other in notes[1:]:
+            other.more["part"] = True
             self._tell(replace(request, notes=other), Reply(200), self._clock() - request.began)
 
     def _described(self, request: Request, schema: GraphQLSchema, rest: str) -> Reply:

@@ -100,6 +100,7 @@ def actors(api: Api) -> Iterator[Actor]:
     roles |= {role for entry in access.fields.values() for role in (*entry.roles, *(entry.write or ()))}
     roles |= {role for entry in access.rules for role in entry.roles}
     purposes = {one for entry in access.fields.values() for one in entry.purposes}
+    purposes |= {one for entry in access.fields.values() if entry.mask for one in entry.mask.purposes}
     purposes |= {one for entry in access.rules for one in entry.purposes}
     attributes = _attributes(api)
     yield Actor.nobody()
@@ -224,7 +225,7 @@ class _Trial:
         rows = self._run(world, made.query.tree, made.query.params)
         width = len(made.columns)
         after = [made.query.after.get(field.name) for field in made.columns]
-        shown = [[hide(v) if hide else v for hide, v in zip(after, row, strict=False)] for row in rows]
+        shown = [[_shown(hide, v) for hide, v in zip(after, row, strict=False)] for row in rows]
         last = rows[-1][width:] if rows else ()
         return shown, made.next(Page(b"", len(rows), tuple(last)))
 
@@ -242,6 +243,13 @@ class _Trial:
 
     def _leak(self, field: str, channel: str, detail: str) -> None:
         self.leaks.append(Leak(self.actor.id, field, channel, detail))
+
+
+def _shown(hide: Callable[[Any], Any] | None, value: Any) -> Any:
+    """What is shown of a value; of cells that look different each time only that there is one."""
+    if hide is None or value is None:
+        return value if hide is None else hide(value)
+    return "sealed" if getattr(hide, "varies", False) else hide(value)
 
 
 def _told(work: Callable[[], object]) -> str:

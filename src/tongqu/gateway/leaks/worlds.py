@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from tongqu.gateway.policy.decision import Decision
 from tongqu.gateway.policy.values import family
-from tongqu.meaning.masks import Mask, masked_value
+from tongqu.meaning.masks import KEYED, Mask, masked_value
 from tongqu.meaning.sandbox import ROW_COLUMN, open_sandbox
 
 if TYPE_CHECKING:
@@ -152,7 +152,9 @@ class Worlds:
 
 def _twins(mask: Mask, value: Any, values: Sequence[Any]) -> list[Any]:
     """Values that the mask shows as it shows this one."""
-    if mask.with_ == "hash":
+    if mask.with_ == "encrypt":
+        return [other for other in values if other is not None] or [value]
+    if mask.with_ in KEYED:
         return [value]
     shown = masked_value(mask, value)
     return [other for other in values if other is not None and masked_value(mask, other) == shown] or [value]

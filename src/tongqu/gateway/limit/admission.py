@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,25 @@ class Ticket:
         owner, self._owner = self._owner, None
         if owner is not None:
             owner.leave(self._kind, self._key, self._began if measured else None)
+
+
+class Share:
+    """A place of a request in the limits of one of the APIs it uses. `close` must be called when it is over."""
+
+    __slots__ = ("_key", "_owner", "headers")
+
+    def __init__(self, owner: Admitting, key: tuple[str, str] | None, told: Headers):
+        self._owner: Admitting | None = owner
+        self._key = key
+        self.headers = told
+        """What the answer tells about limits."""
+
+    def close(self, *, measured: bool = True) -> None:
+        """It is over; may be called twice."""
+        del measured
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.free(self._key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +143,36 @@ class Admitting:
             self._gate.vouch(request.address)
         return Ticket(self, kind, key, began, headers.told(taken, old=self._old))
 
+    async def share(self, request: Request, api: Api, texts: Sequence[tuple[str, str]]) -> Share:
+        """Let a request that was let in use one more API, as one of several: its addresses, its requests at a time and
+        its rate, and what its shield says of `texts`, each with its name. Raises Problem as `admit`."""
+        if not self._of(api.entry).addresses.allows(request.address):
+            raise Problem("address.refused")
+        if self._shield is not None:
+            self._shield.values(request, api, texts)
+        caller = request.actor.id if request.actor.known else f"anonymous@{block(request.address)}"
+        key = self._check_running(caller, api)
+        taken = await self._take([(self._of(api.entry).rate, f"{caller} {api.path}")], self._now())
+        if not all(one.allowed for one in taken):
+            raise headers.exceeded(taken, old=self._old)
+        if key is not None:
+            self._running[key] = self._running.get(key, 0) + 1
+        return Share(self, key, headers.told(taken, old=self._old))
+
     def leave(self, kind: str, key: tuple[str, str] | None, began: int | None) -> None:
         """A request is over."""
+        self.free(key)
+        now = self._now()
+        self.shedder.leave(kind, None if began is None else (now - began) / SECOND, now / SECOND)
+
+    def free(self, key: tuple[str, str] | None) -> None:
+        """A place among the requests of a client to an API is free."""
         if key is not None:
             left = self._running.get(key, 1) - 1
             if left > 0:
                 self._running[key] = left
             else:
                 self._running.pop(key, None)
-        now = self._now()
-        self.shedder.leave(kind, None if began is None else (now - began) / SECOND, now / SECOND)
 
     def numbers(self) -> dict[str, float]:
         """For metrics: requests at a time and their limit, what was shed, keys counted, and how Redis is."""

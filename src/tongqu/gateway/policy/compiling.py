@@ -16,10 +16,11 @@ from tongqu.core.data import Dataset
 from tongqu.core.policy import Actor
 from tongqu.gateway.policy.conditions import Rule, Truth, rule
 from tongqu.gateway.policy.conflicts import conflicts
-from tongqu.gateway.policy.deciding import Deciding
+from tongqu.gateway.policy.deciding import Deciding, refused
 from tongqu.gateway.policy.decision import Action, Decision
 from tongqu.gateway.policy.field_rules import FieldRule, field_rules
 from tongqu.gateway.policy.grants import Grant, grants
+from tongqu.gateway.policy.scopes import admitted
 from tongqu.gateway.policy.settings import Access
 
 _KEPT = 4096
@@ -34,12 +35,14 @@ def compile_policy(
     secret: Callable[[str], bytes] | None = None,
     columns: pa.Schema | None = None,
     path: str = "",
+    name: str = "",
 ) -> CompiledPolicy:
     """The policy that `access` states over the published `dataset` (class and mask of each field in its metadata).
 
     `now` gives an aware instant, `zone` is the project's time zone (hours are in it), `secret` resolves the references
     of mask keys. `columns` are all of the source's,
-    where not all are published: row rules may use them. `path` is where `access` stands (for errors).
+    where not all are published: row rules may use them. `path` is where `access` stands (for errors), `name` the API's
+    as scopes say it.
     Raises ExpressionError with a caret for a rule outside the small language of rules, UnknownNameError for a field
     that the dataset does not have, InvalidPlanError for a mask that does not fit its field.
     """
@@ -52,7 +55,7 @@ def compile_policy(
     for reference in sorted(keys):
         digest.update(hashlib.sha256(keys[reference]).digest())
     return CompiledPolicy(
-        digest.hexdigest()[:16], fields, grants(access, dataset, columns, path), rows, keys, columns, now, zone
+        digest.hexdigest()[:16], fields, grants(access, dataset, columns, path), rows, keys, columns, now, zone, name
     )
 
 
@@ -74,27 +77,32 @@ class CompiledPolicy:
         columns: pa.Schema,
         now: Callable[[], datetime],
         zone: tzinfo,
+        name: str = "",
     ) -> None:
         self.version = version
         self.conflicts = conflicts(fields, given)
         self.fields, self.grants, self.rows = fields, tuple(given), rows
         self.columns = columns
+        self.name = name
         self._keys, self._now, self._zone = dict(keys), now, zone
         self._kept: OrderedDict[Any, Decision] = OrderedDict()
         self._lock = Lock()
 
     def decide(self, actor: Actor, action: Action) -> Decision:
         """The decision for an actor at this moment; pure and cheap (kept per role set)."""
+        if not admitted(actor.scopes, self.name, action):
+            return refused(action, "the scope of the token does not hold it", ())
+        sees = admitted(actor.scopes, self.name, "read")
         now = self._now().astimezone(self._zone)
         fitting = tuple(grant.fits(actor, now) for grant in self.grants)
-        key = (action, actor.roles, actor.purpose, fitting, _frozen(actor.attributes))
+        key = (action, sees, actor.roles, actor.purpose, fitting, _frozen(actor.attributes))
         with self._lock:
             found = self._kept.get(key)
             if found is not None:
                 self._kept.move_to_end(key)
                 return found
         chosen = [grant for grant, fits in zip(self.grants, fitting, strict=True) if fits]
-        decision = Deciding(self.fields, self.rows, actor, chosen).decision(action, self.version, self._keys)
+        decision = Deciding(self.fields, self.rows, actor, chosen, sees).decision(action, self.version, self._keys)
         with self._lock:
             self._kept[key] = decision
             while len(self._kept) > _KEPT:

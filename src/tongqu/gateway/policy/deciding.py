@@ -41,6 +41,8 @@ class Deciding:
     rows: Rule
     actor: Actor
     chosen: Sequence[Grant]
+    sees: bool = True
+    """The scope of the token admits reading; without it rows are bound as ever, but none of their fields is known."""
     params: dict[str, Any] = field(default_factory=dict)
 
     def decision(self, action: Action, version: str, keys: Mapping[str, bytes]) -> Decision:
@@ -48,14 +50,14 @@ class Deciding:
         denying = [grant for grant in self.chosen if grant.deny and action in grant.actions]
         total = next((grant for grant in denying if grant.total), None)
         if total is not None:
-            return _refused(action, f"{total.name} denies it", (total.name,))
+            return refused(action, f"{total.name} denies it", (total.name,))
         allowing = self._allowing(action)
         if not allowing:
-            return _refused(action, "no rule that fits this caller allows it", ())
+            return refused(action, "no rule that fits this caller allows it", ())
         sight = self._sight()
         if action == "read":
             if sight is None:
-                return _refused(action, "the rules that fit show no field", tuple(g.name for g in allowing))
+                return refused(action, "the rules that fit show no field", tuple(g.name for g in allowing))
             return self._made(action, version, keys, sight, sight.rows, {}, frozenset())
         return self._writing(action, version, keys, sight, allowing)
 
@@ -100,7 +102,8 @@ class Deciding:
         seen = sight or _Sight({}, _ALL, {}, ())
         if action != "insert":
             rows = joined("and", [rows, seen.rows])
-        told = _Sight(seen.fields, rows, seen.cells, [*allow, *deny])
+        fields, cells = (seen.fields, seen.cells) if self.sees else ({}, {})
+        told = _Sight(fields, rows, cells, [*allow, *deny])
         return self._made(action, version, keys, told, rows, _cells(sets, allow, deny), frozenset(sets))
 
     def _rows(self, allow: Sequence[Grant], deny: Sequence[Grant]) -> Rule:
@@ -165,7 +168,8 @@ def _cells(giving: Mapping[str, Sequence[Grant]], used: Sequence[Grant], deny: S
     return cells
 
 
-def _refused(action: Action, reason: str, rules: tuple[str, ...]) -> Decision:
+def refused(action: Action, reason: str, rules: tuple[str, ...]) -> Decision:
+    """The decision that allows nothing."""
     return Decision(False, rules=rules, reason=reason, fingerprint=_digest(["refused", action]))
 
 

@@ -15,7 +15,8 @@ from tongqu.core.policy import Actor
 from tongqu.gateway.policy.grants import Grant, known
 from tongqu.gateway.policy.settings import Access, FieldAccess
 from tongqu.meaning.fields import metadata
-from tongqu.meaning.masks import Mask, masked
+from tongqu.meaning.keyed_masks import fits, read_mask_key
+from tongqu.meaning.masks import KEYED, Mask, masked
 
 CLASSES = ("public", "internal", "personal", "sensitive", "secret")
 """Every class of fields, each above the one before."""
@@ -71,7 +72,10 @@ class FieldRule:
             return "plain" if named or self.level <= _OPEN else ""
         if grant.public or (entry.purposes and actor.purpose not in entry.purposes):
             return ""
+        bound = self.mask.purposes if self.mask is not None else ()
         if actor.roles & set(entry.roles):
+            return "mask" if bound and actor.purpose not in bound else "plain"
+        if bound and not entry.roles and actor.purpose in bound:
             return "plain"
         if entry.roles or entry.mask is not None or "otherwise" in entry.model_fields_set or _says_nothing(entry):
             return "mask" if self.mask is not None else ""
@@ -96,6 +100,7 @@ def field_rules(
             if secret is None:
                 raise InvalidPlanError(f"the key of the mask of {field.name!r} cannot be looked up here", path=path)
             keys[mask.key] = secret(mask.key)
+            read_mask_key(mask, keys[mask.key])
         written = Meta.GENERATED not in told
         made.append(FieldRule(field.name, level(told.get(Meta.CLASS, "internal")), mask, entry, written))
     return tuple(made), keys
@@ -115,12 +120,11 @@ def _mask(field: pa.Field[Any], entry: FieldAccess | None, schema: pa.Schema, pa
         if mask is None:
             hint = "give it here: mask: {with: name}; or a word that needs no more in the data dictionary: mask: name"
             raise InvalidPlanError(f"no mask is known for {field.name!r}", path=path, hint=hint)
-    if mask.with_ == "hash":
-        if not any(fits(field.type) for fits in (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer)):
-            raise InvalidPlanError(f"{field.name!r} is {field.type}; `hash` masks text and integers", path=path)
-        return mask
     try:
-        masked(mask, field.name, schema)
+        if mask.with_ in KEYED:
+            fits(mask, field.name, field.type)
+        else:
+            masked(mask, field.name, schema)
     except InvalidPlanError as error:
         raise InvalidPlanError(error.message, hint=error.hint, path=path) from None
     return mask

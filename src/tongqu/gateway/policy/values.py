@@ -71,6 +71,8 @@ _WORDS = {
 
 
 def _int(value: Any, field: pa.Field[Any]) -> int | None:
+    if isinstance(value, Decimal) and value.adjusted() < _DIGITS and value == value.to_integral_value():
+        value = int(value)  # 5.0 is a whole number in JSON
     if isinstance(value, bool) or not (isinstance(value, int) or (isinstance(value, str) and _WHOLE.fullmatch(value))):
         return None
     made = int(value)

@@ -48,7 +48,12 @@ class RestHandler:
             return Reply(204, [("allow", ", ".join(_allowed(api, request, segment)))])
         if request.method not in _ACTIONS:
             raise Problem("method.refused", headers=[("allow", ", ".join(_allowed(api, request, segment)))])
-        return await wrote(request, api, segment, self._writer, tags=self._tags, sizes=self._sizes, keep=self._keep)
+        try:
+            return await wrote(request, api, segment, self._writer, tags=self._tags, sizes=self._sizes, keep=self._keep)
+        except Problem as problem:
+            if problem.code == "method.refused":
+                problem.headers.append(("allow", ", ".join(_allowed(api, request, segment))))
+            raise
 
 
 def _route(request: Request) -> tuple[Api, str | None]:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, quote
 
 from tongqu.gateway.asking import Ask, Condition, Joined
 from tongqu.gateway.etags import Tags
-from tongqu.gateway.exchange import Headers, Reply, Request
+from tongqu.gateway.exchange import Headers, Notes, Reply, Request
 from tongqu.gateway.problems import Problem
 from tongqu.gateway.publication import Api
 from tongqu.gateway.reading import Answer, Reader, decided
@@ -23,6 +23,8 @@ from tongqu.gateway.rest.shaping import asked_format, shaped
 
 _VARY = ("vary", "Accept, Authorization, Prefer, Range, Tongqu-After")
 _MOST = 2048
+_LONG = 1000
+"""Characters of a query beyond which it is not kept what it asks."""
 _SAFE = "%&=+,.:()*!$-_~/?@;'"
 
 
@@ -43,7 +45,7 @@ async def got(request: Request, api: Api, segment: str | None, reader: Reader, t
     code = 200 if segment is not None or told.shape == "object" else _status(ask, answer)
     body = shaped(answer.body, answer.rows, told, api)
     tag = tags.tag(answer.body, answer.decision, _variant(told, segment))
-    headers: Headers = [("etag", tag), ("cache-control", _caching(answer)), _VARY]
+    headers: Headers = [("etag", tag), ("cache-control", _caching(answer)), _VARY, *_from_cache(request.notes)]
     if tags.same(request.headers.get("if-none-match", ""), tag):
         return Reply(304, headers)
     headers += [("content-type", told.media), *_paging(request, ask, answer, segment), *wish.header()]
@@ -53,7 +55,8 @@ async def got(request: Request, api: Api, segment: str | None, reader: Reader, t
 
 def _asked(request: Request, api: Api, segment: str | None, told: Form) -> Ask:
     headers = request.headers
-    ask = _question(
+    known = _question if len(request.query) <= _LONG else _question.__wrapped__
+    ask = known(
         request.query,
         tuple(api.parameters),
         headers.get("prefer", ""),
@@ -109,6 +112,16 @@ def _status(ask: Ask, answer: Answer) -> int:
 
 def _caching(answer: Answer) -> str:
     return "private, no-cache" if answer.cacheable else "private, no-store"
+
+
+def _from_cache(notes: Notes) -> Headers:
+    """What the gateway's own cache did (RFC 9211), and how old the answer is."""
+    if not notes.cache:
+        return []
+    if notes.cache in ("hit", "stale"):
+        told = "hit" if notes.cache == "hit" else "hit; detail=stale"
+        return [("cache-status", f"tongqu; {told}"), ("age", str(notes.more.get("age", 0)))]
+    return [("cache-status", f"tongqu; fwd={notes.cache}")]
 
 
 def _paging(request: Request, ask: Ask, answer: Answer, segment: str | None) -> Headers:

@@ -185,9 +185,9 @@ def _conditional(call: Call, edit: Edit, tags: Tags) -> Edit:
 
 def _idempotency(call: Call, keep: int) -> Idempotency | None:
     """The key with its scope (caller, method, address) and the digest of everything that decides what is done."""
-    text = call.request.headers.get("idempotency-key", "").strip()
-    if not text:
+    if "idempotency-key" not in call.request.headers:
         return None
+    text = call.request.headers["idempotency-key"].strip()
     key = text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
     if not key or len(key) > _LONGEST_KEY or not key.isascii() or not key.isprintable():
         raise Problem("request.malformed", f"an Idempotency-Key has 1 to {_LONGEST_KEY} printable ASCII characters")

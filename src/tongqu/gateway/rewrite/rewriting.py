@@ -21,6 +21,7 @@ from tongqu.gateway.rewrite.ordering import Key, behind, keys, start
 from tongqu.gateway.rewrite.outputs import Output, outputs
 from tongqu.gateway.rewrite.trees import VIEW, Writer, hole
 from tongqu.gateway.rewrite.views import View, view_of
+from tongqu.kit.serving.trees import WIDE
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -96,9 +97,10 @@ def rewrite(
     params |= {f"arg_{name}": value for name, value in arguments(api, ask.arguments).items()}
     asked = (tuple(one.key for one in columns), where, tuple(one.key for one in order))
     told = dict(params)
+    kept = view.kept if len(params) <= WIDE else _anew
 
     def question() -> str:
-        return _question(api, decision, view.kept(("digest", asked), lambda: _digest(asked)), told)
+        return _question(api, decision, kept(("digest", asked), lambda: _digest(asked)), told)
 
     begin, offset = None, ask.offset
     if ask.after:
@@ -113,7 +115,7 @@ def rewrite(
         raise Problem("query.malformed", f"an offset is a number from 0 to {_FARTHEST}")
     shape = _Shape(columns, order, where, begin, frozenset(binding.used), paged, offset > 0)
     params |= decision.params
-    made: _Trees = view.kept(shape.key, lambda: _Trees(view, shape, binding))
+    made: _Trees = kept(shape.key, lambda: _Trees(view, shape, binding))
     paging: dict[str, Any] = {LIMIT: limit, OFFSET: offset} if offset else {LIMIT: limit}
     after = {one.name: one.after for one in columns if one.after is not None}
     fields = tuple(one.field for one in columns)
@@ -134,6 +136,12 @@ def rewrite(
         columns=fields, limit=limit, offset=offset, shown=shown,
         masks=tuple(name for name in shown if decision.fields[name] is not None), next=following,
     )  # fmt: skip
+
+
+def _anew(shape: Any, make: Callable[[], Any]) -> Any:
+    """As `View.kept`, for what is too large to be kept."""
+    del shape
+    return make()
 
 
 _COUNT = pa.field("count", pa.int64(), nullable=False)

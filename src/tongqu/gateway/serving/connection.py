@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _HEADERS = wire.bare(431, "headers.too_large", "the headers are too large, or too many")
 _MORE = 2  # requests that wait behind the one that is being answered, before reading pauses
+_STEADY = 65_536  # bytes that a caller takes in `write_seconds` if it reads at all
 
 
 class Connection(asyncio.Protocol):
@@ -73,7 +74,7 @@ class Connection(asyncio.Protocol):
         if self._socket is not None:
             self._socket.lost()
         if self._writable is not None and not self._writable.done():
-            self._writable.set_exception(ConnectionResetError("the caller has left"))
+            self._writable.set_result(None)
         if self._task is not None:
             self._task.cancel()
         self._queue.clear()
@@ -199,8 +200,21 @@ class Connection(asyncio.Protocol):
             self._write(incoming, refusal)
             if not self._ended(incoming):
                 return
+            if self._writable is not None and self._queue:
+                self._task = self.server.track(asyncio.get_running_loop().create_task(self._later()))
+                return
         if len(self._queue) <= _MORE:
             self._resume()
+
+    async def _later(self) -> None:
+        """Go on once the caller has read what was refused."""
+        try:
+            await self.drained()
+        except (asyncio.CancelledError, ConnectionError):
+            self._transport.abort()
+            return
+        self._task = None
+        self._next()
 
     async def _answer(self, incoming: Incoming) -> None:
         try:
@@ -210,6 +224,8 @@ class Connection(asyncio.Protocol):
             reply = await self.server.site.answer(incoming.head, self._body(incoming))
             if isinstance(reply.body, bytes):
                 self._write(incoming, reply)
+                if self._writable is not None:
+                    await self.drained()
             else:
                 await self._stream(incoming, reply, reply.body)
         except (asyncio.CancelledError, ConnectionError):
@@ -265,21 +281,25 @@ class Connection(asyncio.Protocol):
 
     async def drained(self) -> None:
         """Wait until the caller has read most of what was written; raises ConnectionError when it never does."""
-        if self._writable is None:
-            if self._transport.is_closing():
-                raise ConnectionResetError("the caller has left")
-            return
-        try:
-            async with asyncio.timeout(self.server.bounds.write_seconds):
-                await asyncio.shield(self._writable)
-        except TimeoutError:
-            raise ConnectionResetError("the caller does not read") from None
+        while self._writable is not None and not self._transport.is_closing():
+            before = self._transport.get_write_buffer_size()
+            try:
+                async with asyncio.timeout(self.server.bounds.write_seconds):
+                    await asyncio.shield(self._writable)
+            except TimeoutError:
+                if before - self._transport.get_write_buffer_size() < _STEADY:
+                    raise ConnectionResetError("the caller does not read") from None
+        if self._transport.is_closing():
+            raise ConnectionResetError("the caller has left")
 
     def _ended(self, incoming: Incoming) -> bool:
         """Whether the connection goes on after this answer."""
         self._current = None
         if incoming.close:
-            self._linger() if not incoming.complete else self._transport.close()
+            if incoming.complete:
+                self._close()
+            else:
+                self._linger()
             return False
         if not self._queue and self._arriving is None:
             self.deadline = self.server.now() + self.server.bounds.idle_seconds
@@ -295,10 +315,16 @@ class Connection(asyncio.Protocol):
             if self._current is not None:
                 self._current.close = True
             return
+        reply = Reply(reply.status, list(reply.headers), reply.body)  # the one given stays as it is for the next
         self.server.site.malformed(self._peer, reply)
         data, _ = wire.start(reply, self.server.clock.line, close=True, head=False, old=False)
         self._transport.write(data)
         self._linger()
+
+    def _close(self) -> None:
+        """Close once the caller has read what is written, which it has so long for."""
+        self.deadline = self.server.now() + self.server.bounds.write_seconds
+        self._transport.close()
 
     def _linger(self) -> None:
         """Throw away what still comes for a moment: a connection that is cut while bytes arrive loses the answer."""
@@ -358,6 +384,11 @@ class Connection(asyncio.Protocol):
             return
         self._transport.abort()
 
+    @property
+    def leaving(self) -> bool:
+        """It closes as soon as the caller has read what is written."""
+        return self._transport.is_closing()
+
     def end(self) -> None:
         """Close now, whatever runs."""
         if self._transport is not None:
@@ -368,7 +399,7 @@ class Connection(asyncio.Protocol):
         if self._socket is not None:
             self._socket.going()
         elif self.idle():
-            self._transport.close()
+            self._close()
         elif self._current is not None:
             self._current.close = True
 

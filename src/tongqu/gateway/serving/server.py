@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from tongqu.gateway.serving.connection import Connection
 from tongqu.gateway.serving.wire import Clock
 
 if TYPE_CHECKING:
-    from tongqu.gateway.site import Site
+    from tongqu.gateway.serving.door import Answering
 
 BACKLOG = 2_048
 
@@ -63,7 +64,7 @@ def tls(cert: str, key: str, client_ca: str = "") -> ssl.SSLContext:
 class HttpServer:
     """Serves a site on sockets of one event loop. Not thread-safe; `start` and `drain` are called in the loop."""
 
-    def __init__(self, site: Site, bounds: Bounds | None = None, context: ssl.SSLContext | None = None):
+    def __init__(self, site: Answering, bounds: Bounds | None = None, context: ssl.SSLContext | None = None):
         self.site = site
         self.bounds = bounds or Bounds()
         self.clock = Clock()
@@ -74,6 +75,7 @@ class HttpServer:
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._left: asyncio.Event = asyncio.Event()
+        self._gone: asyncio.Event = asyncio.Event()
 
     async def start(self, *sockets: socket.socket) -> None:
         """Listen."""
@@ -116,6 +118,8 @@ class HttpServer:
     def _settle(self) -> None:
         if self.draining and not self._tasks:
             self._left.set()
+        if self.draining and not any(connection.leaving for connection in self._connections):
+            self._gone.set()
 
     @property
     def open(self) -> int:
@@ -143,6 +147,8 @@ class HttpServer:
         tasks = list(self._tasks)
         for connection in list(self._connections):
             connection.retire() if not tasks else connection.end()
+        if not tasks:
+            await self._read()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -154,6 +160,14 @@ class HttpServer:
         for server in self._servers:
             await server.wait_closed()
         await asyncio.sleep(0)
+
+    async def _read(self) -> None:
+        """Let callers read the answers that are written."""
+        self._gone.clear()
+        self._settle()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.bounds.linger_seconds):
+                await self._gone.wait()
 
     def _sweep(self) -> None:
         """The date, and whoever takes too long."""

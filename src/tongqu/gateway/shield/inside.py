@@ -11,7 +11,9 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-_NODE = re.compile(r">([^<>]+)<|=\s*\"([^\"<]*)\"|=\s*'([^'<]*)'|<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
+_NODE = re.compile(r">([^<]+)<|=\s*\"([^\"<]*)\"|=\s*'([^'<]*)'")
+_ASIDE = re.compile(r"<!\[CDATA\[(.*?)\]\]>|<!--.*?-->|<\?.*?\?>", re.DOTALL)
+"""What does not end a text: a parser joins what stands before and behind it."""
 _ENTITIES = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'", "&amp;": "&"}
 _ENTITY = re.compile("|".join(_ENTITIES))
 
@@ -26,7 +28,7 @@ def texts_of(body: bytes, media: str) -> Iterator[str]:
         except ValueError:
             return
     elif kind.endswith("xml"):
-        for found in _NODE.finditer(_decoded(body)):
+        for found in _NODE.finditer(_ASIDE.sub(_joined, _decoded(body))):
             yield _ENTITY.sub(lambda one: _ENTITIES[one[0]], next(part for part in found.groups() if part is not None))
     elif kind == "text/csv":
         try:
@@ -53,6 +55,10 @@ def texts(document: Any) -> Iterator[str]:
         elif isinstance(value, dict):
             waiting += value
             waiting += value.values()
+
+
+def _joined(aside: re.Match[str]) -> str:
+    return (aside[1] or "").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _decoded(body: bytes) -> str:

@@ -11,7 +11,7 @@ from tongqu.core.settings import Names, Settings, titled
 from tongqu.kit.egress.settings import Networked
 from tongqu.kit.http.auth_settings import Auth
 from tongqu.kit.tls import Tls
-from tongqu.meaning.masks import Mask
+from tongqu.meaning.masks import KEYED, Mask
 
 MIB = 1 << 20
 
@@ -122,8 +122,8 @@ class Recording(Settings):
     @field_validator("masks")
     @classmethod
     def _plain(cls, value: dict[str, Mask]) -> dict[str, Mask]:
-        if any(mask.with_ == "hash" for mask in value.values()):
-            raise ValueError("`hash` needs a key, which a recording must not depend on; use `keep` or `constant`")
+        if any(mask.with_ in KEYED for mask in value.values()):
+            raise ValueError("this mask needs a key, which a recording must not depend on; use `keep` or `constant`")
         return value
 
 

@@ -29,7 +29,7 @@ from tongqu.kit.drivers import driver
 from tongqu.kit.serving.encode import page, pieces, within
 from tongqu.kit.serving.statements import Statement, Statements
 from tongqu.kit.serving.threads import Running
-from tongqu.meaning.masks import Mask, masked
+from tongqu.meaning.masks import KEYED, Mask, masked
 
 BATCH = 8192
 Kind = Callable[[str], "tuple[str | None, str | None]"]
@@ -142,7 +142,7 @@ class Duck:
 
 def hidden(mask: Mask, field: pa.Field[Any]) -> exp.Expr | None:
     """See Server.mask: what `meaning.masks.masked` writes is DuckDB's own; None where it does not fit."""
-    if mask.with_ == "hash":
+    if mask.with_ in KEYED:
         return None
     try:
         return masked(mask, field.name, pa.schema([field]))

@@ -79,6 +79,11 @@ class Pool(Generic[C]):
             self._idle.append(connection)
         self._wake()
 
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """How many connections are in use or being opened, and how many there may be."""
+        return len(self._used) + self._opening, self._size
+
     def forget(self) -> None:
         """Drop the connections that nobody uses: they are to be made anew."""
         while self._idle:

@@ -13,6 +13,7 @@ from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import ErrorLevel
 
 from tongqu.core.errors import ExpressionError
+from tongqu.kit.serving.trees import WIDE
 
 Stands = Callable[[str], "exp.Expr | None"]
 """What stands for a dataset of this name in FROM: a table or a subquery without alias; None: what the tree says."""
@@ -63,6 +64,8 @@ class Statements:
         if before is not None:
             return before
         made = self.written(tree)
+        if len(made.names) > WIDE:
+            return made
         with self._lock:
             self._kept[id(tree)] = (tree, made)  # the tree is held, so that its identity is not given to another
             while len(self._kept) > self._most:

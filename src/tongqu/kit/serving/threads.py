@@ -78,9 +78,15 @@ class Workers:
 
     def __init__(self, count: int, name: str, waiting: int = 1000):
         self._pool = ThreadPoolExecutor(count, thread_name_prefix=name)
+        self._count = count
         self._most = count + waiting
         self._open: dict[Any, Running] = {}
         self._turn, self._alone = asyncio.Lock(), Lock()
+
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """How many threads work, and how many there may be."""
+        return min(len(self._open), self._count), self._count
 
     async def run(self, call: Callable[[Running], T], seconds: float) -> T:
         """What the call gives. TimedOutError when its time is over, waiting for a worker counted in."""

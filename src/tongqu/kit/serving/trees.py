@@ -13,6 +13,9 @@ from tongqu.core.errors import ExpressionError, InvalidPlanError
 Texts = Callable[[exp.Expr], bool]
 """Whether an expression gives text."""
 
+WIDE = 200
+"""Values of a question beyond which what is made for its shape is not kept: such shapes are many, and each is large."""
+
 
 @dataclass(frozen=True)
 class Known:
@@ -41,6 +44,17 @@ def holes(tree: exp.Expr) -> Iterator[exp.Placeholder]:
     for node in tree.walk(bfs=False):
         if isinstance(node, exp.Placeholder):
             yield node
+
+
+def put(node: exp.Expr, made: exp.Expr) -> None:
+    """`made` where `node` stands, below the root. In constant time, which `replace` is not among many siblings."""
+    parent, key, index = node.parent, node.arg_key, node.index
+    if parent is None or key is None or index is None:
+        node.replace(made)
+        return
+    parent.args[key][index] = made
+    made.parent, made.arg_key, made.index = parent, key, index
+    node.parent = None
 
 
 def tables(tree: exp.Expr) -> list[exp.Table]:

@@ -1,0 +1,1 @@
+"""What a published version promises its callers, and which changes break the promise."""

@@ -1,0 +1,1 @@
+"""`/ingest`: rows that are kept durably at once and written soon after, many together."""

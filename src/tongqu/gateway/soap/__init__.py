@@ -1,0 +1,1 @@
+"""Published APIs as SOAP 1.1 and 1.2 services that describe themselves in WSDL."""

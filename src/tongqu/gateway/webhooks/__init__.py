@@ -1,0 +1,1 @@
+"""Outbound webhooks: changes of published rows, signed and delivered until they are taken."""

@@ -1,0 +1,123 @@
+"""One delivery: a signed POST that follows no redirect, and what its answer means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Literal, Protocol
+
+import tongqu
+from tongqu.core.errors import RateLimitedError, TongquError
+from tongqu.gateway.webhooks.settings import WebhookEntry
+from tongqu.gateway.webhooks.signing import signature
+from tongqu.kit.http.call import Call
+from tongqu.kit.http.client import Http
+from tongqu.kit.http.clock import Clock
+from tongqu.kit.http.settings import HttpSettings, Limits, Retry, Timeouts
+
+ANSWER_BYTES = 65_536
+_ANSWERS = (*range(300, 400), *range(400, 600))
+Verdict = Literal["taken", "again", "slower", "gone", "held"]
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A body under its id, to be signed by `keys` at `at` (Unix seconds)."""
+
+    id: str
+    body: bytes
+    keys: Sequence[str]
+    at: float
+    trace: str = ""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What became of it; `held`: it was not called, since it asked for that not long ago. `wait` is what the receiver
+    asks for in `Retry-After`, in seconds; `problem` is a code."""
+
+    verdict: Verdict
+    status: int = 0
+    wait: float = 0.0
+    problem: str = ""
+
+
+class Sender(Protocol):
+    """Delivers; called in threads."""
+
+    def send(self, delivery: Delivery) -> Answered:
+        """Make one attempt; never raises for what the receiver does."""
+        ...
+
+    def close(self) -> None:
+        """Close connections."""
+        ...
+
+
+class HttpSender:
+    """Delivers to one address: connections kept, addresses pinned, redirects never followed, answers cut."""
+
+    def __init__(self, entry: WebhookEntry, clock: Clock | None = None):
+        seconds = entry.seconds
+        self._url = entry.url
+        self._http = Http(
+            HttpSettings(
+                base_url=entry.url,
+                tls=entry.tls,
+                allow=entry.allow,
+                cookies=False,
+                timeouts=Timeouts(connect_seconds=min(10.0, seconds), read_seconds=seconds, call_seconds=seconds),
+                retry=Retry(attempts=1, rest_failures=0),
+                limits=Limits(answer_bytes=ANSWER_BYTES, patience_seconds=0, concurrency=8),
+            ),
+            clock=clock,
+        )
+        self._seconds = seconds
+
+    def send(self, delivery: Delivery) -> Answered:
+        """See Sender."""
+        timestamp = int(delivery.at)
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": f"tongqu/{tongqu.__version__}",
+            "webhook-id": delivery.id,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": signature(delivery.keys, delivery.id, timestamp, delivery.body),
+        }
+        if delivery.trace:
+            headers["traceparent"] = delivery.trace
+        call = Call("POST", self._url, headers=headers, body=delivery.body, seconds=self._seconds, accepts=_ANSWERS)
+        try:
+            reply = self._http.send(call)
+        except RateLimitedError as error:
+            return Answered("held", problem=error.code)
+        except TongquError as error:
+            return Answered("again", getattr(error, "status", 0) or 0, problem=error.code)
+        return verdict(reply.status, reply.headers.get("retry-after", ""), delivery.at)
+
+    def close(self) -> None:
+        """Close connections."""
+        self._http.close()
+
+
+def verdict(status: int, retry_after: str, now: float) -> Answered:
+    """What a status means: only 2xx took it; 410 wants no more; 429, 502, 504 want less."""
+    if 200 <= status < 300:
+        return Answered("taken", status)
+    wait = _seconds(retry_after, now)
+    if status == 410:
+        return Answered("gone", status, problem="hook.gone")
+    if status in (429, 502, 504):
+        return Answered("slower", status, wait, "hook.busy")
+    return Answered("again", status, wait, "hook.redirects" if 300 <= status < 400 else "hook.refused")
+
+
+def _seconds(text: str, now: float) -> float:
+    """`Retry-After` in seconds, at most a day."""
+    if text.isascii() and text.isdigit():
+        return float(min(int(text[:9]), 86_400))
+    try:
+        return min(max(0.0, parsedate_to_datetime(text).timestamp() - now), 86_400.0)
+    except (TypeError, ValueError):
+        return 0.0
