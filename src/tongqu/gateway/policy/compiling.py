@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from threading import Lock
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +25,8 @@ from tongqu.gateway.policy.scopes import admitted
 from tongqu.gateway.policy.settings import Access
 
 _KEPT = 4096
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+"""The moment that decisions are made at where no rule asks for it."""
 
 
 def compile_policy(
@@ -85,7 +88,9 @@ class CompiledPolicy:
         self.columns = columns
         self.name = name
         self._keys, self._now, self._zone = dict(keys), now, zone
+        self._timed = any(grant.hours is not None or grant.when is not None for grant in given)
         self._kept: OrderedDict[Any, Decision] = OrderedDict()
+        self._frozen: tuple[Mapping[str, Any], tuple[Any, ...]] = ({}, ())
         self._lock = Lock()
 
     def decide(self, actor: Actor, action: Action) -> Decision:
@@ -93,9 +98,9 @@ class CompiledPolicy:
         if not admitted(actor.scopes, self.name, action):
             return refused(action, "the scope of the token does not hold it", ())
         sees = admitted(actor.scopes, self.name, "read")
-        now = self._now().astimezone(self._zone)
-        fitting = tuple(grant.fits(actor, now) for grant in self.grants)
-        key = (action, sees, actor.roles, actor.purpose, fitting, _frozen(actor.attributes))
+        now = self._now().astimezone(self._zone) if self._timed else _NEVER
+        fitting = tuple([grant.fits(actor, now) for grant in self.grants])
+        key = (action, sees, actor.roles, actor.purpose, fitting, self._told(actor.attributes))
         with self._lock:
             found = self._kept.get(key)
             if found is not None:
@@ -108,6 +113,17 @@ class CompiledPolicy:
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         return decision
+
+
+    def _told(self, attributes: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The attributes as part of a key; those of one client are the same unchanging object from call to call."""
+        kept = self._frozen
+        if kept[0] is attributes:
+            return kept[1]
+        told = _frozen(attributes)
+        if isinstance(attributes, MappingProxyType):
+            self._frozen = (attributes, told)
+        return told
 
 
 def _united(published: pa.Schema, columns: pa.Schema | None) -> pa.Schema:

@@ -43,13 +43,13 @@ def family(field: pa.Field[Any]) -> str:
     return next((name for name, holds in tests.items() if holds(kind)), "other")
 
 
-def fitted(value: Any, field: pa.Field[Any]) -> Any:
+def fitted(value: Any, field: pa.Field[Any], known: str = "") -> Any:
     """A text, or a JSON value, as a value of the field's type: int, Decimal, float, str, bool, date, datetime (aware
-    for instants), time, bytes, or a list of them. None stays None. Raises ValueError, whose text names the type and
-    not the value."""
+    for instants), time, bytes, or a list of them. None stays None. `known` is the field's family, if it is at hand.
+    Raises ValueError, whose text names the type and not the value."""
     if value is None:
         return None
-    kind = family(field)
+    kind = known or family(field)
     read = _READERS.get(kind)
     if read is None:
         raise ValueError(f"values of {field.type} cannot be compared")

@@ -43,9 +43,11 @@ class Preferences:
 def preferences(text: str, writing: bool) -> Preferences:
     """The parsed header. With `handling=strict` an unknown preference, or one that does not fit the method, is
     refused; otherwise it is passed over. `max-affected` needs `handling=strict`."""
+    if not text:
+        return Preferences()
     told: dict[str, str] = {}
     others: list[str] = []
-    for part in text.split(",") if text else ():
+    for part in text.split(","):
         name, _, value = part.strip().partition("=")
         name, value = name.strip().lower(), value.strip().strip('"')
         if value in _KNOWN.get(name, ()) or (name == "max-affected" and value.isascii() and value.isdigit()):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tongqu.gateway.asking import Ask, Compare, Condition, Joined, Negated
 from tongqu.gateway.policy.decision import Decision
@@ -35,6 +36,11 @@ OPERATORS = {
 }  # fmt: skip
 """Which operators a kind of values has beside `is`."""
 _PATTERNS = ("like", "ilike")
+_LITERAL = re.compile(r"\\.|\[\^?\]?[^\]]*\]", re.DOTALL)
+_SPECIAL = re.compile(r"\(\?(?!:)")
+_REPEATED = re.compile(r"\{([0-9]{1,9}),?([0-9]{0,9})\}")
+_MOST_REPEATED = 255
+"""What PostgreSQL repeats at most; RE2 has no looking around, PostgreSQL no named groups."""
 _TEXT = pa.field("", pa.string())
 
 
@@ -108,7 +114,7 @@ class Binding:
 
     def _value(self, part: Compare, value: Any, seen: Seen) -> str:
         try:
-            made = fitted(value, seen.field)
+            made = fitted(value, seen.field, seen.family)
         except ValueError as error:
             raise _invalid(part.field, str(error)) from None
         if part.operator in _PATTERNS and made is not None and (len(made) - len(made.rstrip("\\"))) % 2:
@@ -183,11 +189,17 @@ def _invalid(parameter: str, detail: str) -> Problem:
 
 def _checked(parameter: str, pattern: str) -> None:
     try:
-        if len(pattern) > 200:
+        plain = _LITERAL.sub("", pattern)
+        repeated = [int(number) for pair in _REPEATED.findall(plain) for number in pair if number]
+        if len(pattern) > 200 or _SPECIAL.search(plain) or max(repeated, default=0) > _MOST_REPEATED:
             raise ValueError
         re.compile(pattern)
+        pc.match_substring_regex(pa.scalar(""), pattern)  # RE2's, which some databases have and no other one lacks
     except (re.error, ValueError, RecursionError, OverflowError):
-        raise _invalid(parameter, "it must be a regular expression of at most 200 characters") from None
+        detail = (
+            "it must be a regular expression of at most 200 characters, of groups, classes and repetitions up to 255"
+        )
+        raise _invalid(parameter, detail) from None
 
 
 def chosen(ask: Ask, binding: Binding) -> Shape | None:
