@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, cast
 
 import httptools
@@ -14,6 +13,7 @@ from tongqu.gateway.problems import Problem
 from tongqu.gateway.serving import wire
 from tongqu.gateway.serving.heads import MALFORMED, RefusedHeadError, RequestLine, head_of
 from tongqu.gateway.serving.incoming import Incoming
+from tongqu.gateway.serving.outlet import Outlet
 from tongqu.gateway.serving.websocket import WebSocket, is_websocket
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _HEADERS = wire.bare(431, "headers.too_large", "the headers are too large, or too many")
 _MORE = 2  # requests that wait behind the one that is being answered, before reading pauses
-_STEADY = 65_536  # bytes that a caller takes in `write_seconds` if it reads at all
 
 
 class Connection(asyncio.Protocol):
@@ -44,7 +43,7 @@ class Connection(asyncio.Protocol):
         self._queue: deque[Incoming] = deque()
         self._task: asyncio.Task[None] | None = None
         self._current: Incoming | None = None
-        self._writable: asyncio.Future[None] | None = None
+        self._outlet: Outlet = cast("Outlet", None)
         self._lingering = 0
         self._paused = False
         self._socket: WebSocket | None = None
@@ -57,6 +56,7 @@ class Connection(asyncio.Protocol):
         if not self.server.entered(self):
             self._transport.abort()
             return
+        self._outlet = Outlet(self.server, self._transport)
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]) if isinstance(peer, tuple) else ""
         tls = transport.get_extra_info("ssl_object")
@@ -73,8 +73,8 @@ class Connection(asyncio.Protocol):
         self.server.left(self)
         if self._socket is not None:
             self._socket.lost()
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
+        if self._outlet is not None:
+            self._outlet.resume()
         if self._task is not None:
             self._task.cancel()
         self._queue.clear()
@@ -119,13 +119,11 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The caller reads slower than we write."""
-        self._writable = asyncio.get_running_loop().create_future()
+        self._outlet.pause()
 
     def resume_writing(self) -> None:
         """The caller has caught up."""
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
-        self._writable = None
+        self._outlet.resume()
 
     # the parser's side
 
@@ -197,10 +195,10 @@ class Connection(asyncio.Protocol):
                 loop = asyncio.get_running_loop()
                 self._task = self.server.track(loop.create_task(self._answer(incoming)))
                 return
-            self._write(incoming, refusal)
+            self._outlet.write(incoming, refusal)
             if not self._ended(incoming):
                 return
-            if self._writable is not None and self._queue:
+            if self._outlet.full and self._queue:
                 self._task = self.server.track(asyncio.get_running_loop().create_task(self._later()))
                 return
         if len(self._queue) <= _MORE:
@@ -209,7 +207,7 @@ class Connection(asyncio.Protocol):
     async def _later(self) -> None:
         """Go on once the caller has read what was refused."""
         try:
-            await self.drained()
+            await self._outlet.drained()
         except (asyncio.CancelledError, ConnectionError):
             self._transport.abort()
             return
@@ -223,17 +221,17 @@ class Connection(asyncio.Protocol):
                 return
             reply = await self.server.site.answer(incoming.head, self._body(incoming))
             if isinstance(reply.body, bytes):
-                self._write(incoming, reply)
-                if self._writable is not None:
-                    await self.drained()
+                self._outlet.write(incoming, reply)
+                if self._outlet.full:
+                    await self._outlet.drained()
             else:
-                await self._stream(incoming, reply, reply.body)
+                await self._outlet.stream(incoming, reply, reply.body)
         except (asyncio.CancelledError, ConnectionError):
             self._transport.abort()
             return
         except ValueError:
             self.server.site.broke(incoming.head)
-            self._write(incoming, wire.bare(500, "internal", "something went wrong inside"))
+            self._outlet.write(incoming, wire.bare(500, "internal", "something went wrong inside"))
         self._task = None
         if self._ended(incoming):
             self._next()
@@ -246,51 +244,6 @@ class Connection(asyncio.Protocol):
             return await incoming.body(limit)
 
         return body
-
-    def _write(self, incoming: Incoming, reply: Reply) -> None:
-        incoming.close = incoming.close or not incoming.complete or self.server.draining
-        is_head = incoming.head.method == "HEAD"
-        date = self.server.clock.line
-        data, _ = wire.start(reply, date, close=incoming.close, head=is_head, old=incoming.old)
-        if not self._transport.is_closing():
-            self._transport.write(data)
-
-    async def _stream(self, incoming: Incoming, reply: Reply, pieces: AsyncIterator[bytes]) -> None:
-        """Write pieces as they come; waits while the caller reads slowly, for so long."""
-        incoming.close = incoming.close or not incoming.complete or incoming.old or self.server.draining
-        is_head = incoming.head.method == "HEAD"
-        try:
-            date = self.server.clock.line
-            data, chunked = wire.start(reply, date, close=incoming.close, head=is_head, old=incoming.old)
-            self._transport.write(data)
-            if is_head or reply.status in wire.BODILESS:
-                return
-            async for piece in pieces:
-                if piece:
-                    self._transport.write(wire.chunk(piece) if chunked else piece)
-                    await self.drained()
-            if chunked:
-                self._transport.write(wire.LAST_CHUNK)
-        except (ConnectionError, asyncio.CancelledError):
-            raise
-        except Exception:  # noqa: BLE001  # the status is out: all that can be told is that the answer is not whole
-            self.server.site.broke(incoming.head)
-            raise ConnectionResetError("the answer broke off") from None
-        finally:
-            await wire.close_body(pieces)
-
-    async def drained(self) -> None:
-        """Wait until the caller has read most of what was written; raises ConnectionError when it never does."""
-        while self._writable is not None and not self._transport.is_closing():
-            before = self._transport.get_write_buffer_size()
-            try:
-                async with asyncio.timeout(self.server.bounds.write_seconds):
-                    await asyncio.shield(self._writable)
-            except TimeoutError:
-                if before - self._transport.get_write_buffer_size() < _STEADY:
-                    raise ConnectionResetError("the caller does not read") from None
-        if self._transport.is_closing():
-            raise ConnectionResetError("the caller has left")
 
     def _ended(self, incoming: Incoming) -> bool:
         """Whether the connection goes on after this answer."""
@@ -357,10 +310,10 @@ class Connection(asyncio.Protocol):
 
     async def _converse(self, incoming: Incoming) -> None:
         self.deadline = 0.0
-        socket = WebSocket(incoming.head, self._transport, self.drained, self._take)
+        socket = WebSocket(incoming.head, self._transport, self._outlet.drained, self._take)
         reply = await self.server.site.converse(incoming.head, self._body(incoming), socket)
         if reply is not None:
-            self._write(incoming, reply)
+            self._outlet.write(incoming, reply)
             self._task = None
             self._ended(incoming)
             return

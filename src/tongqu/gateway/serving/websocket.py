@@ -17,6 +17,7 @@ from tongqu.gateway.stages import Head
 
 MAX_MESSAGE = 65_536
 _MOST_WAITING = 64
+_MOST_UNREAD = 1 << 20
 declare({"socket.handshake": Kind(400, "this is not a WebSocket handshake", "不是有效的 WebSocket 握手")})
 
 
@@ -84,6 +85,9 @@ class WebSocket:
             if isinstance(event, Frame):
                 self._frame(event)
         self._flush()
+        if self._transport.get_write_buffer_size() > _MOST_UNREAD:  # it asks for pongs and reads none
+            self._transport.abort()
+            self._end()
         if self._protocol.close_expected() and not self._over:
             self._end()
 
@@ -94,7 +98,8 @@ class WebSocket:
             self._protocol.fail(CloseCode.UNSUPPORTED_DATA, "text only")
             self._end()
         elif frame.opcode in (Opcode.TEXT, Opcode.CONT):
-            self._pieces.append(bytes(frame.data))
+            if frame.data:  # empty ones count for nothing, and would be many
+                self._pieces.append(bytes(frame.data))
             if frame.fin:
                 whole, self._pieces = b"".join(self._pieces), []
                 self._message(whole)
