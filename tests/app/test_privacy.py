@@ -185,6 +185,34 @@ def test_neither_does_a_sync(folder: Path) -> None:
     assert query(folder / "erp.db", "SELECT no FROM staff ORDER BY no") == [("E2",), ("E3",)]
 
 
+@pytest.mark.parametrize(
+    ("reads", "steps", "sink"),
+    [
+        ("dataset: people", "", "staff"),
+        ("dataset: people, as: staff", "", "crew"),
+        ("dataset: people, as: staff", "steps: [{check: {phone: {pattern: '[0-9]{11}'}}}],", "crew"),
+    ],
+)
+def test_neither_does_a_row_that_was_laid_aside_before(folder: Path, reads: str, steps: str, sink: str) -> None:
+    columns = "no TEXT NOT NULL PRIMARY KEY, phone TEXT CHECK (length(phone) = 11), pin TEXT"
+    with closing(sqlite3.connect(folder / "hr.db")) as db, db:
+        db.execute("UPDATE people SET phone = 'bad' WHERE no IN ('E1', 'E2')")
+    for table in ("staff", "crew"):
+        with closing(sqlite3.connect(folder / "erp.db")) as db, db:
+            db.execute(f"DROP TABLE IF EXISTS {table}")
+        make(folder / "erp.db", table, columns, [])
+    head, _, _ = (folder / "tongqu.yaml").read_text().partition("pipelines:")
+    sinks = f"sink: {{connection: erp, dataset: {sink}, write: upsert, key: [no]}}"
+    pipeline = f"pipelines: {{moved: {{source: {{connection: hr, {reads}}}, {steps} {sinks}}}}}"
+    (folder / "tongqu.yaml").write_text(head + pipeline)
+    assert inside(folder, "run", "moved", "--json").code == 3
+    assert privacy(folder, "erase", "--subject", "employee=E1", "--yes").code == 0
+    fixed = inside(folder, "quarantine", "fix", "--rule", "set phone='13800000009'", "--json")
+    assert fixed.code == 0, fixed.out
+    assert inside(folder, "quarantine", "replay", "--json").code == 0
+    assert query(folder / "erp.db", f"SELECT no FROM {sink} ORDER BY no") == [("E2",), ("E3",)]
+
+
 def test_the_trail_names_nobody(folder: Path) -> None:
     privacy(folder, "find", "--subject", "phone=13800000002")
     privacy(folder, "erase", "--subject", "phone=13800000002", "--yes")
@@ -329,6 +357,16 @@ def test_what_is_over_goes_and_a_hold_keeps_it(visits: Path) -> None:
     assert refused.document["problems"][0]["code"] == "access" and refused.code != 0
     assert privacy(visits, "release", "--subject", "visitor=V2").document["holds"] == []
     assert privacy(visits, "purge", "--at", "2026-05-01", "--yes").document["tables"][1]["purged"] == 1
+
+
+def test_a_hold_protects_a_person_under_every_name(folder: Path) -> None:
+    assert privacy(folder, "hold", "--subject", "employee=E1", "--reason", "lawsuit").code == 0
+    refused = privacy(folder, "erase", "--subject", "phone=13800000001", "--yes")
+    assert (refused.code, refused.document["problems"][0]["code"]) == (1, "access")
+    assert query(folder / "erp.db", "SELECT no FROM staff ORDER BY no") == [("E1",), ("E2",), ("E3",)]
+    assert privacy(folder, "tombstones").document["tombstones"] == []
+    assert privacy(folder, "erase", "--subject", "phone=13800000002", "--yes").document["done"]
+    assert query(folder / "erp.db", "SELECT no FROM staff ORDER BY no") == [("E1",), ("E3",)]
 
 
 def test_a_dataset_can_be_held_as_a_whole(visits: Path) -> None:

@@ -32,7 +32,7 @@ def spans(bodies: list[bytes]) -> dict[tuple[str, str], Any]:
     """All spans by trace and name."""
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-    found = {}
+    found: dict[tuple[str, str], Any] = {}
     for body in bodies:
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
             for scope in resource.scope_spans:

@@ -183,6 +183,11 @@ class Server(ABC):
         AccessError, NotFoundError, BusyError (the key is being worked on), SupersededError (the key was used for
         another fingerprint), UnknownOutcomeError (the commit's reply was lost)."""
 
+    async def keeps_keys(self) -> bool | None:
+        """Whether Idempotency-Keys can be kept: `_tongqu_idempotency` is there or may be created; None where nobody can
+        tell. Changes nothing."""
+        return self.transactions
+
     def mask(self, mask: Any, column: pa.Field[Any]) -> exp.Expr | None:
         """The column hidden as a `meaning.masks.Mask` says, in this dialect; None where it can only be done after."""
         del mask, column

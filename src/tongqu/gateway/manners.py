@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tongqu.gateway.exchange import Headers, Reply, Request
 from tongqu.gateway.problems import Kind, Problem, declare
-from tongqu.gateway.tracing import Trace
+from tongqu.gateway.tracing import answered
 
 declare({"origin.refused": Kind(403, "pages of this origin may not call", "不允许该来源的网页调用")})
 SECURE: Headers = [
@@ -53,7 +53,7 @@ def dress(request: Request, reply: Reply, cors: Cors) -> None:
     headers += [
         ("tongqu-request-id", request.id),
         ("tongqu-config", request.publication.version),
-        ("traceparent", Trace.of_request(request).header),
+        ("traceparent", answered(request)),
     ]
     headers += [pair for pair in SECURE if pair[0] not in given]
     if "cache-control" not in given:

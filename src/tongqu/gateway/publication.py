@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,6 +55,10 @@ class Api:
     changed_by: frozenset[str] = frozenset()
     """All names under which something that changes the answers may be told, for a cache: `tables` through every
     connection to the same system, `connection/*` where rows may come from tables that nobody names (views, queries)."""
+
+    writes: Literal["", "exactly-once", "at-least-once"] = ""
+    """What a change that is sent again with its Idempotency-Key does; empty where rows cannot be changed. At least once
+    where keys cannot be kept in the source: then calls with a key are refused."""
 
     @property
     def path(self) -> str:

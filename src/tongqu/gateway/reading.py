@@ -20,8 +20,8 @@ from tongqu.gateway.publication import Api, Publication
 from tongqu.gateway.related import Node, attached, child_asks, existing, kept, node_of, reached, tied, untied
 from tongqu.gateway.rendering import rendered
 from tongqu.gateway.rewrite import Cursors, Rewritten, rewrite
-from tongqu.kit.serving.trees import WIDE
 from tongqu.gateway.tracing import step
+from tongqu.kit.serving.trees import WIDE
 
 _KEPT = 2048
 _CHILD_PAGES = 10

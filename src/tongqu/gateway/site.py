@@ -301,7 +301,7 @@ class Site:
             headers=head.headers,
             address=head.address,
             id=self._new_id(),
-            trace=Trace.of(head.headers.get("traceparent", "")).id,
+            trace=Trace.of(parent).id if (parent := head.headers.get("traceparent", "")) else secrets.token_hex(16),
             began=self._clock(),
             body=body,
             publication=self._edition.publication,

@@ -60,13 +60,21 @@ class Trace:
     @classmethod
     def of_request(cls, request: Request) -> Trace:
         """Where a call is: the span whose id every answer tells."""
-        flags = request.headers.get("traceparent", "")[53:55]
-        return cls(request.trace, span_id(request.id), not (flags.isalnum() and not int(flags, 16) & 1))
+        return cls(request.trace, span_id(request.id), _sampled(request))
 
     @property
     def header(self) -> str:
         """The value of `traceparent` for whom it is handed on to."""
         return f"00-{self.id}-{self.span}-{'01' if self.sampled else '00'}"
+
+
+def _sampled(request: Request) -> bool:
+    return request.headers.get("traceparent", "")[54:55] not in ("0", "2", "4", "6", "8", "a", "c", "e")
+
+
+def answered(request: Request) -> str:
+    """The traceparent of a call, for its answer."""
+    return f"00-{request.trace}-{span_id(request.id)}-{'01' if _sampled(request) else '00'}"
 
 
 def span_id(request: str) -> str:

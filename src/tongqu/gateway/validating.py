@@ -126,8 +126,9 @@ class Schemas:
         """
         fields = writable(api, names)
         for row in rows:
-            if stranger := next((name for name in row if name not in fields), None):
-                raise unknown(stranger)
+            strangers = [name for name in row if name not in fields]
+            if strangers:
+                raise unknown(strangers[0])
         text = dumps_schema(schema_of(api, names, whole=whole))
         validator = self._validator(text)
         errors: list[dict[str, str]] = []

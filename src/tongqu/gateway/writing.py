@@ -19,7 +19,7 @@ from tongqu.core.errors import (
     UnknownOutcomeError,
 )
 from tongqu.core.policy import Actor
-from tongqu.core.server import Change, Idempotency, Limits, Outcome, Page, Query
+from tongqu.core.server import Change, Idempotency, Limits, Outcome, Query
 from tongqu.gateway.asking import Ask, Compare, Condition, Joined, Wanted
 from tongqu.gateway.exchange import Notes
 from tongqu.gateway.faults import told
@@ -30,6 +30,7 @@ from tongqu.gateway.problems import Kind, Problem, declare
 from tongqu.gateway.publication import Api, Publication
 from tongqu.gateway.reading import Reader, decided
 from tongqu.gateway.related import node_of, tied
+from tongqu.gateway.replaying import replayed, shown_again, stored_of
 from tongqu.gateway.rewrite import Conditions, conditions, returning
 from tongqu.gateway.tracing import step
 from tongqu.gateway.validating import Schemas, writable
@@ -138,7 +139,7 @@ class Writer:
         except Problem as problem:  # it may be this very request that changed the row, when it came first
             if idempotency is None or problem.code not in _STORED_REFUSALS:
                 raise
-            stored = await _known(api, idempotency, problem)
+            stored = shown_again(await _known(api, idempotency, problem), giving.sight, edit.returning is not None)
             return await self._given(stored, giving, edit)
         changes = self._changes(api, decisions, edit, giving)
         notes.fields = sorted({column.name for change in changes for column in change.columns})
@@ -146,7 +147,8 @@ class Writer:
             return Written(0, 0, b"[]" if edit.returning is not None else b"", decision=giving.decision)
         begun = self._ledger.began(api) if self._ledger is not None else 0
         try:
-            stored = await self._done(api, changes, edit, idempotency)
+            stored = await self._done(api, changes, edit, idempotency, giving.sight)
+            stored = shown_again(stored, giving.sight, edit.returning is not None)
         except Problem as problem:
             if self._ledger is not None and problem.code in _NOTHING_DONE:
                 self._ledger.undone(begun)
@@ -218,10 +220,10 @@ class Writer:
         return changes
 
     async def _done(
-        self, api: Api, changes: Sequence[Change], edit: Edit, idempotency: Idempotency | None
+        self, api: Api, changes: Sequence[Change], edit: Edit, idempotency: Idempotency | None, sight: str
     ) -> dict[str, Any]:
         def answer(outcome: Outcome) -> bytes:
-            return orjson.dumps(_stored(outcome, changes))
+            return orjson.dumps({**stored_of(outcome, changes), "sight": sight})
 
         try:
             with step("transact", api=api.path, connection=api.connection):
@@ -231,7 +233,7 @@ class Writer:
             if idempotency is not None and problem.code in _STORED_REFUSALS:
                 return await _known(api, idempotency, problem)
             raise problem from None
-        return _stored(outcome, changes) if outcome.replayed is None else _replayed(outcome.replayed)
+        return stored_of(outcome, changes) if outcome.replayed is None else replayed(outcome.replayed)
 
     async def _given(self, stored: Mapping[str, Any], giving: _Giving, edit: Edit) -> Written:
         body = stored["body"].encode()
@@ -254,6 +256,11 @@ class _Giving:
     decision: Decision | None
     node: Any
     query: Query | None
+
+    @property
+    def sight(self) -> str:
+        """What stands for all that the caller may see now: what was kept under other rights is not given again."""
+        return self.decision.fingerprint if self.decision is not None else ""
 
 
 _REFUSED = (
@@ -348,13 +355,6 @@ def _renamed(tree: exp.Expr | None, names: Mapping[str, str]) -> exp.Expr | None
     return made
 
 
-def _stored(outcome: Outcome, changes: Sequence[Change]) -> dict[str, Any]:
-    pages: list[Page] = [page for page in outcome.pages if page is not None]
-    inner = [page.body.strip()[1:-1] for page in pages if page.rows]
-    body = b"[" + b",".join(inner) + b"]" if any(change.returning for change in changes) else b""
-    return {"touched": sum(outcome.touched), "inserted": sum(outcome.inserted), "body": body.decode()}
-
-
 async def _known(api: Api, idempotency: Idempotency, problem: Problem) -> dict[str, Any]:
     """What the key stands for already; if nothing, it stands for the refusal from now on, which is raised."""
     text = orjson.dumps({"problem": {"code": problem.code, "detail": problem.detail}})
@@ -364,15 +364,7 @@ async def _known(api: Api, idempotency: Idempotency, problem: Problem) -> dict[s
         raise problem from None
     if outcome.replayed is None:
         raise problem
-    return _replayed(outcome.replayed)
-
-
-def _replayed(text: bytes) -> dict[str, Any]:
-    stored: dict[str, Any] = {**orjson.loads(text), "replayed": True}
-    if "problem" in stored:
-        refused = stored["problem"]
-        raise Problem(refused["code"], refused["detail"], headers=[("idempotent-replayed", "true")])
-    return stored
+    return replayed(outcome.replayed)
 
 
 def _limits(api: Api) -> Limits:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,7 @@ SCHEMA: tuple[str, ...] = (
     CREATE INDEX keys_by_time ON keys (at);
     """,
     "ALTER TABLE sent ADD COLUMN trace TEXT NOT NULL DEFAULT '';",
+    "CREATE INDEX sent_batched ON sent (batch, position) WHERE batch <> '';",
 )
 
 
@@ -92,16 +93,17 @@ class Intake(Protocol):
         """Keep a parcel; the future is done when it is on disk."""
         ...
 
-    def waiting(self, limit: int) -> list[Kept]:
-        """The oldest parcels that are not done."""
+    def waiting(self, limit: int, but: Collection[str] = ()) -> list[Kept]:
+        """The oldest parcels that are not done, of all targets but these; those of a batch first, and together."""
         ...
 
     def depth(self) -> int:
         """How many wait."""
         ...
 
-    def batched(self, positions: Sequence[int], batch: str) -> None:
-        """These are written together under that name, now and after a crash."""
+    def batched(self, positions: Sequence[int], batch: str, before: str) -> bool:
+        """These, which were in the batch `before` (empty: none), are written together under that name, now and after a
+        crash. False where one of them is not waiting in it any more: somebody else writes it; then nothing changed."""
         ...
 
     def done(self, positions: Sequence[int]) -> None:
@@ -147,9 +149,12 @@ class SqliteIntake:
         self._queue.put((parcel, future))
         return future
 
-    def waiting(self, limit: int) -> list[Kept]:
+    def waiting(self, limit: int, but: Collection[str] = ()) -> list[Kept]:
         """See Intake."""
-        return self._kept("WHERE state = 'waiting' ORDER BY position LIMIT ?", limit)
+        others = f"state = 'waiting' AND target NOT IN ({', '.join('?' * len(but))})"
+        kept = self._kept(f"WHERE batch <> '' AND {others} ORDER BY batch, position LIMIT ?", *but, limit)
+        rest = limit - len(kept)
+        return kept + self._kept(f"WHERE batch = '' AND {others} ORDER BY position LIMIT ?", *but, rest)
 
     def dead_ones(self, limit: int) -> list[Kept]:
         """The newest that could not be written first."""
@@ -173,9 +178,12 @@ class SqliteIntake:
         with self._lock:
             return int(self._reading.execute("SELECT count(*) FROM sent WHERE state = 'waiting'").fetchone()[0])
 
-    def batched(self, positions: Sequence[int], batch: str) -> None:
+    def batched(self, positions: Sequence[int], batch: str, before: str) -> bool:
         """See Intake."""
-        self._change("UPDATE sent SET batch = ? WHERE position = ?", [(batch, position) for position in positions])
+        return self._change(
+            "UPDATE sent SET batch = ? WHERE position = ? AND batch = ? AND state = 'waiting'",
+            [(batch, position, before) for position in positions], whole=True,
+        )  # fmt: skip
 
     def done(self, positions: Sequence[int]) -> None:
         """See Intake."""
@@ -194,22 +202,24 @@ class SqliteIntake:
             with self._lock:
                 self._reading.close()
 
-    def _kept(self, rest: str, limit: int) -> list[Kept]:
+    def _kept(self, rest: str, *values: object) -> list[Kept]:
         with self._lock:
             rows = self._reading.execute(
-                f"SELECT position, target, header, body, at, batch, state, problem, trace FROM sent {rest}", (limit,)
+                f"SELECT position, target, header, body, at, batch, state, problem, trace FROM sent {rest}", values
             ).fetchall()
         return [Kept(*row) for row in rows]
 
-    def _change(self, sql: str, values: Sequence[tuple[object, ...]]) -> None:
+    def _change(self, sql: str, values: Sequence[tuple[object, ...]], *, whole: bool = False) -> bool:
+        """Change rows; with `whole` all of them or none, and whether they were."""
         with self._turn, self._lock:
             self._reading.execute("BEGIN IMMEDIATE")
             try:
-                self._reading.executemany(sql, values)
-                self._reading.execute("COMMIT")
+                every = self._reading.executemany(sql, values).rowcount == len(values)
+                self._reading.execute("COMMIT" if every or not whole else "ROLLBACK")
             except BaseException:
                 self._reading.execute("ROLLBACK")
                 raise
+        return every
 
     def _commit(self) -> None:
         """The thread that commits."""

@@ -230,6 +230,25 @@ def test_constraints_are_named_without_values(pg_url: str) -> None:
     serve(pg_url, work)
 
 
+def test_a_trigger_or_a_view_that_refuses_a_row_refuses_that_row(pg_url: str) -> None:
+    done(
+        pg_url,
+        "CREATE TABLE lots (id bigint PRIMARY KEY)",
+        "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'hunter2'; END $$",
+        "CREATE TRIGGER no BEFORE INSERT ON lots FOR EACH ROW WHEN (NEW.id > 10) EXECUTE FUNCTION no()",
+        "CREATE VIEW few AS SELECT id FROM lots WHERE id < 5 WITH CHECK OPTION",
+    )
+
+    async def work(server: PostgresServer) -> None:
+        fields = tuple((await server.describe("lots")).schema)
+        for table, row in (("lots", (11,)), ("few", (6,))):
+            with pytest.raises(errors.RefusedRowsError) as told:
+                await server.transact([Change("insert", table, fields, [row])], LIMITS)
+            assert told.value.params["kind"] == "check" and "hunter2" not in str(told.value.problem())
+
+    serve(pg_url, work)
+
+
 def test_arrays_and_documents_are_written(pg_url: str) -> None:
     done(pg_url, "CREATE TABLE docs (id bigint PRIMARY KEY, tags text[], doc jsonb, raw bytea, at timestamptz)")
 

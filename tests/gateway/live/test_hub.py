@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 import pytest
 from tests.gateway.rest.plant import QUALITY, Plant, asked, plant
 
+from tongqu.core.errors import ConnectError
 from tongqu.core.policy import Actor
 from tongqu.gateway.asking import Ask, Compare
 from tongqu.gateway.exchange import Notes
-from tongqu.gateway.live import views
+from tongqu.gateway.live import hub, views
 from tongqu.gateway.live.hub import Crowd, Hub, Subscription, Told
 from tongqu.gateway.live.ledger import FeedLedger
 from tongqu.gateway.problems import Problem
@@ -179,9 +180,60 @@ def test_too_many_subscribers_are_refused(tmp_path: Path) -> None:
     run(tmp_path, work, Crowd(subscribers=10, of_one=2))
 
 
+def test_what_is_remembered_for_all_subscribers_is_bounded(tmp_path: Path) -> None:
+    async def work(world: World) -> None:
+        for _ in range(3):
+            await world.follow()  # four rows, remembered once
+        with pytest.raises(Problem) as caught:
+            await world.follow(Ask(where=Compare("id", "lt", "4")))
+        assert caught.value.code == "overloaded"
+        assert world.hub.numbers == (3, 1)
+
+    run(tmp_path, work, Crowd(keys=6))
+
+
 def test_a_mark_of_another_api_is_no_mark(tmp_path: Path) -> None:
     async def work(world: World) -> None:
         with pytest.raises(Problem, match=r"cursor\.invalid"):
             await world.follow(mark=world.hub.marks.mark("v1 lines", 3))
 
     run(tmp_path, work)
+
+
+def test_what_changes_while_a_view_is_made_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "HEARTBEAT_SECONDS", 1.0)
+
+    async def work(world: World) -> None:
+        await world.follow(Ask(where=Compare("weight", "gt", "1")))
+        all_keys = views.Seeing.all_keys
+
+        async def slowly(seeing: views.Seeing, reader: Any) -> set[int]:
+            known = await all_keys(seeing, reader)
+            await world.insert(100)  # after the rows were looked at, and read by the hub before there is a view
+            await world.read()
+            return known
+
+        monkeypatch.setattr(views.Seeing, "all_keys", slowly)
+        late = await world.follow()
+        assert bodies(await late.next()) == [("change", 100)]
+
+    run(tmp_path, work)
+
+
+def test_a_source_that_is_away_ends_the_stream_of_one_who_lags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "RING_MESSAGES", 5)
+
+    async def work(world: World) -> None:
+        slow = await world.follow()
+        await world.insert(*range(100, 120))
+        await world.read()
+
+        async def away(*_: Any, **__: Any) -> Any:
+            raise ConnectError("the database is away")
+
+        monkeypatch.setattr(views.Seeing, "rows", away)
+        with pytest.raises(Problem) as caught:
+            await slow.next()
+        assert caught.value.code == "source.unavailable"
+
+    run(tmp_path, work, everything=True)

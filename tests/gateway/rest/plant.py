@@ -156,7 +156,9 @@ async def published(
     dataset = replace(dataset, schema=pa.schema(fields))
     told = {"write": WRITE, **(entry or {}), "source": {"connection": "c", "dataset": name}}
     made = ApiEntry.parse({**told, "access": dict(access or ACCESS[name])})
-    policy = compile_policy(Access.parse(access or ACCESS[name]), dataset, now=lambda: NOON, path=f"apis.{name}.access", name=name)
+    policy = compile_policy(
+        Access.parse(access or ACCESS[name]), dataset, now=lambda: NOON, path=f"apis.{name}.access", name=name
+    )
     return Api(
         name, "v1", made, dataset, server, "c", policy, name, relations=RELATIONS[name],
         rules={one: Rule.model_validate(rule) for one, rule in (rules or {}).items()},

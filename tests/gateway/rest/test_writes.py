@@ -339,6 +339,25 @@ def test_one_key_is_one_effect(tmp_path: Path) -> None:
     run(tmp_path, work, entries={"items": {"write": {**WRITE, "idempotency": "required"}}})
 
 
+def test_what_was_shown_under_other_rights_is_not_shown_again(tmp_path: Path) -> None:
+    async def work(plant: Plant) -> None:
+        body = orjson.dumps(new(40))
+        first = await plant.call("POST", "items?select=id,plant", body, idempotency_key="k-1", prefer=SHOW)
+        assert (first.status, first.json) == (201, [{"id": 40, "plant": "A"}])
+        short = await plant.call("POST", "items", body, idempotency_key="k-2")
+        assert short.json["code"] == "row.conflict"
+        moved = replace(QUALITY, attributes={"plant": "B"})
+        again = await plant.call("POST", "items?select=id,plant", body, idempotency_key="k-1", prefer=SHOW, actor=moved)
+        assert (again.status, again.json["code"]) == (403, "access.denied")
+        assert "was made" in again.json["detail"] and b'"id"' not in again.body
+        plain = orjson.dumps(new(41))
+        assert (await plant.call("POST", "items", plain, idempotency_key="k-3"))["location"] == "/api/v1/items/41"
+        told = await plant.call("POST", "items", plain, idempotency_key="k-3", actor=moved)
+        assert (told.status, told["location"], told["idempotent-replayed"]) == (201, "", "true")
+
+    run(tmp_path, work)
+
+
 def test_one_key_at_the_same_time_is_one_effect(tmp_path: Path) -> None:
     async def work(plant: Plant) -> None:
         tries = [plant.call("POST", "items", orjson.dumps(new(50)), idempotency_key="same") for _ in range(6)]
@@ -382,5 +401,14 @@ def test_the_scope_of_a_token_limits_what_is_done_with_it(tmp_path: Path) -> Non
         assert asked.json["code"] == "field.unknown"
         stranger = Actor("client:x", roles=frozenset(("sales",)), scopes=frozenset(("items:read",)))
         assert (await plant.call("GET", "items", actor=stranger)).json["code"] == "api.unknown"
+
+    run(tmp_path, work)
+
+
+def test_a_field_without_a_name_is_unknown_as_any_other(tmp_path: Path) -> None:
+    async def work(plant: Plant) -> None:
+        for method, target in (("POST", "items"), ("PATCH", "items/1"), ("PUT", "items/1")):
+            told = await plant.call(method, target, b'{"id": 1, "lot": "x", "": 1}')
+            assert (told.status, told.json["code"]) == (422, "field.unknown")
 
     run(tmp_path, work)

@@ -75,3 +75,27 @@ def test_callers_are_told_when_the_server_goes(running: RunningSite) -> None:
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1001
     assert running.whole
+
+
+HELLO = (
+    b"GET /echo HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+def test_who_asks_for_pongs_and_reads_none_is_cut(running: RunningSite) -> None:
+    with running.connect() as line:
+        line.sendall(HELLO)
+        assert b"101" in line.recv(1000)
+        pings = (b"\x89\xfd" + b"\0" * 4 + b"x" * 125) * 1000
+        with pytest.raises(ConnectionError):
+            for _ in range(1000):
+                line.sendall(pings)
+
+
+def test_empty_fragments_add_up_to_nothing(running: RunningSite) -> None:
+    with running.connect() as line:
+        line.sendall(HELLO)
+        assert b"101" in line.recv(1000)
+        line.sendall(b"\x01\x81\0\0\0\0a" + b"\x00\x80\0\0\0\0" * 50_000 + b"\x80\x81\0\0\0\0b")
+        assert line.recv(1000).endswith(b"anonymous: ab")

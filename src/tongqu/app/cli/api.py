@@ -113,6 +113,8 @@ def _show_list(document: Mapping[str, Any]) -> None:
 
 def _show_one(document: Mapping[str, Any]) -> None:
     say(f"{document['path']}  {t('api.state.' + document['state'])}")
+    if document.get("writes"):
+        say(t(f"api.writes.{document['writes']}"))
     names = ("field", "type", "class", "mask", "title")
     rows: list[tuple[str, ...]] = [tuple(t(f"column.{name}") for name in names)]
     for field in document["fields"]:

@@ -165,12 +165,13 @@ def _width(text: str) -> int:
 
 
 def command(
-    app: typer.Typer, name: str, id: str, *, audited: bool = False, managed: bool = False
+    app: typer.Typer, name: str, id: str, *, audited: bool | str = False, managed: bool = False
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Register `function(call, …) -> exit code` under `name` with the help `id` and the common options.
 
     `audited`: it manages something; that it begins is in the audit trail before it does, with its arguments and the
     options that were given, without secrets, and how it ended afterwards. Where that cannot be written it is not done.
+    A name: it manages something only where that option is given.
     `managed`: it does all it does by `call.ask`, so that a server may do it, which then writes that down.
     """
 
@@ -184,7 +185,7 @@ def command(
             call = replace(_common(**shared), name=words)
             if call.server and not managed:
                 call.wire()  # refuses
-            if not audited:
+            if not (values.get(audited) if isinstance(audited, str) else audited):
                 return function(call, **values)
             given = {key: kind for key, kind in own.parameters.items() if values.get(key) not in (None, kind.default)}
             about = [values[key] for key, kind in given.items() if _is_argument(kind)]
@@ -217,7 +218,9 @@ def _noted(call: Call, about: Sequence[Any], options: Mapping[str, Any], do: Cal
     from tongqu.app.services.auditing import operator
     from tongqu.store.scrub import known
 
-    on = known.text(" ".join(str(value) for value in about if value))
+    for word in sys.argv[1:]:
+        known.add_url(word)
+    on = known.text(" ".join(str(one) for value in about if value for one in _each(value)))
     shown = {name: known.deep(value) for name, value in options.items() if not _SECRET.search(name)}
     more = {"options": shown} if shown else {}
     trail = call.wire().trail()
@@ -228,6 +231,10 @@ def _noted(call: Call, about: Sequence[Any], options: Mapping[str, Any], do: Cal
             return done
     finally:
         trail.close()
+
+
+def _each(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else (value,)
 
 
 def _common(

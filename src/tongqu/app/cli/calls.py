@@ -65,7 +65,7 @@ def show_call(
     return 0
 
 
-@command(app, "undo", "calls.undo")
+@command(app, "undo", "calls.undo", audited=True)
 def undo(call: Call, *, where: Where = None, run: Run = "", stream: Stream = "", ids: Ids = None) -> int:
     """Take back calls that went through."""
     hide_passwords(sys.argv[1:])
@@ -78,7 +78,7 @@ def undo(call: Call, *, where: Where = None, run: Run = "", stream: Stream = "",
     return 0 if document["ok"] else 3
 
 
-@command(app, "retry", "calls.retry")
+@command(app, "retry", "calls.retry", audited=True)
 def retry(
     call: Call, *, where: Where = None, run: Run = "", stream: Stream = "", outcome: Outcome = "", ids: Ids = None
 ) -> int:

@@ -64,7 +64,7 @@ def connectors(
     return 0
 
 
-@command(app, "install", "connectors.install")
+@command(app, "install", "connectors.install", audited=True)
 def install(
     call: Call,
     wanted: Wanted,
@@ -96,7 +96,7 @@ def list_installed(call: Call) -> int:
     return 0
 
 
-@command(app, "remove", "connectors.remove")
+@command(app, "remove", "connectors.remove", audited=True)
 def remove(call: Call, name: Name) -> int:
     """Remove an installed package."""
     from tongqu.app.services.foreign import removed

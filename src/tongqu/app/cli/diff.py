@@ -16,7 +16,7 @@ from tongqu.app.messages import t
 app = group()
 
 
-@command(app, "diff", "command.diff")
+@command(app, "diff", "command.diff", audited="repair")
 def diff(
     call: Call,
     *,

@@ -13,7 +13,7 @@ from tongqu.app.messages import t
 app = group()
 
 
-@command(app, "drill", "command.drill")
+@command(app, "drill", "command.drill", audited="what")
 def drill(
     call: Call,
     *,

@@ -58,7 +58,7 @@ def show_row(
     return 0
 
 
-@command(app, "fix", "quarantine.fix", managed=True)
+@command(app, "fix", "quarantine.fix", audited=True, managed=True)
 def fix(
     call: Call,
     *,
@@ -86,7 +86,7 @@ def fix(
     return 1
 
 
-@command(app, "replay", "quarantine.replay", managed=True)
+@command(app, "replay", "quarantine.replay", audited=True, managed=True)
 def replay(
     call: Call,
     *,

@@ -15,7 +15,7 @@ from tongqu.app.messages import t
 app = group()
 
 
-@command(app, "undo", "command.undo")
+@command(app, "undo", "command.undo", audited=True)
 def undo(
     call: Call,
     *,

@@ -56,7 +56,7 @@ def translated(problem: Mapping[str, str], params: Mapping[str, Any] | None = No
     """A problem (`path code message hint`) in the language in use.
 
     English is the error's own text. Other languages take the template `CODE.text` if all its parameters are known,
-    else the code's title followed by the error's own text; hints are looked up in the phrase book.
+    else the code's title followed by the error's own text; that and hints are looked up in the phrase book.
     """
     shown = dict(problem)
     if _state["language"] == "en":
@@ -67,7 +67,7 @@ def translated(problem: Mapping[str, str], params: Mapping[str, Any] | None = No
     if filled and "{" not in filled:
         shown["message"] = filled
     elif problem["code"] in words:
-        shown["message"] = f"{words[problem['code']]}：{problem['message']}"
+        shown["message"] = f"{words[problem['code']]}：{hint(problem['message'])}"
     if shown.get("hint"):
         shown["hint"] = hint(shown["hint"])
     return shown
@@ -77,7 +77,8 @@ def hint(text: str) -> str:
     """A hint in the language in use; as it is where the phrase book does not know it."""
     for pattern, template in _phrases(_state["language"]):
         if found := pattern.fullmatch(text):
-            return template.format(*found.groups())
+            first, *rest = template.split("{}")
+            return first + "".join(word + part for word, part in zip(found.groups(), rest, strict=True))
     return text
 
 

@@ -17,6 +17,7 @@ from tongqu.app.services.serving import origin_of, publishing_of
 from tongqu.core.data import Meta
 from tongqu.core.errors import UnknownNameError
 from tongqu.gateway.health import OWNER
+from tongqu.kit.serving.idempotency import TABLE
 
 if TYPE_CHECKING:
     from tongqu.app.project.load import Project
@@ -70,6 +71,7 @@ def shown(wire: Wire, name: str, version: str, *, files: bool) -> dict[str, Any]
     document["source"] = f"{status.api.connection}/{status.api.table or '(query)'}"
     document["relations"] = {key: told.api for key, told in status.api.relations.items()}
     document["policy"] = status.api.policy.version
+    document["writes"] = status.api.writes
     for field in dataset.schema:
         told = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
         document["fields"].append(
@@ -104,9 +106,26 @@ def problems(wire: Wire) -> list[dict[str, Any]]:
         publishing = publishing_of(wire)
         compiled = await publishing.compile(wire.project, "files")
         await publishing.close(compiled)
-        return [problem for status in compiled.statuses for problem in _leveled(wire.project, status, written)]
+        found = [problem for status in compiled.statuses for problem in _leveled(wire.project, status, written)]
+        return [*found, *(_twice(wire.project, one) for one in compiled.statuses if _at_least_once(one))]
 
     return asyncio.run(work())
+
+
+def _at_least_once(status: Status) -> bool:
+    return status.api is not None and status.api.writes == "at-least-once"
+
+
+def _twice(project: Project, status: Status) -> dict[str, Any]:
+    """The note that what is sent again may be done twice."""
+    return {
+        "path": project.places.located(f"apis.{status.entry}.write"),
+        "code": "api.at_least_once",
+        "message": f"{TABLE} cannot be created in {project.apis[status.entry].source.connection}: "
+        "what is sent again may be done twice",
+        "hint": f"grant CREATE once, or create {TABLE} for the login",
+        "level": "warning",
+    }
 
 
 def _leveled(project: Project, status: Status, written: set[str]) -> list[dict[str, Any]]:

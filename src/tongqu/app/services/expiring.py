@@ -33,7 +33,7 @@ logger = logging.getLogger("tongqu.gateway")
 @dataclass
 class Expiring:
     """Looks once an hour, in one process of a home. What ends within 30, 7 and 1 days, or has ended, is told in the log
-    and the audit trail once for each of these, shared with `access expiring --new`; the metric
+    and the audit trail once for each of these, whatever `access expiring --new` told; the metric
     `tongqu_credentials_expiring` counts them always, each under the smallest number of days that it is within.
     `certificate` is the server's own file (PEM), if it speaks TLS."""
 
@@ -75,7 +75,7 @@ class Expiring:
         with self.callers.opened() as identities:
             found = [*endings(identities, self.callers), *self._own()]
             self.counts = Counter(days for one in found if (days := one.days(now)) >= 0)
-            fresh = identities.reviews.newly_due(found)
+            fresh = identities.reviews.newly_due(found, "serve")
         for one in fresh:
             at, days = instant(datetime.fromtimestamp(one.expires, UTC)), one.days(now)
             logger.warning("%s of %s %s at %s", one.what, one.subject, "ends" if days else "ended", at)

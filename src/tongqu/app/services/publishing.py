@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tongqu.app.project.apis import Address, address, servers
 from tongqu.app.project.connections import connector_of
@@ -227,6 +227,7 @@ class Publishing:
             parameters={key: _type(one.type) for key, one in source.parameters.items()},
             rules={key: Rule.model_validate(raw[key]) for key in dataset.columns if raw.get(key)},
             tables=frozenset(f"{source.connection}/{table}" for table in tables),
+            writes=await _writes(entry, server),
             changed_by=_changed_by(project, ends, entry, tables, known=bool(found.key)),
             subjects={
                 identity: told.schema.field(field)
@@ -234,6 +235,13 @@ class Publishing:
                 if field in told.columns
             },
         )
+
+
+async def _writes(entry: ApiEntry, server: Server) -> Literal["", "exactly-once", "at-least-once"]:
+    """See Api.writes. Where the source cannot tell, nobody is worried."""
+    if not (entry.write.insert or entry.write.update or entry.write.delete):
+        return ""
+    return "at-least-once" if await server.keeps_keys() is False else "exactly-once"
 
 
 async def opened(end: End) -> Server:

@@ -22,6 +22,7 @@ from tongqu.core.data import Dataset, Write, WriteMode
 from tongqu.core.errors import ConfigError, InvalidPlanError, UnknownNameError
 from tongqu.core.operator import Operator
 from tongqu.core.reentry import reentry
+from tongqu.engine.forgetting import Forgetting
 from tongqu.engine.replay import Way
 from tongqu.engine.segment import Outcome
 from tongqu.kit.originals import schema_of
@@ -113,7 +114,35 @@ class Ways:
                 if fields:
                     key = tuple(told["key"] or ())
                     through = Claims.of(self.end, str(told["target"]), fields, key).guarded(chain.run)
+        through = self._forgetting(group, str(told["target"]), dataset, through)
         return Way(self.sink, self._write(group, told, dataset), shape, through), operator
+
+    def _forgetting(
+        self, group: Group, target: str, made: Dataset, through: Callable[[pa.Table], Outcome] | None
+    ) -> Callable[[pa.Table], Outcome] | None:
+        """The way in without rows of persons who were erased after the rows were laid aside; `made` is what it gives.
+        They are found by the fields of the target and, where the pipeline is still there, by those of its sources."""
+        named = self.ends.persons()
+        if not named:
+            return through
+        target_fields = self.ends.forgetting({"": named[target]}) if target in named else None
+        found = [target_fields] if target_fields is not None else []
+        try:
+            steps = self._part(group).plan.steps
+        except ConfigError:  # a sync, or a pipeline that is gone
+            steps = ()
+        found += [step.operator for step in steps if isinstance(step.operator, Forgetting)]
+        if not found:
+            return through
+
+        def run(rows: pa.Table) -> Outcome:
+            for operator in found:
+                rows = operator.apply([rows], [Dataset(target, rows.schema)])
+            if through is None:
+                return Outcome(rows)
+            return through(rows) if rows.num_rows else Outcome(made.schema.empty_table())
+
+        return run
 
     def _write(self, group: Group, told: Mapping[str, Any], dataset: Dataset) -> Write:
         key = tuple(told["key"] or ())

@@ -14,9 +14,7 @@ from tongqu.app.services.flows import Names
 from tongqu.core.connector import Can
 from tongqu.core.data import Deletes, Lane, Mode, WriteMode
 from tongqu.core.errors import InvalidPlanError, InvalidSettingsError
-from tongqu.core.operator import Step
 from tongqu.core.schema_changes import SchemaChanges
-from tongqu.engine.chain import Chain
 from tongqu.engine.compile import Wanted, plan_sync
 from tongqu.engine.job import Job, Limits, Stream
 
@@ -141,6 +139,9 @@ def _guarded(stream: Stream, ends: Ends) -> Stream:
     operator = ends.forgetting({"": fields}) if fields else None
     if operator is None:
         return stream
+    from tongqu.core.operator import Step
+    from tongqu.engine.chain import Chain
+
     return replace(stream, chain=Chain(stream.source_dataset, [Step("erased", "forget", operator, (), "")]))
 
 

@@ -20,6 +20,7 @@ from tongqu.connectors.mysql.serving_changes import Changes
 from tongqu.connectors.mysql.serving_connection import Connection, bound, connected, place_of, shown
 from tongqu.connectors.mysql.serving_errors import failures, told
 from tongqu.connectors.mysql.serving_masks import mask_sql
+from tongqu.connectors.mysql.serving_rights import may_create
 from tongqu.connectors.mysql.serving_sql import (
     LACKS,
     Statement,
@@ -34,6 +35,7 @@ from tongqu.core.errors import ConnectError, ExpressionError, NotFoundError
 from tongqu.core.server import Change, Cost, Format, Idempotency, Limits, Outcome, Page, Query, Server
 from tongqu.kit.drivers import driver
 from tongqu.kit.serving.encode import Encoder, page, table_of, within
+from tongqu.kit.serving.idempotency import TABLE
 from tongqu.kit.serving.pool import Pool
 from tongqu.kit.serving.trees import WIDE, Known, bind, holes, known_columns
 
@@ -101,6 +103,15 @@ class MysqlServer(Server):
         """See Server.open."""
         async with self._reading(self._settings.connect_seconds) as connection:
             self._version = connection.version
+
+    async def keeps_keys(self) -> bool | None:
+        """See Server.keeps_keys."""
+        async with self._reading(self._settings.connect_seconds) as connection:
+            told = "SELECT count(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?"
+            if (await connection.run(told, (TABLE,))).rows[0][0]:
+                return True
+            database = str((await connection.run("SELECT DATABASE()", ())).rows[0][0])
+            return may_create([str(row[0]) for row in (await connection.run("SHOW GRANTS", ())).rows], database)
 
     async def close(self) -> None:
         """See Server.close. Connections end in the loop's next rounds."""

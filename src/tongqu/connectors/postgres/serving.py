@@ -31,6 +31,7 @@ from tongqu.connectors.postgres.serving_sql import (
 from tongqu.core.errors import ConnectError, TongquError
 from tongqu.core.server import Change, Cost, Format, Idempotency, Limits, Outcome, Page, Query, Server
 from tongqu.kit.serving.encode import Encoder, page, table_of, within
+from tongqu.kit.serving.idempotency import TABLE
 from tongqu.kit.serving.pool import Pool
 from tongqu.kit.serving.texts import plain
 from tongqu.kit.serving.trees import WIDE, Known, known_columns, texts
@@ -64,6 +65,12 @@ class Plan:
     types: tuple[str, ...] = ()
     """The types of the parameters, where many sets of them can be asked for at once."""
     shapes: dict[Limits, Shape] = field(default_factory=dict)
+
+
+_KEEPS_KEYS = """SELECT CASE WHEN to_regclass($1::text) IS NULL
+  THEN coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)
+  ELSE has_table_privilege(to_regclass($1::text), 'SELECT') AND has_table_privilege(to_regclass($1::text), 'INSERT')
+    AND has_table_privilege(to_regclass($1::text), 'DELETE') END"""
 
 
 class PostgresServer(Server):
@@ -100,6 +107,11 @@ class PostgresServer(Server):
         """See Server.open."""
         async with self.reading(self._settings.connect_seconds) as connection:
             self._collations = await serving_catalog.collations(connection)
+
+    async def keeps_keys(self) -> bool:
+        """See Server.keeps_keys."""
+        async with self.reading(self._settings.connect_seconds) as connection:
+            return bool(await connection.raw.fetchval(_KEEPS_KEYS, TABLE))
 
     async def close(self) -> None:
         """See Server.close."""

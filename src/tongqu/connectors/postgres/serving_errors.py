@@ -45,7 +45,9 @@ _EXACT: dict[str, tuple[type[TongquError], str]] = {
     "2201B": (ExpressionError, "the pattern is no regular expression"),
     "25006": (PrivilegeError, "the query would change data"),
 }
-_REFUSED = {"23502": "required", "23503": "reference", "23514": "check", "428C9": "generated", "22001": "length"}
+_REFUSED = {"23502": "required", "23503": "reference", "23514": "check", "428C9": "generated", "22001": "length",
+            "44000": "check", "P0001": "check"}  # fmt: skip
+"""The last two: a view's CHECK OPTION, and a trigger that raises an exception."""
 
 
 def told(error: BaseException, where: str, *, writing: bool = False) -> TongquError:
@@ -58,7 +60,7 @@ def told(error: BaseException, where: str, *, writing: bool = False) -> TongquEr
     if state in _EXACT:
         kind, message = _EXACT[state]
         return kind(message, path=where, params=params)
-    if writing and (state in _REFUSED or state.startswith(("22", "23"))):
+    if writing and (state in _REFUSED or state.startswith(("22", "23", "54"))):
         params["kind"] = _REFUSED.get(state, "value")
         named = f" of column {params['column']!r}" if "column" in params else ""
         return RefusedRowsError(f"the database refuses a value{named}: {params['kind']}", path=where, params=params)

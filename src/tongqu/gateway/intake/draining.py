@@ -37,7 +37,8 @@ logger = logging.getLogger("tongqu.gateway")
 
 @dataclass(frozen=True)
 class Batch:
-    """Parcels that are written in one transaction under one key. `bad` is why a single one cannot be written."""
+    """Parcels that are written in one transaction under one key; in the queue they stand in the batch `before` until
+    it begins. `bad` is why a single one cannot be written."""
 
     key: str
     parcels: tuple[Kept, ...]
@@ -45,6 +46,8 @@ class Batch:
     header: dict[str, Any]
     rows: tuple[dict[str, Any], ...] = ()
     texts: bool = False
+    before: str = ""
+    bad: str = ""
 
     @property
     def positions(self) -> list[int]:
@@ -94,19 +97,31 @@ class Drainer:
         """Write what waits; how many parcels are over, or -1 when a source is away and they wait on."""
         if not self._mine():
             return 0
-        kept = await asyncio.to_thread(self._intake.waiting, PARCELS)
-        self.depth = len(kept) if len(kept) < PARCELS else await asyncio.to_thread(self._intake.depth)
         over = 0
         away: set[str] = set()
-        for target, run in groupby(kept, key=lambda one: one.target):
-            parcels = list(run)
-            if target in away:
-                continue
-            done = await self._target(target, parcels)
-            over += max(done, 0)
-            if done < 0:
-                away.add(target)
+        more = True
+        while more:  # what waits for a source that is away keeps nobody else waiting
+            kept = await asyncio.to_thread(self._intake.waiting, PARCELS, tuple(away))
+            more = len(kept) >= PARCELS
+            if not away:
+                self.depth = len(kept) if not more else await asyncio.to_thread(self._intake.depth)
+            found = set(away)
+            for target, run in groupby(_uncut(kept), key=lambda one: one.target):
+                if target in away:
+                    continue
+                done, whole = await self._tried_target(target, list(run))
+                over += done
+                if not whole:  # nor may what came later overtake it
+                    away.add(target)
+            more = more and away != found
         return -1 if away and not over else over
+
+    async def _tried_target(self, target: str, parcels: Sequence[Kept]) -> tuple[int, bool]:
+        try:
+            return await self._target(target, parcels)
+        except Exception:  # they are kept, and the parcels of others are written
+            logger.exception("rows that were taken in for %s cannot be written at the moment", target)
+            return 0, False
 
     def _mine(self) -> bool:
         now = self._clock()
@@ -116,22 +131,23 @@ class Drainer:
         self._leased = now if mine else 0.0
         return mine
 
-    async def _target(self, target: str, parcels: Sequence[Kept]) -> int:
+    async def _target(self, target: str, parcels: Sequence[Kept]) -> tuple[int, bool]:
+        """How many of these parcels are over, and whether all are."""
         version, _, name = target.partition("/")
         publication = self._publication()
         api = publication.api(version, name)
         if api is None:
             if (version, name) in publication.degraded:
-                return -1
+                return 0, False
             for one in parcels:
                 await asyncio.to_thread(self._intake.dead, one.position, "api.unknown")
-            return len(parcels)
+            return len(parcels), True
         over = 0
         for batch in self._batches(api, parcels):
-            if not await self._written(batch):
-                return over or -1
+            if not self._mine() or not await self._written(batch):
+                return over, False
             over += len(batch.parcels)
-        return over
+        return over, True
 
     def _batches(self, api: Api, parcels: Sequence[Kept]) -> list[Batch]:
         """The parcels in their order, cut where sender or manner change, at the API's rows, and where an upsert meets a
@@ -147,11 +163,16 @@ class Drainer:
             if opened:
                 key = opened[0].batch or f"{opened[0].position}-{opened[-1].position}-{secrets.token_hex(4)}"
                 header = orjson.loads(opened[0].header)
-                made.append(Batch(key, tuple(opened), api, header, tuple(open_rows), texts))
+                made.append(Batch(key, tuple(opened), api, header, tuple(open_rows), texts, opened[0].batch))
             open_rows, opened, seen = [], [], set()
 
         for parcel in parcels:
-            rows = sent(parcel.body, orjson.loads(parcel.header)["media"], self._sizes)
+            try:
+                rows = sent(parcel.body, orjson.loads(parcel.header)["media"], self._sizes)
+            except Problem as problem:  # the sizes that are allowed changed after it was taken in
+                shut()
+                made.append(Batch("", (parcel,), api, {}, bad=problem.code))
+                continue
             keys = _keys(api, rows.rows)
             same = opened and opened[0].header == parcel.header and opened[0].batch == parcel.batch
             fits = bool(parcel.batch) or (len(open_rows) + len(rows.rows) <= api.entry.limit.rows and not seen & keys)
@@ -165,9 +186,13 @@ class Drainer:
         return made
 
     async def _written(self, batch: Batch) -> bool:
-        """Whether the batch is over: written, or its bad parcels laid aside. False: its source is away."""
-        if not batch.parcels[0].batch:
-            await asyncio.to_thread(self._intake.batched, batch.positions, batch.key)
+        """Whether the batch is over: written, or its bad parcels laid aside. False: its source is away, or another
+        process writes what is in it."""
+        if batch.bad:
+            await asyncio.to_thread(self._intake.dead, batch.parcels[0].position, batch.bad)
+            return True
+        if not await asyncio.to_thread(self._intake.batched, batch.positions, batch.key, batch.before):
+            return False
         problem = await self._tried(batch)
         if problem is None:
             await asyncio.to_thread(self._intake.done, batch.positions)
@@ -188,7 +213,7 @@ class Drainer:
         made: list[Batch] = []
         for part in (batch.parcels[:middle], batch.parcels[middle:]):
             plain = [replace(one, batch="") for one in part]
-            made += self._batches(batch.api, plain)
+            made += [replace(one, before=batch.key) for one in self._batches(batch.api, plain)]
         return made
 
     async def _tried(self, batch: Batch) -> Problem | None:
@@ -206,6 +231,18 @@ class Drainer:
         except TongquError as error:
             return told(error)
         return None
+
+
+def _uncut(kept: Sequence[Kept]) -> Sequence[Kept]:
+    """The parcels in their order, those of a batch together; without the last batch, where some of it may stand behind
+    them."""
+    last = kept[-1].batch if len(kept) >= PARCELS else ""
+    if last and kept[0].batch != last:
+        kept = [one for one in kept if one.batch != last]
+    first: dict[str, int] = {}
+    for one in kept:
+        first[one.batch] = min(first.get(one.batch, one.position), one.position)
+    return sorted(kept, key=lambda one: (first[one.batch] if one.batch else one.position, one.position))
 
 
 def _keys(api: Api, rows: Sequence[Any]) -> set[tuple[str, ...]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from tongqu.core.errors import TongquError
 from tongqu.core.policy import Actor
+from tongqu.gateway import faults
 from tongqu.gateway.asking import Ask
 from tongqu.gateway.exchange import Notes, Reply, Request
 from tongqu.gateway.live.keys import of_api
@@ -35,11 +36,12 @@ declare({"live.ended": Kind(503, "the server is stopping: connect again", "ÊúçÂä
 
 @dataclass(frozen=True)
 class Crowd:
-    """How many may subscribe to one process."""
+    """How many may subscribe to one process; `keys`: rows that are remembered for all of them together."""
 
     subscribers: int = 5000
     of_one: int = 2000
     views: int = 1000
+    keys: int = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,11 @@ class Subscription:
         told = [Told("lagged", self.mark())] if self.slow else []
         self.slow = False
         events = await self.hub.events(view.seeing.api, self.at, view.since)
-        for message in await messages(view.seeing, self.hub.reader, events, None):
-            told.append(self._told(message))
+        try:
+            missed = await messages(view.seeing, self.hub.reader, events, None)
+        except TongquError as error:  # who follows comes back behind what it was told
+            raise faults.told(error) from error
+        told += [self._told(message) for message in missed]
         if len(events) < MOST:
             self.at = max(self.at, view.since)
             self.slow = True
@@ -261,7 +266,8 @@ class Hub:
             for place, view in list(self._views.items()):
                 mine = of_api(view.seeing.api, events)
                 await self._advance(place, view, [event for event in mine if event.position > view.upto], upto)
-            self.at = upto
+            # a view that was made meanwhile, and lacks some of what was read before it was there, gets it next
+            self.at = min([upto, *(view.upto for view in self._views.values())])
 
     async def _advance(self, place: tuple[Any, ...], view: View, events: list[Event], upto: int) -> None:
         try:
@@ -291,7 +297,12 @@ class Hub:
             raise Problem("live.keyless")
         position = await asyncio.to_thread(self.feed.last)
         known = await seeing.all_keys(self.reader) if seeing.restricted and seeing.keyed else None
-        return self._views.setdefault(key, View(seeing, position, known))
+        if known and len(known) + sum(len(view.known or ()) for view in self._views.values()) > self._crowd.keys:
+            raise Problem("overloaded", "the subscriptions follow too many rows: filter them")
+        view = self._views.setdefault(key, View(seeing, position, known))
+        self.at = min(self.at, view.upto)  # what was read while the view was made is read again, for it alone
+        self._wake.set()
+        return view
 
     def _dropped(self, view: View) -> None:
         view.subscribers -= 1

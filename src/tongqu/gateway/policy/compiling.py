@@ -114,7 +114,6 @@ class CompiledPolicy:
                 self._kept.popitem(last=False)
         return decision
 
-
     def _told(self, attributes: Mapping[str, Any]) -> tuple[Any, ...]:
         """The attributes as part of a key; those of one client are the same unchanging object from call to call."""
         kept = self._frozen

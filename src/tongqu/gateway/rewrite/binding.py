@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -193,7 +194,9 @@ def _checked(parameter: str, pattern: str) -> None:
         repeated = [int(number) for pair in _REPEATED.findall(plain) for number in pair if number]
         if len(pattern) > 200 or _SPECIAL.search(plain) or max(repeated, default=0) > _MOST_REPEATED:
             raise ValueError
-        re.compile(pattern)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of sets that other engines read otherwise
+            re.compile(pattern)
         pc.match_substring_regex(pa.scalar(""), pattern)  # RE2's, which some databases have and no other one lacks
     except (re.error, ValueError, RecursionError, OverflowError):
         detail = (

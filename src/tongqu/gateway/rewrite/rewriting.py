@@ -96,8 +96,7 @@ def rewrite(
     limit = _limit(ask, api)
     params |= {f"arg_{name}": value for name, value in arguments(api, ask.arguments).items()}
     asked = (tuple(one.key for one in columns), where, tuple(one.key for one in order))
-    told = dict(params)
-    kept = view.kept if len(params) <= WIDE else _anew
+    told, kept = dict(params), view.kept if len(params) <= WIDE else _anew
 
     def question() -> str:
         return _question(api, decision, kept(("digest", asked), lambda: _digest(asked)), told)
@@ -210,7 +209,11 @@ class _Trees:
         page = self._select([] if shape.start is None else [behind(shape.order, shape.start, writer)])
         if shape.paged:
             keys = [writer.target(key.shape) for key in shape.order]
-            page = page.select(*(exp.alias_(key, f"_key{n}", quoted=True) for n, key in enumerate(keys)), copy=False)
+            names = [one.name.lower() for one in shape.columns]
+            word = "_key"
+            while any(name.startswith(word) for name in names):
+                word += "_"
+            page = page.select(*(exp.alias_(key, f"{word}{n}", quoted=True) for n, key in enumerate(keys)), copy=False)
         if shape.order:
             page = page.order_by(*(key.tree(writer) for key in shape.order), copy=False)
         page = page.limit(hole(LIMIT), copy=False)

@@ -66,8 +66,9 @@ class Reviews:
         names = ("subject", "decision", "actor", "account", "reason", "at")
         return [Review(**{name: row[name] for name in names}, findings=json.loads(row["findings"])) for row in rows]
 
-    def newly_due(self, endings: Sequence[Ending]) -> Sequence[Ending]:
-        """Those that reached a threshold (30, 7, 1 days, over) which nobody was warned about yet; now they are."""
+    def newly_due(self, endings: Sequence[Ending], by: str = "") -> Sequence[Ending]:
+        """Those that reached a threshold (30, 7, 1 days, over) which nobody was warned about yet; now they are. `by`
+        is who warns: each has its own memory."""
         now = self._database.seconds()
         with self._database.writing(rights=False) as done:
             reached = [(one, one.days(now)) for one in endings]
@@ -77,6 +78,6 @@ class Reviews:
                 if days >= 0
                 and done.execute(
                     "INSERT OR IGNORE INTO warned VALUES (?, ?, ?, ?, ?)",
-                    (one.subject, one.what, one.expires, days, now),
+                    (f"{by} {one.subject}" if by else one.subject, one.what, one.expires, days, now),
                 ).rowcount
             ]

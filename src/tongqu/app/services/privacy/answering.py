@@ -96,6 +96,11 @@ class Privacy:
         stays = {one.dataset for one in holds if one.dataset}
         if sure and any(f"{one.identity}:{one.digest}" in names for one in holds):
             raise AccessError("a legal hold protects this person", hint="tongqu privacy holds")
+        digest = Digests.open(self.wire.home).of
+
+        async def protected(table: Table) -> dict[str, Any] | None:
+            kept = 0 if table.place.entry.erase == "keep" else await table.held(subjects, holds, digest)
+            return {"rows": kept} if kept else None
 
         async def ask(table: Table) -> dict[str, Any] | None:
             count = await table.count(subjects)
@@ -109,6 +114,8 @@ class Privacy:
             return {"action": action, "rows": count, "erased": done, "left": left}
 
         with acting(self.wire, "privacy.erase" if sure else "privacy.find", names, reason=reason) as noted:
+            if sure and any(one.identity for one in holds) and asyncio.run(self._each(protected))[0]:
+                raise AccessError("a legal hold protects this person", hint="tongqu privacy holds")
             if sure:
                 self._bury(subjects, reason)
             found, problems = asyncio.run(self._each(ask))

@@ -116,14 +116,7 @@ class Keeping:
         holds = held(self.privacy.wire.home)
         if any(one.dataset == table.place.meaning for one in holds if one.dataset):
             return exp.Boolean(this=True)
-        digests = Digests.open(self.privacy.wire.home)
-        parts: list[exp.Expr] = []
-        for identity in table.fields():
-            wanted = {one.digest for one in holds if one.identity == identity}
-            values = [v for v in await table.persons(identity) if digests.of(identity, v) in wanted] if wanted else []
-            if values:
-                parts.append(table.among(identity, values, params))
-        return exp.or_(*parts) if parts else None
+        return await table.protected(holds, Digests.open(self.privacy.wire.home).of, params)
 
     def _named(self, told: Sequence[str], dataset: str) -> list[tuple[str, str, str]]:
         if bool(told) == bool(dataset):

@@ -15,7 +15,7 @@ from tongqu.app.services.privacy.catalogue import Place
 from tongqu.core.errors import InvalidPlanError, InvalidSettingsError, TongquError
 from tongqu.core.server import Change, Limits, Query, Server
 from tongqu.gateway.policy.values import family, fitted
-from tongqu.store.subjects import text_of
+from tongqu.store.subjects import Hold, text_of
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -153,6 +153,30 @@ class Table:
         params.update(zip(names, values, strict=True))
         column = exp.column(self.fields()[identity].name, quoted=True)
         return exp.In(this=column, expressions=[exp.Placeholder(this=name) for name in names])
+
+    async def protected(
+        self, holds: Sequence[Hold], digest: Callable[[str, Any], str], params: dict[str, Any]
+    ) -> exp.Expr | None:
+        """The condition of rows of persons who are held, whose values join `params`; None if there are none."""
+        from sqlglot import exp
+
+        parts: list[exp.Expr] = []
+        for identity in self.fields():
+            wanted = {one.digest for one in holds if one.identity == identity}
+            values = [v for v in await self.persons(identity) if digest(identity, v) in wanted] if wanted else []
+            if values:
+                parts.append(self.among(identity, values, params))
+        return exp.or_(*parts) if parts else None
+
+    async def held(self, subjects: Sequence[Subject], holds: Sequence[Hold], digest: Callable[[str, Any], str]) -> int:
+        """How many rows of the person are also those of somebody who is held."""
+        from sqlglot import exp
+
+        where, params = self.where(subjects)
+        kept = await self.protected(holds, digest, params) if where is not None else None
+        if where is None or kept is None:
+            return 0
+        return await self.number(exp.and_(exp.paren(where), exp.paren(kept)), params)
 
     async def number(self, where: exp.Expr, params: Mapping[str, Any]) -> int:
         """How many rows fulfil a condition."""
