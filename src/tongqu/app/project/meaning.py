@@ -12,7 +12,7 @@ from tongqu.core.data import Dataset, Meta
 
 
 def described(dataset: Dataset, entry: DatasetEntry | None) -> Dataset:
-    """The dataset with titles, units, classes, owners and masks of its dictionary entry; the system's own titles give way.
+    """The dataset with titles, units, classes, owners and masks of its entry; the system's own titles give way.
 
     A dataset without key takes the entry's key if it has those columns.
     """
