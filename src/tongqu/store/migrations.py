@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 
 from tongqu.core.errors import CheckpointError
 
@@ -223,14 +224,38 @@ TOMBSTONES: tuple[str, ...] = (
 
 
 def migrate(connection: sqlite3.Connection, steps: tuple[str, ...]) -> None:
-    """Bring the database to the newest version, each step in its own transaction.
+    """Bring the database to the newest version, each step in its own transaction; processes that come at the same
+    moment take each step once.
 
     Raises CheckpointError if a newer Tongqu wrote it.
     """
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    version = _version(connection)
     if version > len(steps):
         raise CheckpointError(
             f"this store has version {version}, this Tongqu knows {len(steps)}", hint="use the newer Tongqu"
         )
     for number, step in enumerate(steps[version:], start=version + 1):
-        connection.executescript(f"BEGIN IMMEDIATE; {step} PRAGMA user_version = {number}; COMMIT;")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if _version(connection) < number:
+                for statement in _statements(step):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {number}")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a step; a trigger is one, whatever semicolons are in it."""
+    text = ""
+    for piece in script.split(";")[:-1]:
+        text += f"{piece};"
+        if sqlite3.complete_statement(text):
+            yield text
+            text = ""
