@@ -16,6 +16,8 @@ from tongqu.store.home import Home
 from tongqu.store.migrations import migrate
 
 KEEP_DONE_SECONDS = 7 * 86_400.0
+KEEP_SECONDS = 90 * 86_400.0
+"""How long what could not be delivered is kept: dead messages, and those of a webhook that is switched off or gone."""
 SCHEMA: tuple[str, ...] = (
     """
     CREATE TABLE messages (
@@ -200,6 +202,15 @@ class Outbox:
                 (now, name, since, id, id, state),
             )
             return changed.rowcount
+
+    def prune(self, now: float) -> int:
+        """Forget what could not be delivered for KEEP_SECONDS; how many messages."""
+        with self._writing() as done:
+            gone = done.execute(
+                "DELETE FROM messages WHERE (state = 'dead' AND ended < ?1) OR (state = 'waiting' AND at < ?1)",
+                (now - KEEP_SECONDS,),
+            )
+            return gone.rowcount
 
     def counts(self, name: str) -> dict[str, int]:
         """How many messages there are, by state."""

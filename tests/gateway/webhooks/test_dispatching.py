@@ -250,6 +250,22 @@ def test_gone_switches_the_webhook_off_until_it_is_switched_on(tmp_path: Path) -
         run(tmp_path, receiver.url + "/hook", work)
 
 
+def test_what_nobody_takes_is_forgotten_after_ninety_days(tmp_path: Path) -> None:
+    async def work(world: World) -> list[dict[str, int]]:
+        await world.insert(10)
+        await world.look()  # gone: switched off
+        await world.insert(11)
+        kept = []
+        for days in (89, 2):
+            await world.look(days * 86_400)
+            kept.append(world.outbox.counts("v1/items/erp"))
+        return kept
+
+    with Receiver(410) as receiver:
+        before, after = run(tmp_path, receiver.url + "/hook", work)
+        assert (sum(before.values()), after) == (2, {})
+
+
 @pytest.mark.parametrize("status", [429, 502, 504])
 def test_a_busy_receiver_is_left_alone_as_long_as_it_asks(tmp_path: Path, status: int) -> None:
     async def work(world: World) -> None:

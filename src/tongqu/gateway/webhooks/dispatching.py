@@ -42,6 +42,7 @@ AT_ONCE = 8
 _SECRET_SECONDS = 5.0
 _UNTIL_AGAIN = 5.0
 _EVENTS = 500
+_PRUNE_SECONDS = 3600.0
 logger = logging.getLogger("tongqu.gateway")
 
 
@@ -97,6 +98,7 @@ class Dispatcher:
         self._secrets: dict[str, tuple[float, str, float]] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._leased = 0.0
+        self._pruned = 0.0
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -112,6 +114,9 @@ class Dispatcher:
         self._adopt(self._publication())
         if not self._receivers or not self._mine():
             return 0
+        if self._means.now() - self._pruned >= _PRUNE_SECONDS:
+            self._pruned = self._means.now()
+            await asyncio.to_thread(self._outbox.prune, self._pruned)
         begun = 0
         for receiver in list(self._receivers.values()):
             await self._filled(receiver)
