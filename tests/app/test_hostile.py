@@ -159,13 +159,13 @@ def test_an_empty_key_hashes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_no_number_or_letter_of_a_personal_column_is_kept(tmp_path: Path) -> None:
-    rows = [(n, 13800000000 + n, f"Иван{n}", 20_000 + n) for n in range(1, 31)]
+    rows = [(n, 13800000000 + n, f"Иван{n}", 876_543_000 + n) for n in range(1, 31)]
     make(tmp_path / "p.db", "people", "id INT PRIMARY KEY, mobile BIGINT, full_name TEXT, salary INT", rows)
     done = inside(tmp_path, "profile", "sqlite:p.db", "--json", "--html", "p.html")
     kept = {column["name"]: column for column in done.document["columns"]}
     assert all(column not in kept[name] for name in ("mobile", "salary") for column in ("mean", "quantiles"))
     for shown in (done.out, (tmp_path / "p.html").read_text()):
-        assert not any(text in shown for text in ("1380000001", "2001", "Иван"))
+        assert not any(text in shown for text in ("1380000001", "876543", "Иван"))
 
 
 def test_a_project_named_like_a_script_is_none_in_its_documentation(tmp_path: Path) -> None:

@@ -7,12 +7,14 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
+
+from tongqu.store.scrub import known
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def inside(folder: Path, *arguments: str, **environ: str) -> Done:
     os.environ.update(environment(folder, **environ))
     sys.argv = ["tongqu", *arguments]
     try:
-        with chdir(folder), redirect_stdout(out), redirect_stderr(err):
+        with _knowing_nothing(), chdir(folder), redirect_stdout(out), redirect_stderr(err):
             main(arguments)
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 0
@@ -74,6 +76,17 @@ def inside(folder: Path, *arguments: str, **environ: str) -> Done:
         os.environ.update(before[0])
         sys.argv = before[1]
     return Done(code, out.getvalue(), err.getvalue())
+
+
+@contextmanager
+def _knowing_nothing() -> Iterator[None]:
+    """As a new process begins: without the secrets that were seen before, whose words may stand in any message."""
+    kept = known._secrets, known._ordered
+    known._secrets, known._ordered = set(), ()
+    try:
+        yield
+    finally:
+        known._secrets, known._ordered = kept
 
 
 def make(path: Path, table: str, columns: str, rows: Iterable[Sequence[object]]) -> None:
