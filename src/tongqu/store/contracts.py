@@ -11,6 +11,7 @@ from typing import Any
 
 from tongqu.store.home import Home
 from tongqu.store.migrations import migrate
+from tongqu.store.writing import writing
 
 Address = tuple[str, str]
 """Version and name of an API."""
@@ -65,19 +66,12 @@ class Contracts:
         """Keep the contracts of an applied version, instead of what was kept of it, and the days they end."""
         rows = [(env, config, *address, at, json.dumps(told, ensure_ascii=False)) for address, told in found.items()]
         days = [(env, *address, told["sunset"]) for address, told in found.items() if told.get("sunset")]
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            self._database.execute("DELETE FROM contracts WHERE env = ? AND config = ?", (env, config))
-            self._database.executemany("INSERT INTO contracts VALUES (?, ?, ?, ?, ?, ?)", rows)
+        with writing(self._database) as done:
+            done.execute("DELETE FROM contracts WHERE env = ? AND config = ?", (env, config))
+            done.executemany("INSERT INTO contracts VALUES (?, ?, ?, ?, ?, ?)", rows)
             for version, api in found:
-                self._database.execute(
-                    "DELETE FROM sunsets WHERE env = ? AND version = ? AND api = ?", (env, version, api)
-                )
-            self._database.executemany("INSERT INTO sunsets VALUES (?, ?, ?, ?)", days)
-            self._database.execute("COMMIT")
-        except BaseException:
-            self._database.execute("ROLLBACK")
-            raise
+                done.execute("DELETE FROM sunsets WHERE env = ? AND version = ? AND api = ?", (env, version, api))
+            done.executemany("INSERT INTO sunsets VALUES (?, ?, ?, ?)", days)
 
     def sunsets(self, env: str) -> dict[Address, str]:
         """The day on which each version that was ever published ends, or ended, where one was told."""

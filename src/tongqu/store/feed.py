@@ -6,8 +6,8 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
@@ -15,6 +15,7 @@ from typing import Literal
 
 from tongqu.store.home import Home
 from tongqu.store.migrations import migrate
+from tongqu.store.writing import writing
 
 Op = Literal["insert", "update", "delete", "touched"]
 KEEP_SECONDS = 7 * 86_400.0
@@ -213,16 +214,8 @@ class Feed:
         with self._lock:
             self._database.close()
 
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-                self._database.execute("COMMIT")
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
+    def _writing(self) -> AbstractContextManager[sqlite3.Connection]:
+        return writing(self._database, self._lock)
 
     def _prune(self, done: sqlite3.Connection, added: int) -> None:
         self._appended += added

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from tongqu.store.home import Home
 from tongqu.store.migrations import migrate
+from tongqu.store.writing import writing
 
 MOST_AT_ONCE = 2000
 KEEP_KEYS_SECONDS = 86_400.0
@@ -250,18 +251,12 @@ class SqliteIntake:
                 return
 
     def _written(self, parcels: Sequence[Parcel]) -> list[Receipt]:
-        done = self._writing
-        done.execute("BEGIN IMMEDIATE")
-        try:
+        with writing(self._writing) as done:
             receipts = [self._one(done, parcel) for parcel in parcels]
             self._appended += len(parcels)
             if self._appended >= 10_000:
                 self._appended = 0
                 done.execute("DELETE FROM keys WHERE at < ?", (parcels[-1].at - KEEP_KEYS_SECONDS,))
-            done.execute("COMMIT")
-        except BaseException:
-            done.execute("ROLLBACK")
-            raise
         return receipts
 
     @staticmethod

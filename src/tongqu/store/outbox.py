@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
@@ -14,6 +14,7 @@ from typing import Any
 
 from tongqu.store.home import Home
 from tongqu.store.migrations import migrate
+from tongqu.store.writing import writing
 
 KEEP_DONE_SECONDS = 7 * 86_400.0
 KEEP_SECONDS = 90 * 86_400.0
@@ -242,16 +243,8 @@ class Outbox:
             rows = self._database.execute(sql, values).fetchall()
         return [Waiting(**{**dict(row), "key": json.loads(row["key"])}) for row in rows]
 
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-                self._database.execute("COMMIT")
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
+    def _writing(self) -> AbstractContextManager[sqlite3.Connection]:
+        return writing(self._database, self._lock)
 
 
 def _text(key: Mapping[str, str]) -> str:

@@ -7,7 +7,6 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -15,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from tongqu.store.home import Home
+from tongqu.store.key_file import key_file
 from tongqu.store.migrations import TOMBSTONES, migrate
+from tongqu.store.writing import writing
 
 _SIZE = 12
 
@@ -30,16 +31,8 @@ class Digests:
     @classmethod
     def open(cls, home: Home) -> Digests:
         """With the home's key, which is made with its first use (mode 0600)."""
-        place = home.subject_key
-        if not place.exists():
-            home.ensure()
-            part = place.with_name(f"{place.name}.{os.getpid()}")
-            with os.fdopen(os.open(part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as file:
-                file.write(secrets.token_bytes(32))
-            with suppress(FileExistsError):
-                os.link(part, place)
-            part.unlink()
-        return cls(place.read_bytes())
+        home.ensure()
+        return cls(key_file(home.subject_key, secrets.token_bytes(32)))
 
     def of(self, identity: str, value: Any) -> str:
         """The digest of who has this value of an identity (`employee`): 24 hex digits."""
@@ -100,14 +93,9 @@ class Tombstones:
 
     def put(self, found: Sequence[Tombstone]) -> None:
         """Remember persons, all or none; who is remembered already stays as it was."""
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            rows = [(one.identity, one.digest, one.at, one.who, one.reason) for one in found]
-            self._database.executemany("INSERT INTO tombstones VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", rows)
-            self._database.execute("COMMIT")
-        except BaseException:
-            self._database.execute("ROLLBACK")
-            raise
+        rows = [(one.identity, one.digest, one.at, one.who, one.reason) for one in found]
+        with writing(self._database) as done:
+            done.executemany("INSERT INTO tombstones VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", rows)
 
     def all(self) -> list[Tombstone]:
         """Everybody, oldest first."""

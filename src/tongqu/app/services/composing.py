@@ -9,7 +9,6 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +49,7 @@ from tongqu.gateway.stages import Pass, Sharing, Ticket, Watches
 from tongqu.gateway.writing import Writer
 from tongqu.kit.drivers import driver
 from tongqu.store.feed import Feed
+from tongqu.store.key_file import key_file
 from tongqu.store.subjects import Digests
 
 if TYPE_CHECKING:
@@ -231,15 +231,7 @@ def _cors(entry: CorsEntry) -> Cors:
 
 def _key(home: Home) -> bytes:
     """The gateway's own secret, made with the first start: all processes of the home sign cursors and tags alike."""
-    place = home.gateway_key
-    if not place.exists():
-        part = place.with_name(f"{place.name}.{os.getpid()}")
-        with os.fdopen(os.open(part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(32))
-        with suppress(FileExistsError):
-            os.link(part, place)
-        part.unlink()
-    return place.read_bytes()
+    return key_file(home.gateway_key, secrets.token_bytes(32))
 
 
 def _derived(key: bytes, label: bytes) -> bytes:

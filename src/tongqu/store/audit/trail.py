@@ -20,6 +20,7 @@ from tongqu.core.errors import AuditError, TongquError
 from tongqu.store.audit.chain import Chain, Place, torn
 from tongqu.store.audit.line import PROFILES, SCHEMES, Link, encoded, usable
 from tongqu.store.home import Home
+from tongqu.store.key_file import key_file
 from tongqu.store.runs import instant
 
 MAIN = "main"
@@ -224,12 +225,7 @@ def _key(home: Home, environ: Mapping[str, str], *, make: bool) -> bytes:
         origin = str(home.audit_key)
         if not home.audit_key.exists() and not make:
             raise AuditError(f"the key of the audit trail is not there: {origin}", hint=f"give it by ${KEY_VARIABLE}")
-        with suppress(FileExistsError):
-            handle = os.open(home.audit_key, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-            os.write(handle, os.urandom(32).hex().encode() + b"\n")
-            os.fsync(handle)
-            os.close(handle)
-        text = home.audit_key.read_text(encoding="ascii").strip()
+        text = key_file(home.audit_key, os.urandom(32).hex().encode() + b"\n").decode("ascii", "replace").strip()
     try:
         key = bytes.fromhex(text)
     except ValueError:

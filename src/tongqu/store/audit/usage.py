@@ -12,6 +12,7 @@ from threading import Lock
 
 from tongqu.store.home import Home
 from tongqu.store.migrations import API_USAGE, migrate
+from tongqu.store.writing import writing
 
 KEEP_DAYS = 400
 Use = tuple[str, str, str, str]
@@ -50,19 +51,13 @@ class Usage:
         if not rows:
             return
         oldest = (date.fromisoformat(max(row[4] for row in rows)) - timedelta(days=KEEP_DAYS)).isoformat()
-        with self._lock:
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                self._database.executemany(
-                    "INSERT INTO uses VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-                    " count = count + excluded.count, last = max(last, excluded.last)",
-                    rows,
-                )
-                self._database.execute("DELETE FROM uses WHERE day < ?", (oldest,))
-                self._database.execute("COMMIT")
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
+        with writing(self._database, self._lock) as done:
+            done.executemany(
+                "INSERT INTO uses VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                " count = count + excluded.count, last = max(last, excluded.last)",
+                rows,
+            )
+            done.execute("DELETE FROM uses WHERE day < ?", (oldest,))
 
     def usage(self, api: str, version: str, since: str = "") -> dict[tuple[str, str], Used]:
         """Of one version of an API: by client and field when last and in how many calls, since a day."""

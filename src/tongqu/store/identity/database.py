@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from threading import RLock
@@ -15,6 +15,7 @@ from typing import Any
 from tongqu.store.identity.schema import IDENTITY
 from tongqu.store.migrations import migrate
 from tongqu.store.runs import now
+from tongqu.store.writing import writing
 
 POLL_SECONDS = 0.25
 """How often a process looks whether another one changed something."""
@@ -60,30 +61,17 @@ class Database:
     def writing(self, *, rights: bool = True) -> Iterator[sqlite3.Connection]:
         """One durable transaction. With `rights` all processes soon forget what they knew of callers."""
         with self._lock:
-            self._durable.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._durable
+            with writing(self._durable) as done:
+                yield done
                 if rights:
-                    self._durable.execute("UPDATE state SET revision = revision + 1")
-                self._durable.execute("COMMIT")
-            except BaseException:
-                self._durable.execute("ROLLBACK")
-                raise
+                    done.execute("UPDATE state SET revision = revision + 1")
             if rights:
                 self._polled = self._elapsed()
                 self._revision = self._read_revision()
 
-    @contextmanager
-    def noting(self) -> Iterator[sqlite3.Connection]:
+    def noting(self) -> AbstractContextManager[sqlite3.Connection]:
         """One transaction whose loss in a power cut takes no right away and gives none."""
-        with self._lock:
-            self._quick.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._quick
-                self._quick.execute("COMMIT")
-            except BaseException:
-                self._quick.execute("ROLLBACK")
-                raise
+        return writing(self._quick, self._lock)
 
     def revision(self) -> int:
         """A number that has changed at most `POLL_SECONDS` after any process changed clients, users or revocations."""
