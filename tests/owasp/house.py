@@ -12,15 +12,16 @@ from tongqu.testing.services.gateway import Answered, Gateway
 
 FOREIGN = "VERBORGEN"
 """Stands in every row of plant B, and in every field that nobody may see."""
-SALARIES = ("4711", "4712", "4713", "4714")
+SALARIES = ("1971234711", "1971234712", "1971234713", "1971234714")
 TABLES = f"""
 CREATE TABLE lines (line_id int PRIMARY KEY, plant text NOT NULL, title text NOT NULL);
 INSERT INTO lines VALUES (1, 'A', 'press'), (2, 'B', '{FOREIGN} weld');
 CREATE TABLE items (id bigint PRIMARY KEY, plant text NOT NULL, lot text, weight numeric(12,3), inspector text,
                     salary int, line_id int);
 INSERT INTO items VALUES
-  (1, 'A', 'L1', 1.500, '张三丰', 4711, 1), (2, 'A', 'L2', 2.250, '李四', 4712, 1),
-  (3, 'B', '{FOREIGN}-3', 3.000, '{FOREIGN} three', 4713, 2), (4, 'B', '{FOREIGN}-4', 4.000, '{FOREIGN} four', 4714, 2);
+  (1, 'A', 'L1', 1.500, '张三丰', 1971234711, 1), (2, 'A', 'L2', 2.250, '李四', 1971234712, 1),
+  (3, 'B', '{FOREIGN}-3', 3.000, '{FOREIGN} three', 1971234713, 2),
+  (4, 'B', '{FOREIGN}-4', 4.000, '{FOREIGN} four', 1971234714, 2);
 """
 PROJECT = """
 project: plants

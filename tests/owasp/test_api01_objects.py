@@ -24,7 +24,7 @@ def test_no_byte_of_a_foreign_row_is_read(house: House, path: str) -> None:
     for accept in FORMATS:
         answer = house.ask("alpha", path, accept=accept, prefer="count=exact")
         assert FOREIGN.encode() not in answer.body
-        assert b"4713" not in answer.body
+        assert b"1971234713" not in answer.body
         assert answer.status in (200, 206, 400, 416, 422), answer.body
 
 

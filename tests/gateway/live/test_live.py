@@ -17,6 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tongqu.store.audit.reading import Wanted, newest
 from tongqu.store.audit.trail import place_of
+from tongqu.store.feed import Feed
 from tongqu.store.home import Home
 from tongqu.testing.command_line import inside, make
 from tongqu.testing.services.gateway import Gateway
@@ -190,7 +191,8 @@ def test_what_others_change_is_found_by_the_cursor_ties_and_all(place: tuple[Gat
     gateway, _, folder = place
     with closing(follow(gateway, "/live/v1/open?plant=eq.C")) as events:
         assert next(events)[0] == "subscribed"
-        gateway.until(lambda _: b"lots" in (gateway.home / "feed.db-wal").read_bytes())
+        with closing(Feed(gateway.home / "feed.db")) as feed:
+            gateway.until(lambda _: feed.cursor("db/lots"))  # what is there before that is not new
         for numbers in ((60, 61), (62,)):  # the same cursor value, committed one after the other
             with sqlite3.connect(folder / "lots.db") as database:
                 database.executemany("INSERT INTO lots VALUES (?, 'C', 1, 77)", [(number,) for number in numbers])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from sqlite3 import OperationalError
 from typing import TypeVar
 
 import psycopg
+import pytest
 from tests.gateway.published import NOON
 
 from tongqu.connectors.postgres import connector
@@ -114,3 +116,23 @@ def test_what_changed_while_nothing_was_served_is_found(pg_url: str, tmp_path: P
         assert "A2" in await world.look()
 
     run(pg_url, tmp_path, work)
+
+
+def test_a_feed_that_could_not_be_written_is_written_at_the_next_look(
+    pg_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(world: World) -> None:
+        world.sql("INSERT INTO lots VALUES ('A', 1, '2026-01-01 08:00:00Z')")
+        await world.look()
+        world.sql("INSERT INTO lots VALUES ('A', 2, '2026-01-01 09:00:00Z')")
+        with monkeypatch.context() as broken:
+            broken.setattr(world.feed, "append", busy)
+            with pytest.raises(OperationalError):
+                await world.look()
+        assert await world.look() == ["A2"]
+
+    run(pg_url, tmp_path, work)
+
+
+def busy(*_: object, **__: object) -> int:
+    raise OperationalError("database is locked")

@@ -128,9 +128,9 @@ class Polling:
         return followed
 
     async def _page(self, place: str, api: Api, followed: Followed, lag: float) -> tuple[int, bool]:
-        """One page: how many rows were new, and whether there may be more."""
-        floor = _floor(followed, lag)
-        start, news, last, rows = floor, list[Changed](), followed.mark, 0
+        """One page: how many rows were new, and whether there may be more. Nothing counts as told before it is kept."""
+        start, last, rows = _floor(followed, lag), followed.mark, 0
+        news: dict[tuple[str, ...], str] = {}
         for _ in range(MOST_SEEN // PAGE + 1):
             page = await api.server.query(_select(api, followed, start), "rows", Limits(rows=PAGE + 1))
             rows = len(page.values)
@@ -138,15 +138,16 @@ class Polling:
                 texts = [key_text(value) for value in row]
                 key = tuple(texts[1:])
                 if followed.seen.get(key) != texts[0]:
-                    news.append(Changed("update", dict(zip(api.dataset.key, key, strict=True))))
-                    followed.seen[key] = texts[0]
+                    news[key] = texts[0]
                 last = texts
             if rows < PAGE or len(news) >= PAGE:
                 break
             start = last
         if news:
+            changes = [Changed("update", dict(zip(api.dataset.key, key, strict=True))) for key in news]
+            await asyncio.to_thread(self._feed.append, place, changes, "cursor", cursor=json.dumps(last))
             followed.mark = last
-            await asyncio.to_thread(self._feed.append, place, news, "cursor", cursor=json.dumps(last))
+            followed.seen |= news
         _forget(followed, lag)
         return len(news), rows >= PAGE
 
