@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tongqu.core.compare import Comparable, Comparison
+    from tongqu.core.log import Log
     from tongqu.core.scan import Scan
     from tongqu.core.server import Server
 
@@ -71,6 +72,9 @@ class Can(Flag):
     ONE_WRITER = auto()
     """Only one session writes at a time (DuckDB, SQLite, files)."""
     CDC = auto()
+    """Its change log can be followed (`Source.log`)."""
+    STREAM = auto()
+    """Its datasets are logs of messages that can be followed (`Source.log`)."""
     SERVES = auto()
 
 
@@ -170,6 +174,14 @@ class Source(ABC):
         del dataset
         return None
 
+    def log(self, name: str, datasets: Sequence[Dataset]) -> Log:
+        """The change or message log that these datasets have in common, followed under a stable name of letters,
+        digits and `_` (for what the system keeps for us: slots, groups). Creates nothing by itself."""
+        raise InvalidPlanError(
+            f"{type(self).__name__} has no log that could be followed as {name} for {len(datasets)} datasets",
+            hint="use --mode full or incremental",
+        )
+
     def acknowledge(self, split: Split, position: Position) -> None:
         """Everything up to `position` is committed in every sink; durable too, unless the rows are staged."""
 
@@ -199,6 +211,21 @@ class Session(ABC):
         current version is ended. Returns how many. Raises InvalidPlanError where single rows cannot be deleted."""
         del rows
         raise InvalidPlanError(f"{type(self).__name__} cannot delete single rows", hint="use sync --write replace")
+
+    def amend(self, rows: pa.Table) -> int:
+        """Change the target's rows that have the keys of these rows in the columns that these rows have, and in no
+        others, in the open transaction. Each key comes once. Returns how many rows were there. Raises
+        InvalidPlanError where that cannot be done."""
+        raise InvalidPlanError(
+            f"{type(self).__name__} cannot change single columns of {rows.num_rows} rows",
+            hint="let the source's log send whole rows (PostgreSQL: REPLICA IDENTITY FULL)",
+        )
+
+    def clear(self) -> int:
+        """Take all rows out of the target in the open transaction, as the source's table was emptied: they are deleted,
+        marked where the write asks for soft deletes, or their current versions are ended. Returns how many. Raises
+        InvalidPlanError where that cannot be done."""
+        raise InvalidPlanError(f"{type(self).__name__} cannot empty its target", hint="sync it again in full")
 
     def set_aside(self, rows: Sequence[BadRow], counts: Counts) -> bool:
         """Store rows that steps refused in the open transaction already, so that they need not wait in memory for
