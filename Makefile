@@ -23,8 +23,10 @@ services: install ## install the Debian packages of the servers that tests talk 
 demo: install ## a little factory: five systems, eight acts, one honest summary
 	$(BIN)/tongqu demo || test $$? -eq 3  # 3: done, and some rows need attention
 
-test: services ## all tests, against real servers on loopback
-	TONGQU_REQUIRE_SERVICES=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup
+test: services ## all tests, against real servers on loopback; what fails beside others is tried once more, alone, and listed
+	TONGQU_REQUIRE_SERVICES=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup \
+	  || { test $$? -eq 1 && TONGQU_REQUIRE_SERVICES=1 $(BIN)/python -m pytest -q -rpfE --maxfail 1 \
+	       --last-failed --last-failed-no-failures none; }
 
 test-all: services ## the tests and the exhaustive crash matrix
 	TONGQU_REQUIRE_SERVICES=1 TONGQU_EXHAUSTIVE=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup
