@@ -9,17 +9,20 @@ from pathlib import Path
 
 from bench.report import Measured, line, page
 from bench.scenarios import (
+    cdc,
     diff,
     files,
     gateway,
     gateway_attack,
     gateway_zipf,
     mariadb,
+    mariadb_cdc,
     memory,
     mongodb,
     planning,
     postgres,
     quarantine,
+    queue,
     rest,
     whole,
 )
@@ -29,7 +32,8 @@ from bench.world import World
 SCENARIOS: list[Scenario] = [
     *postgres.SCENARIOS, *mariadb.SCENARIOS, *files.SCENARIOS, *whole.SCENARIOS, *memory.SCENARIOS,
     *diff.SCENARIOS, *quarantine.SCENARIOS, *planning.SCENARIOS, *rest.SCENARIOS, *mongodb.SCENARIOS,
-    *gateway.SCENARIOS, *gateway_zipf.SCENARIOS, *gateway_attack.SCENARIOS,
+    *cdc.SCENARIOS, *mariadb_cdc.SCENARIOS, *gateway.SCENARIOS, *gateway_zipf.SCENARIOS, *gateway_attack.SCENARIOS,
+    *queue.SCENARIOS,
 ]  # fmt: skip
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 

@@ -15,6 +15,7 @@ from tongqu.testing.services import (
     Clickhouse,
     Dovecot,
     Elasticsearch,
+    Kafka,
     MariaDB,
     Mongodb,
     Postgres,
@@ -28,6 +29,7 @@ from tongqu.testing.services import (
     start_clickhouse,
     start_dovecot,
     start_elasticsearch,
+    start_kafka,
     start_mariadb,
     start_mongodb,
     start_postgres,
@@ -174,6 +176,18 @@ def elasticsearch(elasticsearch_server: Elasticsearch) -> Iterator[Elasticsearch
     yield elasticsearch_server
     elasticsearch_server.mend()
     elasticsearch_server.drop("")
+
+
+@pytest.fixture(scope="session")
+def kafka_server(pytestconfig: pytest.Config) -> Iterator[Kafka]:
+    """noida-db, which speaks Kafka's protocol, shared by the tests of this process."""
+    yield from _running(start_kafka, pytestconfig)
+
+
+@pytest.fixture
+def kafka_url(kafka_server: Kafka) -> Iterator[str]:
+    """URL of a fresh prefix of topics in noida-db, whose topics are deleted after the test."""
+    yield from _fresh(kafka_server)
 
 
 @pytest.fixture

@@ -20,7 +20,10 @@ from tongqu.testing.services import Postgres
 
 ONCE = ("after_open", "after_begin", "before_finish", "in_finish", "after_swap", "after_finish")
 """Points that are reached once a run; the others once a chunk."""
-ELSEWHERE = ("in_undo", "before_call", "after_call", "after_new_key", "mid_rotation", "before_retire", "in_retire")
+ELSEWHERE = (
+    "in_undo", "before_call", "after_call", "after_new_key", "mid_rotation", "before_retire", "in_retire",
+    "before_append", "after_append",
+)  # fmt: skip
 """Points that a sync never reaches."""
 FACTORS: dict[str, list[str]] = {
     "point": [name for name in POINTS if name not in ELSEWHERE],

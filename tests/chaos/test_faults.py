@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from tongqu.core import registry
-from tongqu.core.connector import Endpoint
 from tongqu.core.data import Lane, WriteMode
 from tongqu.core.errors import WriteError
 from tongqu.core.events import Committed, Event, Retrying
+from tongqu.core.settings import Endpoint
 from tongqu.engine.compile import Wanted, plan_sync
 from tongqu.engine.job import Job, Limits, Surroundings
 from tongqu.engine.report import Report

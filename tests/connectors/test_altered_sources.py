@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from tongqu.core import registry
-from tongqu.core.connector import Column, Select, Source
+from tongqu.core.connector import Source
 from tongqu.core.data import Dataset, Mode, Read
 from tongqu.core.errors import SchemaError, TongquError
+from tongqu.core.select import Column, Select
 
 Statement = Callable[[str], None]
 

@@ -187,6 +187,15 @@ TestMongodb = conformance("mongodb", lambda request: request.getfixturevalue("mo
 TestElasticsearch = conformance(
     "elasticsearch", lambda request: request.getfixturevalue("elasticsearch").url, waivers=_DOCUMENTS
 )
+TestQueue = conformance("queue", lambda request: f"queue:{request.getfixturevalue('tmp_path')}/place.queue")
+TestKafka = conformance(
+    "kafka",
+    lambda request: request.getfixturevalue("kafka_url"),
+    waivers={
+        "test_wrong_credentials_are_refused": "of noida-db: it asks for no login",
+        "test_replace_shows_the_old_rows_until_it_finishes": "never: messages are there as soon as they are committed",
+    },
+)
 TestImap = conformance("imap", lambda request: request.getfixturevalue("imap_url"))
 TestSmtp = conformance("smtp", lambda _: "smtps://me:secret@127.0.0.1:1?sender=me@example.com&to=you@example.com")
 TestSinger = conformance(

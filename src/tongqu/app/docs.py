@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tongqu.app.messages import language
 from tongqu.app.project.model import NOT_RUN, DatasetEntry, NamingEntry, PipelineEntry, PurposeEntry
 from tongqu.app.project.reconciling import ReconcileEntry
+from tongqu.app.project.schedules import CalendarEntry, RunEntry
 from tongqu.core import operator, registry
 from tongqu.core.connector import Can, Connector
 from tongqu.core.settings import Settings
@@ -133,6 +134,9 @@ def project_schema() -> dict[str, Any]:
     sections["audit"] = _model(AuditEntry, definitions)
     definitions["purpose"] = _model(PurposeEntry, definitions)
     sections["purposes"] = _named("purpose", "What personal data are used for, by name.")
+    definitions["calendar"] = _model(CalendarEntry, definitions)
+    sections["calendars"] = _named("calendar", "Days on which things run, by name.")
+    sections["run"] = _model(RunEntry, definitions)
     sections |= {name: {"type": "object", "description": "Not run by this version."} for name in NOT_RUN}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from tongqu.gateway.auth.settings import IdentitySettings
     from tongqu.kit.egress.access import Access
     from tongqu.store.audit.trail import Trail
+    from tongqu.store.jobs.jobs import Jobs
     from tongqu.store.references import References
     from tongqu.store.runs import Runs
     from tongqu.store.secrets.usage import Usage
@@ -283,6 +285,27 @@ class Wire:
         except (sqlite3.Error, OSError, CheckpointError) as error:
             self._warn("warning.home", home=str(self.home.path), error=str(error))
             return None
+
+    def has_jobs(self) -> bool:
+        """Whether there may be jobs; looking creates nothing."""
+        return self.home.jobs.exists() or bool(self._store())
+
+    def jobs(self) -> Jobs:
+        """Jobs and schedules, in the home or where `$TONGQU_STORE` or `run.store` says; close it. Raises ConnectError,
+        SecretError, sqlite3.Error or OSError."""
+        from tongqu.store.jobs.jobs import Jobs
+
+        return Jobs.open(self.home, self._store(), self.now)
+
+    def _store(self) -> str:
+        told = os.environ.get("TONGQU_STORE") or self.project.running.store or ""
+        url = str(self.references.resolve(told)) if told else ""
+        self.scrubber.add_url(url)
+        return url
+
+    def now(self) -> float:
+        """The time of day, in seconds since 1970."""
+        return datetime.now(UTC).timestamp()
 
     def applied(self) -> tuple[int, str]:
         """The applied version that the project's files are (0: none), and the digest of their contents."""

@@ -26,6 +26,7 @@ from tongqu.core.data import (
 )
 from tongqu.core.dirty import Dirty, Fix
 from tongqu.core.errors import InvalidPlanError
+from tongqu.core.select import Select
 from tongqu.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -76,28 +77,6 @@ class Can(Flag):
     STREAM = auto()
     """Its datasets are logs of messages that can be followed (`Source.log`)."""
     SERVES = auto()
-
-
-@dataclass(frozen=True)
-class Column:
-    """One output column of a pushed-down SELECT.
-
-    `sql` is in the source's dialect (None: the plain column `name`), `field` what it yields, `cast` a type of the
-    source that the sink asked for, so that the bytes fit.
-    """
-
-    name: str
-    sql: str | None = None
-    field: pa.Field[Any] | None = None
-    cast: str | None = None
-
-
-@dataclass(frozen=True)
-class Select:
-    """A projection and filter compiled for one source's dialect. Values in it are literals made by the compiler."""
-
-    columns: tuple[Column, ...]
-    where: str | None = None
 
 
 class Source(ABC):
@@ -226,6 +205,11 @@ class Session(ABC):
         marked where the write asks for soft deletes, or their current versions are ended. Returns how many. Raises
         InvalidPlanError where that cannot be done."""
         raise InvalidPlanError(f"{type(self).__name__} cannot empty its target", hint="sync it again in full")
+
+    def dated(self, instant: str) -> None:
+        """Versions of a history that are written from here on begin, or end, at this RFC 3339 instant instead of the
+        one at which the run began. Instants never go back."""
+        del instant
 
     def set_aside(self, rows: Sequence[BadRow], counts: Counts) -> bool:
         """Store rows that steps refused in the open transaction already, so that they need not wait in memory for
@@ -412,15 +396,3 @@ class Connector:
     """Answers the gateway's queries; set exactly where `Can.SERVES` is."""
     systems: Iterable[str] = ()
     """Systems it speaks to, each with its honest label: `MariaDB 10.11 (real)`."""
-
-
-class Endpoint(Settings):
-    """Settings of a connection that can say what they identify and show themselves without secrets."""
-
-    def identity(self) -> str:
-        """What the connection points to, without credentials; part of a sync's identity."""
-        raise NotImplementedError(type(self).__name__)
-
-    def display(self) -> str:
-        """A URL fit for logs and errors: no password."""
-        return self.identity()

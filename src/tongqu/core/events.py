@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from tongqu.core.data import Counts
@@ -37,6 +37,18 @@ class Committed(Event):
 
     split: str
     counts: Counts
+
+
+@dataclass(frozen=True)
+class Followed(Event):
+    """How far a stream is behind the log that it follows; None where nobody knows. `latency_ms` has `p50 p95 p99 max`
+    of the time from a change's commit at the source until it could be seen."""
+
+    lag_seconds: float | None
+    latency_ms: Mapping[str, float]
+    lag_bytes: int | None = None
+    lag_rows: int | None = None
+    seconds_until_loss: float | None = None
 
 
 @dataclass(frozen=True)

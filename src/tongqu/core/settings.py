@@ -136,3 +136,15 @@ def _describe(model: type[BaseModel], where: str) -> str:
 
 def _is_secret(field: FieldInfo | None) -> bool:
     return field is not None and holds_secret(field.annotation)
+
+
+class Endpoint(Settings):
+    """Settings of a connection that can say what they identify and show themselves without secrets."""
+
+    def identity(self) -> str:
+        """What the connection points to, without credentials; part of a sync's identity."""
+        raise NotImplementedError(type(self).__name__)
+
+    def display(self) -> str:
+        """A URL fit for logs and errors: no password."""
+        return self.identity()

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tongqu.core.balance import StepCounts
-from tongqu.core.connector import Column, Select
 from tongqu.core.data import Dataset
 from tongqu.core.errors import InvalidPlanError, SchemaError, TongquError
 from tongqu.core.operator import Lineage, Step
+from tongqu.core.select import Column, Select
 from tongqu.engine.copies import copied
 from tongqu.engine.expanding import Expanding
 from tongqu.engine.leaving import Trail
@@ -128,7 +128,11 @@ class Chain:
 
     def reads(self) -> set[str]:
         """The source columns that are needed at all."""
-        needed = {name for sources in self.lineage().values() for name in sources}
+        return {name for sources in self.lineage().values() for name in sources} | self.looks_at()
+
+    def looks_at(self) -> set[str]:
+        """The source columns that steps decide or compute by; those that are only passed on do not count."""
+        needed: set[str] = set()
         found = {name: {name} for name in self.source.columns}
         for number, step in enumerate(self.steps):
             for place, name in step.operator.reads(self.inputs(number)):
@@ -235,6 +239,12 @@ class Chain:
             made.check()
             counts.append(made)
         return counts
+
+    def over(self, source: Dataset) -> Chain:
+        """The same steps over rows of another schema; raises what the constructor raises. Closed by itself."""
+        threads, memory_mb, folder = self._settings
+        sides = self._sides
+        return Chain(source, self.steps, threads=threads, memory_mb=memory_mb, temp_directory=folder, sides=sides)
 
     def fork(self) -> Chain:
         """The same compiled chain with a private database of its own, for another thread."""

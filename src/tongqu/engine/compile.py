@@ -57,7 +57,10 @@ def plan_sync(source: Source, sink: Sink, *, source_id: str, sink_id: str, wante
         _all_found(source, names, found)
         streams = [_stream(source, sink, dataset, names=names, sync=sync, wanted=wanted) for dataset in found]
         check_targets(streams)
-        return _parents_first(streams)
+        streams = _parents_first(streams)
+    for stream in streams:
+        check_followed(stream, wanted.write)
+    return streams
 
 
 def check_targets(streams: Sequence[Stream]) -> None:
@@ -151,7 +154,8 @@ def _stream(
             path=dataset.name,
             hint=f"name it with --key; columns: {', '.join(dataset.columns)}",
         )
-    check_deletes(write, wanted.deletes, dataset.name)
+    deletes = wanted.deletes if key or wanted.mode is not Mode.CDC else Deletes.IGNORE
+    check_deletes(write, deletes, dataset.name)
     return Stream(
         name=dataset.name,
         source=source,
@@ -163,7 +167,7 @@ def _stream(
         sync=sync,
         key=tuple(key),
         cursor=cursor,
-        deletes=wanted.deletes,
+        deletes=deletes,
         schema_changes=wanted.schema_changes,
         lane=wanted.lane,
     )
@@ -215,6 +219,18 @@ def _candidates(dataset: Dataset) -> str:
 
     fits = [f.name for f in dataset.schema if pa.types.is_timestamp(f.type)]
     return " or ".join(fits)
+
+
+def check_followed(stream: Stream, asked: WriteMode | None) -> None:
+    """Refuse to follow changes of rows that nothing tells apart, unless every change was `asked` to be kept. Raises
+    InvalidPlanError."""
+    keyed = stream.key or stream.source_dataset.key
+    if stream.mode is Mode.CDC and not keyed and asked is not WriteMode.APPEND:
+        raise InvalidPlanError(
+            f"{stream.source_dataset.name!r} has no key by which its changes could be followed",
+            path=stream.name,
+            hint="give it a primary key, name one with --key, or keep every change: --write append",
+        )
 
 
 def default_write(mode: Mode, key: Sequence[str]) -> WriteMode:

@@ -78,6 +78,8 @@ class Job:
     streams: Sequence[Stream]
     restart: bool = False
     limits: Limits = field(default_factory=Limits)
+    until_caught_up: bool = False
+    """Streams that follow a log end when they have come to where its end was when they began."""
     run: str | None = None
     """The id of a new run; a resumed run keeps its own."""
 

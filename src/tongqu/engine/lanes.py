@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tongqu.core.connector import Column, Select
 from tongqu.core.data import Lane, Write
 from tongqu.core.errors import InvalidPlanError
+from tongqu.core.select import Column, Select
 from tongqu.engine.job import Stream
 from tongqu.engine.leaving import Leaving, leaving
 

@@ -26,6 +26,10 @@ class StreamReport:
     attempt: int = 1
     problem: dict[str, str] | None = None
     schema: Sequence[SchemaChange] = ()
+    lag_seconds: float | None = None
+    """How far a stream that follows a log was behind it at the end."""
+    latency_ms: dict[str, float] | None = None
+    """`p50 p95 p99 max` of the time from a change's commit at the source until it could be seen."""
     warnings: list[dict[str, str]] = field(default_factory=list)
     """Rules about all rows that do not hold, as problems with `level`."""
 
@@ -55,6 +59,8 @@ class StreamReport:
         }
         if self.schema:
             document |= {"schema": [change.to_json() for change in self.schema], "discarded": c.discarded}
+        if self.mode in ("cdc", "stream"):
+            document |= {"lag_seconds": self.lag_seconds, "latency_ms": self.latency_ms}
         if c.steps:
             document["steps"] = [step.to_json() for step in c.steps.values()]
         return document
@@ -68,6 +74,8 @@ class Report:
     streams: Sequence[StreamReport]
     attempts: int = 1
     stopped: bool = False
+    follows: bool = False
+    """Its streams follow logs: being stopped is how they end."""
 
     @property
     def status(self) -> str:
@@ -92,7 +100,9 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 done, 1 failed or stopped, 3 done with quarantined rows."""
+        """0 done or a log was followed until stopped, 1 failed or stopped, 3 done with quarantined rows."""
+        if self.follows and self.status == "stopped":
+            return 0
         return {"succeeded": 0, "attention": 3}.get(self.status, 1)
 
     def to_json(self) -> dict[str, Any]:

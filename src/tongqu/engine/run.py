@@ -26,8 +26,11 @@ _SPLITS = 4
 
 def run(job: Job, emit: Emit, around: Surroundings) -> Report:
     """Run every stream; one that fails does not stop the others. Never raises for what a stream met."""
-    runner = _Runner(job, emit, around)
-    return runner.run()
+    if any(stream.mode in (Mode.CDC, Mode.STREAM) for stream in job.streams):
+        from tongqu.engine.following import follow
+
+        return follow(job, emit, around, lambda loads, told: _Runner(loads, told, around).run())
+    return _Runner(job, emit, around).run()
 
 
 @dataclass

@@ -13,6 +13,14 @@ Aggregate = Literal["count", "sum", "avg", "min", "max"]
 Count = Literal["none", "exact", "planned", "estimated"]
 
 
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where a value goes that is told beside the question: the text at this place of those given. Questions that differ
+    in such values only are one question, which is read and written once."""
+
+    place: int
+
+
 @dataclass(frozen=True)
 class Compare:
     """One field against a value. `value` is text as it came, or already a value of the field's type; for `in`, `cs`,

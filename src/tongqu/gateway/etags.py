@@ -9,6 +9,7 @@ from hashlib import blake2b
 from tongqu.gateway.policy.decision import Decision
 
 _SIZE = 15
+_PLANS = 1000
 _CELL = re.compile(rb"tq1\.(?:aes|sm4)-gcm\.[A-Za-z0-9_.-]+")
 """A cell of the mask `encrypt` (see `meaning.ciphers`)."""
 
@@ -20,6 +21,7 @@ class Tags:
         if not 16 <= len(key) <= 64:
             raise ValueError("the key of entity tags has 16 to 64 bytes")
         self._key = key
+        self._plans: dict[str, tuple[bool, bytes]] = {}
 
     def tag(self, body: bytes, decision: Decision, variant: str = "") -> str:
         """The tag, in quotes. `body` is the JSON of the rows as shown, or the bytes of a format that has no rows.
@@ -27,7 +29,9 @@ class Tags:
         Rows in an array and one of them alone have the same digest; the variant behind it tells formats apart. Two
         callers who see other fields of a row have different tags even where all values they share are equal.
         """
-        if _sealed(decision):  # looks different each time: a change of the row can be told from it, a repetition not
+        if self._shown(decision)[
+            0
+        ]:  # looks different each time: a change of the row can be told from it, a repetition not
             variant += "~" + blake2b(body, digest_size=_SIZE, key=self._key).hexdigest()
         return f'"{self._digest(body, decision)}{"." if variant else ""}{variant}"'
 
@@ -45,15 +49,23 @@ class Tags:
 
     def _digest(self, body: bytes, decision: Decision) -> str:
         inner = body[1:-1] if body[:1] == b"[" and body[-1:] == b"]" else body
-        if _sealed(decision):
+        sealed, names = self._shown(decision)
+        if sealed:
             inner = _CELL.sub(b"", inner)
         made = blake2b(inner.strip(), digest_size=_SIZE, key=self._key)
-        made.update(b"\0" + "\0".join(sorted(decision.fields)).encode())
+        made.update(names)
         return made.hexdigest()
 
-
-def _sealed(decision: Decision) -> bool:
-    return any(mask is not None and mask.with_ == "encrypt" for mask in decision.fields.values())
+    def _shown(self, decision: Decision) -> tuple[bool, bytes]:
+        """Whether a field is encrypted, and the names of all fields; equal for all decisions of one plan."""
+        found = self._plans.get(decision.plan) if decision.plan else None
+        if found is None:
+            sealed = any(mask is not None and mask.with_ == "encrypt" for mask in decision.fields.values())
+            found = sealed, b"\0" + "\0".join(sorted(decision.fields)).encode()
+            if len(self._plans) >= _PLANS:
+                self._plans.clear()
+            self._plans[decision.plan] = found
+        return found
 
 
 def _listed(header: str, weak: bool = False) -> list[str]:

@@ -13,6 +13,35 @@ if TYPE_CHECKING:
     from tongqu.gateway.publication import Publication
 
 Headers = list[tuple[str, str]]
+_FEW = 100
+"""Parts of a query that are told apart without looking for more."""
+
+
+class Held(Protocol):
+    """An answer that a cache holds."""
+
+    @property
+    def timed(self) -> bool:
+        """Whether what may be given depends on the time of day."""
+        ...
+
+    def age(self) -> float | None:
+        """Its age in seconds, None where it may be given no more without looking further; after `look`."""
+        ...
+
+    def look(self) -> bool:
+        """Learn what changed; False where that cannot be learnt."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Credentials that were found good: they mean one caller until `until` (Unix seconds) as long as the revision of
+    all rights is this one. `used` notes that they were used."""
+
+    revision: int
+    until: float
+    used: Callable[[], None]
 
 
 @dataclass(slots=True)
@@ -34,6 +63,8 @@ class Notes:
     cache: str = ""
     reason: str = ""
     more: dict[str, Any] = field(default_factory=dict)
+    held: Held | None = None
+    """Where the cache holds the one answer that was given, if it held it."""
 
 
 @dataclass(slots=True)
@@ -66,10 +97,16 @@ class Request:
     """`zh` or `en`, from Accept-Language."""
     target: str = ""
     """The path as it came, percent-encoded: tells a comma or slash inside a key from one between."""
+    proof: Proof | None = None
+    """How long the same credentials mean the same caller; None: who knows."""
 
     def pairs(self) -> list[tuple[str, str]]:
         """The query's names and values, decoded, in order."""
-        return parse_qsl(self.query, keep_blank_values=True, max_num_fields=1000)
+        query = self.query
+        if "%" in query or "+" in query or query.count("&") > _FEW:
+            return parse_qsl(query, keep_blank_values=True, max_num_fields=1000)
+        parts = [part.partition("=") for part in query.split("&") if part]
+        return [(name, value) for name, _, value in parts]
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from tongqu.gateway.limit.headers import QUOTA
 from tongqu.gateway.limit.rates import SECOND, Meter
 from tongqu.gateway.problems import KINDS
 from tongqu.gateway.settings import GatewayEntry
-from tongqu.gateway.stages import Head
+from tongqu.gateway.stages import Head, Told
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 ADMIN = ("/manage", "/console", "/metrics")
@@ -64,7 +64,7 @@ class AddressGate:
             return self._reply(head, wrong)
         if not self._lists.empty and not self._lists.allows(head.address):
             return self._reply(head, "address.refused")
-        wait = self._flood(block(head.address))
+        wait = self.flood(block(head.address))
         if wait:
             return self._reply(head, "limit.exceeded", ceil(wait / SECOND))
         wrong = self._wrong(head)
@@ -101,7 +101,13 @@ class AddressGate:
         if request.notes.reason in _BLAMED:
             self.blame(request.address)
 
-    def _flood(self, key: str) -> int:
+    def repeated(self, request: Request, reply: Reply) -> Told:
+        """See stages.Repeating: calls that were answered are held against nobody."""
+        del request, reply
+        return lambda calls: None
+
+    def flood(self, key: str) -> int:
+        """Count a request of that block of addresses; 0, or the nanoseconds it must wait: then it was not counted."""
         now = self._now()
         vouched = now - self._vouched.get(key, -VOUCHED_SECONDS * SECOND) < VOUCHED_SECONDS * SECOND
         if self._failures is not None and not vouched:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import Any, Protocol
 from tongqu.core.policy import Actor
 from tongqu.core.server import Format, Limits, Page
 from tongqu.gateway.asking import Ask, Compare, Condition, Negated, Related, Wanted
-from tongqu.gateway.exchange import Notes
+from tongqu.gateway.exchange import Notes, Request
 from tongqu.gateway.limit.costs import CostGate, Shapes
 from tongqu.gateway.persons import NOTED, Persons
 from tongqu.gateway.policy.decision import Action, Decision
@@ -19,11 +20,13 @@ from tongqu.gateway.problems import Problem
 from tongqu.gateway.publication import Api, Publication
 from tongqu.gateway.related import Node, attached, child_asks, existing, kept, node_of, reached, tied, untied
 from tongqu.gateway.rendering import rendered
-from tongqu.gateway.rewrite import Cursors, Rewritten, rewrite
+from tongqu.gateway.rewrite import Cursors, Repeated, Rewritten, rewrite
 from tongqu.gateway.tracing import step
 from tongqu.kit.serving.trees import WIDE
 
 _KEPT = 2048
+_GRACE_SECONDS = 1.0
+"""Beyond the time of one query, for all that a question asks of its sources together."""
 _CHILD_PAGES = 10
 """Pages of one related API that are put together; more is refused, so that nothing is silently left out."""
 
@@ -112,6 +115,7 @@ class Reader:
         self._shapes = Shapes()
         self._kept: OrderedDict[tuple[int, int, str, int], tuple[Rewritten, Ask, Api, Cursors]] = OrderedDict()
         self._places: OrderedDict[tuple[int, int, str, str, str], tuple[Shelved, Ask]] = OrderedDict()
+        self._repeated: OrderedDict[tuple[int, int, str], Repeated] = OrderedDict()
         self._cursors = Cursors(key, "", now)
 
     async def read(
@@ -142,6 +146,10 @@ class Reader:
             self._cursors = replace(self._cursors, version=version)
 
         async def make() -> Answer:
+            async with asyncio.timeout(api.entry.limit.seconds + _GRACE_SECONDS):
+                return await asked()
+
+        async def asked() -> Answer:
             if self._persons is None or not _named(node):
                 return await self._made(node, format, again)
             noted: set[str] = set()
@@ -161,6 +169,46 @@ class Reader:
         if answer.subjects:
             notes.more["subjects"] = sorted({*notes.more.get("subjects", ()), *answer.subjects})
         return answer
+
+    def repeats(self, api: Api, decision: Decision, ask: Ask) -> bool:
+        """Whether `repeat` may be asked: nothing but the rows themselves is wanted, and nothing stands in between."""
+        cache, noted = api.entry.cache, self._persons is not None and api.subjects
+        kept = self._shelf is not None and cache is not None and cache.seconds
+        plain = bool(decision.plan) and not (ask.related or ask.after) and ask.count == "none"
+        return plain and not kept and not noted and api.entry.limit.cost is None and not any(_relations(ask.where))
+
+    async def repeat(
+        self, api: Api, decision: Decision, asked: tuple[Ask, Sequence[str]], format: Format, request: Request
+    ) -> Answer:
+        """As `read` for a question that comes often with other values, which are the texts of its `Slot`s. `decision`
+        is the one for reading, and `repeats(api, decision, ask)` holds."""
+        (ask, values), notes, within = asked, request.notes, request.publication
+        notes.api, notes.version, notes.action, notes.policy = api.name, api.version, "read", api.policy.version
+        if self._cursors.version != within.version:
+            self._cursors = replace(self._cursors, version=within.version)
+        repeated = self._repeated.get((id(ask), id(api), decision.plan))
+        if repeated is None or repeated.rewritten.cursors is not self._cursors:
+            repeated = self._repeatable(api, decision, ask, request)
+        made, told = repeated.rewritten, repeated.values(values)
+        with step("query", api=api.path, connection=api.connection):
+            page = await api.server.query(repeated.query(told, decision), format, repeated.bounds)
+        notes.rows, notes.fields, notes.masks, notes.bytes = page.rows, made.shown, made.masks, len(page.body)
+        return Answer(
+            body=page.body, rows=page.rows, values=page.values, names=repeated.names, total=None,
+            next=repeated.next(page, told, decision), decision=decision, offset=made.offset,
+            limit=made.limit, fields=made.shown, masks=made.masks, cacheable=decision.cacheable,
+        )  # fmt: skip
+
+    def _repeatable(self, api: Api, decision: Decision, ask: Ask, request: Request) -> Repeated:
+        node = node_of(api, decision, ask, actor=request.actor, within=request.publication)
+        limit = api.entry.limit
+        bounds = Limits(seconds=limit.seconds, rows=limit.rows + 1)
+        made = self._repeated[id(ask), id(api), decision.plan] = Repeated(
+            ask, rewrite(node.ask, api, decision, self._cursors), api, decision, bounds
+        )
+        if len(self._repeated) > _KEPT:
+            self._repeated.popitem(last=False)
+        return made
 
     async def _made(self, node: Node, format: Format, again: bool) -> Answer:
         ask = await self._narrowed(node, tied(node))

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tongqu.gateway.contract import lifecycle
 from tongqu.gateway.editions import Edition
 from tongqu.gateway.exchange import Handler, Reply, Request, Socket
 from tongqu.gateway.faults import expected, told
+from tongqu.gateway.ids import Ids
 from tongqu.gateway.intake.addressing import ingested
 from tongqu.gateway.manners import SECURE, Cors, answer_preflight, check_origin, dress
 from tongqu.gateway.pieces import Pieces
@@ -36,6 +36,9 @@ from tongqu.gateway.stages import (
     Watches,
 )
 from tongqu.gateway.tracing import Trace, Tracing, enter
+
+if TYPE_CHECKING:
+    from tongqu.gateway.ready.answers import Ready
 
 Right = Literal["open", "rules", "known", "admin"]
 """What a route asks of its caller: nothing; what the access rules of the API say; to be known; to be an administrator
@@ -93,16 +96,19 @@ class Site:
         stages: Stages | None = None,
         *,
         clock: Callable[[], float] = time.perf_counter,
-        new_id: Callable[[], str] = lambda: secrets.token_hex(8),
+        new_id: Callable[[], str] | None = None,
     ):
         self.stages = stages or Stages()
         self.routes = tuple(routes)
         self._table: Mapping[str, Route] = {route.prefix.strip("/"): route for route in routes}
         self.pretending: Pretending | None = None
         """Who gives some callers made-up rows."""
+        self.ready: Ready | None = None
+        """Answers that need no detour; doors that show other answers than the site's do not use them."""
         self._edition = Edition(publication)
         self._clock = clock
-        self._new_id = new_id
+        self._ids = Ids()
+        self._new_id = new_id or self._ids
 
     def add(self, route: Route) -> None:
         """One more route, for a handler that needs the site itself."""
@@ -175,6 +181,8 @@ class Site:
         if isinstance(reply.body, bytes):
             request.notes.bytes = request.notes.bytes or len(reply.body)
             self._over(passage, reply)
+            if head.raw and self.ready is not None and request.notes.held is not None:
+                self.ready.keep(head, request, reply, self.api_of(request))
         else:
             whole = reply
 
@@ -301,7 +309,7 @@ class Site:
             headers=head.headers,
             address=head.address,
             id=self._new_id(),
-            trace=Trace.of(parent).id if (parent := head.headers.get("traceparent", "")) else secrets.token_hex(16),
+            trace=Trace.of(parent).id if (parent := head.headers.get("traceparent", "")) else self._ids(16),
             began=self._clock(),
             body=body,
             publication=self._edition.publication,

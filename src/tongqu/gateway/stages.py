@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
@@ -35,6 +35,10 @@ class Head:
     pairs: int = 0
     size: int = 0
     certificate: bytes | None = None
+    raw: bytes = b""
+    """All bytes of the request, where it is nothing but this head and its answer leaves the connection open."""
+    source: str = ""
+    """Where the connection comes from, and how."""
 
 
 class Gate(Protocol):
@@ -83,11 +87,53 @@ class Sharing(Protocol):
         ...
 
 
+class Standing(Protocol):
+    """What lets the same caller ask the same again."""
+
+    def again(self) -> str | None:
+        """Count one more request, which is answered at once: what `RateLimit` tells. None where it may be refused:
+        then nothing was counted."""
+        ...
+
+    def over(self, requests: int) -> None:
+        """So many were let in and are answered."""
+        ...
+
+
+@runtime_checkable
+class Readmitting(Protocol):
+    """An admission that lets the same request in again without a detour."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether anything may be let in now."""
+        ...
+
+    def standing(self, request: Request, api: Api) -> Standing | None:
+        """What lets in a request like this one that was admitted; None where that cannot be told at once."""
+        ...
+
+
+Call = tuple[float, str, str]
+"""A call that was like one before: how many seconds it took, its id and its trace."""
+Told = Callable[[Sequence[Call]], None]
+
+
 class Watch(Protocol):
     """Is told of every answer: audit, call log, metrics."""
 
     def saw(self, request: Request, reply: Reply, seconds: float) -> None:
         """Note it; cheap, never raises, never blocks."""
+        ...
+
+
+@runtime_checkable
+class Repeating(Protocol):
+    """A watch that can be told of many calls that are like one that it saw."""
+
+    def repeated(self, request: Request, reply: Reply) -> Told | None:
+        """Whom to tell of calls with the same answer, which then is as if it `saw` each of them; None where
+        each must be seen."""
         ...
 
 
@@ -150,3 +196,16 @@ class Watches:
         """Tell each of them."""
         for watch in self._watches:
             watch.saw(request, reply, seconds)
+
+    def repeated(self, request: Request, reply: Reply) -> Told | None:
+        """Tell each of them, if each can be."""
+        told = [watch.repeated(request, reply) if isinstance(watch, Repeating) else None for watch in self._watches]
+        able = [one for one in told if one is not None]
+        if len(able) < len(told):
+            return None
+
+        def all(calls: Sequence[Call]) -> None:
+            for one in able:
+                one(calls)
+
+        return all

@@ -23,6 +23,8 @@ POINTS: dict[str, str] = {
     "before_call": "a call to a system without transactions is noted, and not made",
     "after_call": "the system has carried the call out, and its outcome is not noted",
     "in_undo": "the kept generation is put back, not committed where the system has transactions for that",
+    "before_append": "queue: what a group of appenders wants is in the open transaction",
+    "after_append": "queue: it is on disk, and no appender was told",
     "after_new_key": "secrets: the new key is in the key file, nothing is under it yet",
     "mid_rotation": "secrets: some data keys or secrets are under the new key, others under the old one",
     "before_retire": "secrets: everything is under the new keys, the old ones are still there",

@@ -138,3 +138,13 @@ class Home:
     def contracts(self) -> Path:
         """The database of what published versions promise."""
         return self.path / "contracts.db"
+
+    @property
+    def jobs(self) -> Path:
+        """The database of jobs and schedules, unless they are kept in PostgreSQL."""
+        return self.path / "jobs.db"
+
+    @property
+    def bells(self) -> Path:
+        """The folder where processes that wait for work can be woken."""
+        return self.path / "bells"

@@ -22,6 +22,7 @@ from tongqu.store.migrations import RUNS, migrate
 
 KEEP_DAYS = 180
 _FLUSH_SECONDS = 0.5
+_LEVELS = ("debug", "info", "warning", "error")
 _COLUMNS = (
     "run, kind, command, status, started, finished, host, pid, pid_started, attempts, lane, read, written, "
     "quarantined, sinks, project, version, hash"
@@ -151,6 +152,17 @@ class Runs:
                 self._database.executemany("INSERT INTO logs (run, at, level, line) VALUES (?, ?, ?, ?)", lines)
                 self._database.execute("COMMIT")
 
+    def progress(self, run: str, streams: Sequence[Mapping[str, Any]]) -> None:
+        """Note the numbers of a run that goes on; each stream has `name read written quarantined` and what else is
+        known of it by now."""
+        totals = [sum(int(stream[name]) for stream in streams) for name in ("read", "written", "quarantined")]
+        text = json.dumps({"streams": list(streams)}, ensure_ascii=False, default=str)
+        with self._lock:
+            self._database.execute(
+                "UPDATE runs SET read = ?, written = ?, quarantined = ?, document = ? WHERE run = ?",
+                (*totals, text, run),
+            )
+
     def finish(self, run: str, document: Mapping[str, Any]) -> None:
         """Note the end of a run with its document."""
         streams = document.get("streams", [])
@@ -219,11 +231,17 @@ class Runs:
         document: dict[str, Any] = json.loads(row["document"] or "{}")
         return {**document, **_summary(row), "plan": plan, "streams": document.get("streams", [])}
 
-    def logs(self, run: str) -> dict[str, Any]:
-        """The log lines of one run, oldest first; raises NotFoundError."""
+    def logs(self, run: str, *, grep: str = "", level: str = "", since: str = "") -> dict[str, Any]:
+        """The log lines of one run, oldest first; raises NotFoundError. Only those that hold the text `grep` (whatever
+        its case), have at least the level (`info`, `warning`, `error`), and were written since that instant."""
         id = self._id(run)
+        told = ", ".join(f"'{one}'" for one in _LEVELS[_LEVELS.index(level) if level in _LEVELS else 0 :])
         with self._lock:
-            rows = self._database.execute("SELECT at, level, line FROM logs WHERE run = ? ORDER BY id", (id,))
+            rows = self._database.execute(
+                f"SELECT at, level, line FROM logs WHERE run = ? AND at >= ? AND level IN ({told})"
+                " AND (? = '' OR instr(lower(line), lower(?)) > 0) ORDER BY id",
+                (id, since, grep, grep),
+            )
             lines = [{"at": at, "level": level, **json.loads(line)} for at, level, line in rows]
         return {"run": id, "lines": lines}
 

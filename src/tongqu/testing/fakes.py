@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl
 
 import pyarrow as pa
 
-from tongqu.core.connector import Can, Connector, Endpoint, Session, Sink, Source
+from tongqu.core.connector import Can, Connector, Session, Sink, Source
 from tongqu.core.data import (
     BadRow,
     Batch,
@@ -36,7 +36,7 @@ from tongqu.core.data import (
     Written,
 )
 from tongqu.core.errors import AuthError, InvalidPlanError, NotFoundError
-from tongqu.core.settings import Secret, titled
+from tongqu.core.settings import Endpoint, Secret, titled
 from tongqu.kit.ledger import fenced
 from tongqu.kit.patterns import wanted
 from tongqu.kit.sieve import sieved

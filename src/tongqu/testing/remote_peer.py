@@ -22,10 +22,10 @@ from urllib.parse import parse_qsl
 
 import pyarrow as pa
 
-from tongqu.core.connector import Can, Connector, Endpoint, Sink, Source
+from tongqu.core.connector import Can, Connector, Sink, Source
 from tongqu.core.data import Counts, Dataset, Write, WriteMode
 from tongqu.core.errors import ConnectError, NotFoundError, UnknownOutcomeError
-from tongqu.core.settings import titled
+from tongqu.core.settings import Endpoint, titled
 from tongqu.kit.originals import originals, restored, schema_of, shape_of
 from tongqu.kit.remote.effect import Effects, Op, Outcome, Result, Seen
 from tongqu.kit.remote.manner import Manner

@@ -21,9 +21,10 @@ import pytest
 from tongqu.connectors.duckdb.db import open_sink
 from tongqu.connectors.duckdb.settings import DuckdbSettings
 from tongqu.core import registry
-from tongqu.core.connector import Column, Select, Sink, Source
+from tongqu.core.connector import Sink, Source
 from tongqu.core.data import Checkpoint, Counts, Dataset, Read, Write, WriteMode
 from tongqu.core.errors import RefusedRowsError, WriteError
+from tongqu.core.select import Column, Select
 from tongqu.testing.command_line import tongqu
 
 FORM = "parquet-path"

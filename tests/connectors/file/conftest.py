@@ -10,8 +10,9 @@ import pyarrow as pa
 import pytest
 
 from tongqu.connectors.file import connector
-from tongqu.core.connector import Column, Select, Sink, Source
+from tongqu.core.connector import Sink, Source
 from tongqu.core.data import BadRow, Batch, Bytes, Checkpoint, Counts, Dataset, Read, Split, Write, WriteMode
+from tongqu.core.select import Column, Select
 
 
 class Desk:

@@ -14,9 +14,10 @@ import pytest
 
 from tongqu.connectors.file import connector, layout
 from tongqu.connectors.file.arrivals import Known
-from tongqu.core.connector import Column, Select, Source
+from tongqu.core.connector import Source
 from tongqu.core.data import Dataset, Mode, Position, Read, Split
 from tongqu.core.errors import InvalidSettingsError, LostPositionError, NotFoundError
+from tongqu.core.select import Column, Select
 from tongqu.kit.places.place import Entry, Place
 from tongqu.testing.command_line import inside, tongqu
 

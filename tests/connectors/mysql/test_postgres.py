@@ -13,9 +13,10 @@ import pytest
 from tongqu.connectors.mysql.sink import MysqlSink
 from tongqu.connectors.mysql.source import MysqlSource
 from tongqu.core import registry
-from tongqu.core.connector import Column, Select, Source
+from tongqu.core.connector import Source
 from tongqu.core.data import Checkpoint, Counts, Dataset, Read, Split, Write, WriteMode
 from tongqu.core.errors import RefusedRowsError
+from tongqu.core.select import Column, Select
 
 Sql = Callable[..., list[tuple[Any, ...]]]
 

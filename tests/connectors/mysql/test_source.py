@@ -16,9 +16,9 @@ import pytest
 
 from tongqu.connectors.mysql.settings import from_url
 from tongqu.connectors.mysql.source import MysqlSource
-from tongqu.core.connector import Column, Select
 from tongqu.core.data import Batch, Bytes, Meta, Mode, Read, Split
 from tongqu.core.errors import AuthError, ConnectError, NotFoundError, SchemaError
+from tongqu.core.select import Column, Select
 
 Sql = Callable[..., list[tuple[Any, ...]]]
 Reading = Callable[..., Read]

@@ -11,8 +11,8 @@ import pytest
 from tongqu.connectors.postgres.ranges import Bound, Cuts, Ordering, chunk_end
 from tongqu.connectors.postgres.settings import from_url
 from tongqu.connectors.postgres.source import PostgresSource
-from tongqu.core.connector import Column, Select
 from tongqu.core.data import Read, Split
+from tongqu.core.select import Column, Select
 from tongqu.testing.psql import execute
 
 BY_ID = Ordering('"t"', ("id",), ("bigint",))

@@ -410,3 +410,56 @@ def test_a_question_that_was_given_up_does_not_hold_the_others(pg_url: str) -> N
                 assert not isinstance(page, BaseException) and parsed(page.body) == [{"id": number}]
 
     serve(pg_url, work)
+
+
+def test_a_session_that_forgot_its_statements_is_asked_without_names(pg_url: str) -> None:
+    done(pg_url, "CREATE TABLE lost (id bigint PRIMARY KEY)", "INSERT INTO lost VALUES (1)")
+
+    async def work(server: PostgresServer) -> None:
+        first = query(await server.describe("lost"), ["id"])
+        assert (await server.query(first, "json", LIMITS)).rows == 1
+        async with server.reading(5) as connection:  # as a pooler does that gives each transaction another session
+            await connection.raw.execute("DEALLOCATE ALL")
+        for _ in range(3):
+            assert parsed((await server.query(first, "json", LIMITS)).body) == [{"id": 1}]
+
+    serve(pg_url, work)
+
+
+def test_a_table_may_change_between_two_changes(pg_url: str) -> None:
+    done(pg_url, "CREATE TABLE turned (id bigint PRIMARY KEY, code text)")
+
+    async def work(server: PostgresServer) -> None:
+        dataset = await server.describe("turned")
+        shown = query(dataset, ["id", "code"])
+        for number, alter in enumerate(("", "ALTER TABLE turned ALTER code TYPE varchar(40)")):
+            if alter:
+                done(pg_url, alter)
+            change = Change("insert", "turned", tuple(dataset.schema), [(number, "a")], returning=shown)
+            outcome = await server.transact([change], LIMITS)
+            assert [parsed(page.body) for page in outcome.pages if page] == [[{"id": number, "code": "a"}]]
+
+    serve(pg_url, work)
+
+
+def test_pages_of_text_that_json_escapes_are_whole(pg_url: str) -> None:
+    done(
+        pg_url,
+        "CREATE TABLE odd (id bigint PRIMARY KEY, word text, doc json)",
+        r"INSERT INTO odd VALUES (1, E'a\x1eb,\n\x1f', E'{\"a\":\n\"\\\\u001e\"}'), (2, '''$1', NULL), (3, '', '[]')",
+    )
+
+    async def work(server: PostgresServer) -> None:
+        where = exp.And(
+            this=exp.GT(this=column("id"), expression=hole("p")),
+            expression=exp.NEQ(this=column("word"), expression=exp.Literal.string("it's $1")),
+        )
+        first = query(await server.describe("odd"), ["id", "word", "doc"], where=where, keys=["id"], params={"p": 0})
+        alone = await server.query(first, "json", LIMITS)
+        found = await asyncio.gather(*(server.query(first, "json", LIMITS) for _ in range(20)))
+        none = await server.query(replace(first, params={"p": 3}), "json", LIMITS)
+        assert [row["word"] for row in parsed(alone.body)] == ["a\x1eb,\n\x1f", "'$1", ""]
+        assert {(page.body, page.rows, page.last) for page in found} == {(alone.body, 3, (3,))}
+        assert (none.body, none.rows, none.last) == (b"[]", 0, ())
+
+    serve(pg_url, work)

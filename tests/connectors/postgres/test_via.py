@@ -9,9 +9,9 @@ import pytest
 
 from tongqu.connectors.postgres.settings import PostgresSettings, from_url
 from tongqu.connectors.postgres.source import PostgresSource
-from tongqu.core.connector import Column, Select
 from tongqu.core.data import Read, Split
 from tongqu.core.errors import ConnectError
+from tongqu.core.select import Column, Select
 from tongqu.kit.egress.settings import HopSettings
 from tongqu.testing.services import Postgres, start_postgres
 from tongqu.testing.services.certificates import Authority

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tongqu.gateway.limit.headers import exceeded, told
-from tongqu.gateway.limit.rates import SECOND, Meter, Rate
+from tongqu.gateway.limit.rates import SECOND, Counted, Meter, Rate
 
 RATES = st.builds(
     Rate, st.just("r"), st.integers(1, 50), st.sampled_from([1, 7, 60, 3600]), st.one_of(st.just(0), st.integers(1, 60))
@@ -121,3 +121,16 @@ def test_a_refusal_says_when_to_come_again_and_which_policy_was_violated() -> No
     assert dict(problem.headers)["retry-after"] == "30"
     assert problem.more["violated-policies"] == ["api"]
     assert problem.more["type"].endswith("#quota-exceeded")
+
+
+@settings(max_examples=60)
+@given(st.lists(RATES, min_size=1, max_size=3), STEPS)
+def test_counting_briefly_tells_and_counts_the_same(rates: list[Rate], steps: list[int]) -> None:
+    meter, other, now = Meter(), Meter(), 0
+    wanted = [(rate, f"{at}") for at, rate in enumerate(rates)]
+    brief = [Counted.of(rate, key) for rate, key in wanted]
+    for step in steps:
+        now += step
+        taken = meter.take(wanted, now)
+        expected = dict(told(taken))["ratelimit"] if all(one.allowed for one in taken) else None
+        assert other.brief(brief, now) == expected

@@ -24,6 +24,15 @@ def test_the_limit_falls_when_answers_become_slow_and_rises_when_they_recover() 
     assert shedder.limit > 60
 
 
+def test_a_moment_in_which_everything_stood_still_is_no_overload() -> None:
+    shedder, at = Shedder(most=100), 0.0
+    for _ in range(5):
+        at = serve(shedder, 0.03, at)
+        at = serve(shedder, 0.5, at)
+        at = serve(shedder, 0.5, at)
+    assert shedder.limit == 100
+
+
 def test_a_slow_api_beside_a_fast_one_is_no_overload() -> None:
     shedder, at = Shedder(most=100), 0.0
     for _ in range(10):

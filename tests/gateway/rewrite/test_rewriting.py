@@ -187,9 +187,14 @@ def test_limits_hold() -> None:
 
 
 def test_equal_shapes_give_the_same_tree() -> None:
-    first = rewrite(Ask(where=Compare("id", "gt", "1")), OPEN, ALL, CURSORS).query
-    again = rewrite(Ask(where=Compare("id", "gt", "5"), limit=1), OPEN, ALL, CURSORS).query
+    first = rewrite(Ask(where=Compare("id", "gt", "1"), limit=8), OPEN, ALL, CURSORS).query
+    again = rewrite(Ask(where=Compare("id", "gt", "5"), limit=7), OPEN, ALL, CURSORS).query
     assert first.tree is again.tree and first.params != again.params
+
+
+def test_usual_limits_are_written_out_so_that_databases_plan_once() -> None:
+    first, again = (rewrite(Ask(where=Compare("id", "gt", n), limit=20), OPEN, ALL, CURSORS).query for n in "15")
+    assert first.tree is again.tree and first.tree.sql().endswith("LIMIT 20") and first.params == {"p0": 1}
 
 
 def test_a_mask_that_is_put_on_after_the_query_cannot_be_compared() -> None:
@@ -344,10 +349,43 @@ def test_patterns_that_some_database_cannot_read_are_refused_by_all(pattern: str
 
 
 @pytest.mark.parametrize(
-    "pattern", [r"^a{2,255}(?:b|c)+$", r"\(?a", "[(?=]", "[[:alpha:]]", r"[^](?!]x", ".*", r"\d{4}-\d\d"]
+    "pattern",
+    [
+        r"^a{2,255}(?:b|c)+$",
+        r"\(?a",
+        "[(?=]",
+        "[[:alpha:]]",
+        r"[^](?!]x",
+        ".*",
+        r"\d{4}-\d\d",
+        "(ab?c)+",
+        r"a{,3}",
+        "a{",
+        "[a-z]+?-.*",
+        "(a|b|cd)*x",
+        r"\(+",
+    ],
 )
 def test_patterns_that_all_databases_read_are_taken(pattern: str) -> None:
     assert rewrite(Ask(where=Compare("plant", "match", pattern)), OPEN, ALL, CURSORS).query.params["p0"] == pattern
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["(a+)+", "(x+x+)+y", "(a*)*b", "((a{1,50}){1,20})", "(a?){30}", "(a|){3}", r"(?:\w{2,9},?)*", ".{200}.{101}",
+     "a*" * 11, "(((ab){8}){8}){8}"],
+)  # fmt: skip
+def test_patterns_that_may_take_long_are_refused(pattern: str) -> None:
+    for operator in ("match", "imatch"):
+        with pytest.raises(Problem, match=r"value\.invalid"):
+            rewrite(Ask(where=Compare("plant", operator, pattern)), OPEN, ALL, CURSORS)
+
+
+def test_many_patterns_of_one_question_cost_too_much_together() -> None:
+    parts = tuple(Compare("plant", "match", f"x{number}.{{250}}") for number in range(3))
+    with pytest.raises(Problem, match=r"query\.costly"):
+        rewrite(Ask(where=Joined("or", parts)), OPEN, ALL, CURSORS)
+    assert rewrite(Ask(where=Joined("or", parts[:2])), OPEN, ALL, CURSORS).query.params
 
 
 def test_an_output_may_have_the_name_that_the_order_would_have() -> None:

@@ -48,6 +48,8 @@ def show_plan(document: Mapping[str, Any]) -> None:
             say(f"      {statement}")
         for note in target.get("notes", []):
             say(f"      ! {note}")
+    for one in document.get("schedules", []):
+        say(f"  {one['name']}: {one['starts']}" + (f" → {', '.join(one['next'])}" if one["next"] else ""))
     for line in document.get("impacts", []):
         mark = "✗" if line["verdict"] == "breaks" else "✓"
         say(f"{mark} {line['path']}: {line['reason']}")

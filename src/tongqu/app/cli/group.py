@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "docs": "docs",
     "mapping": "mapping",
     "check": "check",
+    "cdc": "cdc",
     "diff": "diff",
     "profile": "profile",
     "assess": "assess",
@@ -45,14 +46,18 @@ COMMANDS: dict[str, str] = {
     "calls": "calls",
     "agent": "agent",
     "runs": "runs",
+    "schedule": "schedule",
+    "reconcile": "reconcile",
     "audit": "audit",
     "drill": "drill",
     "load": "load",
     "demo": "demo",
     "serve": "serve",
+    "worker": "worker",
     "api": "api",
     "webhook": "webhook",
     "intake": "intake",
+    "queue": "queue",
 }
 """Every command and the module of this package that holds it, in the order of the help page."""
 
@@ -64,6 +69,8 @@ GROUPS = frozenset(
         "quarantine",
         "calls",
         "runs",
+        "schedule",
+        "reconcile",
         "versions",
         "mapping",
         "secret",
@@ -76,7 +83,9 @@ GROUPS = frozenset(
         "policy",
         "webhook",
         "intake",
+        "queue",
         "privacy",
+        "cdc",
     }
 )
 """Commands that have commands of their own."""

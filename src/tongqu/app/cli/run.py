@@ -20,10 +20,17 @@ def run(
     pipelines: Annotated[list[str], typer.Argument(metavar="PIPELINE...", help=t("run.pipelines"), show_default=False)],
     full: Annotated[bool, typer.Option("--full", help=t("run.full"))] = False,
     restart: Annotated[bool, typer.Option("--restart", help=t("sync.restart"))] = False,
+    until_caught_up: Annotated[bool, typer.Option("--until-caught-up", help=t("sync.until_caught_up"))] = False,
     record: Annotated[Path | None, typer.Option("--record", metavar="DIR", help=t("record.record"))] = None,
     replay: Annotated[Path | None, typer.Option("--replay", metavar="DIR", help=t("record.replay"))] = None,
+    queue: Annotated[bool, typer.Option("--queue", help=t("run.queue"))] = False,
 ) -> int:
     """Run the named pipelines, in the order given."""
+    if queue:
+        from tongqu.app.cli.schedule import show_queued
+
+        call.answer(call.ask("jobs.queue", pipelines=pipelines, full=full, restart=restart), show_queued)
+        return 0
     from tongqu.app.cli.moving import command_line, move
     from tongqu.app.services.piping import RunRequest
     from tongqu.app.services.running import run as run_pipelines
@@ -33,6 +40,12 @@ def run(
     wire.record(record, replay)
     version, digest = wire.applied()
     request = RunRequest(
-        tuple(pipelines), full=full, restart=restart, command=command_line(), version=version, hash=digest
+        tuple(pipelines),
+        full=full,
+        restart=restart,
+        until_caught_up=until_caught_up,
+        command=command_line(),
+        version=version,
+        hash=digest,
     )
     return move(call, wire, lambda: run_pipelines(request, wire.project, wire.ends, wire.runner, new_id))

@@ -9,6 +9,7 @@ import typer
 
 from tongqu.app.cli.call import Call, command, print_document, say, tell
 from tongqu.app.cli.served import tell_served
+from tongqu.app.cli.worker import tell_job
 from tongqu.app.messages import t
 
 app = typer.Typer()
@@ -32,6 +33,9 @@ def serve(
             "--manage-port", metavar="PORT", min=0, max=65535, help=t("serve.manage_port"), show_default=False
         ),
     ] = None,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", metavar="N", min=0, max=64, help=t("serve.concurrency"))
+    ] = 2,
     demo: Annotated[bool, typer.Option("--demo", help=t("serve.demo"))] = False,
 ) -> int:
     """Serve until a signal."""
@@ -43,7 +47,10 @@ def serve(
     from tongqu.app.services.serve_place import ServeRequest
     from tongqu.app.services.serving import serve as serve_all
 
-    request = ServeRequest(host, port, files, workers, tls_cert, tls_key, client_ca, plain, manage_port=manage_port)
+    request = ServeRequest(
+        host, port, files, workers, tls_cert, tls_key, client_ca, plain,
+        manage_port=manage_port, concurrency=concurrency,
+    )  # fmt: skip
     wire = call.wire()
     document = serve_all(wire, request, lambda word, told: _tell(call, word, told), managing(wire))
     if not document.get("worker"):
@@ -54,6 +61,8 @@ def serve(
 def _tell(call: Call, word: str, told: Mapping[str, Any]) -> None:
     if word == "listening":
         _listening(call, told)
+    elif "job" in told or word in ("blind", "unusable"):
+        tell_job(word, told)
     else:
         tell_served(word, told)
 

@@ -22,7 +22,7 @@ def sync(
     source: Annotated[str, typer.Argument(metavar="SRC", help=t("sync.source"), show_default=False)],
     sink: Annotated[str, typer.Argument(metavar="DST", help=t("sync.sink"), show_default=False)],
     table: Annotated[list[str] | None, typer.Option("--table", metavar="T", help=t("sync.table"))] = None,
-    mode: Annotated[str, typer.Option("--mode", metavar="full|incremental", help=t("sync.mode"))] = "",
+    mode: Annotated[str, typer.Option("--mode", metavar="full|incremental|cdc|stream", help=t("sync.mode"))] = "",
     cursor: Annotated[str, typer.Option("--cursor", metavar="C", help=t("sync.cursor"))] = "",
     key: Annotated[list[str] | None, typer.Option("--key", metavar="K", help=t("sync.key"))] = None,
     write: Annotated[str, typer.Option("--write", metavar="append|upsert|replace|history", help=t("sync.write"))] = "",

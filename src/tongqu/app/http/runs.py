@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -36,6 +36,17 @@ class OfRun(Given):
 
     run: str
     """Its id, or the beginning of it if only one run has that."""
+
+
+class Lines(OfRun):
+    """Which lines of its log."""
+
+    grep: str = ""
+    """That hold this text, whatever its case."""
+    level: Literal["", "info", "warning", "error"] = ""
+    """Of at least this level."""
+    since: str = ""
+    """Written since then: a time, or how long ago: `90m`, `2d`."""
 
 
 class Follow(OfRun):
@@ -87,10 +98,13 @@ def _show(asked: Asked, given: OfRun) -> Mapping[str, Any]:
         return _needed(runs, given.run).show(given.run)
 
 
-def _logs(asked: Asked, given: OfRun) -> Mapping[str, Any]:
-    """The log of one run."""
+def _logs(asked: Asked, given: Lines) -> Mapping[str, Any]:
+    """The log of one run, or the lines of it that are searched for."""
+    from tongqu.app.services.auditing import instant_of
+
     with _runs(asked) as runs:
-        return _needed(runs, given.run).logs(given.run)
+        when = instant_of(given.since, "since") if given.since else ""
+        return _needed(runs, given.run).logs(given.run, grep=given.grep, level=given.level, since=when)
 
 
 def _start(asked: Asked, given: Start) -> Mapping[str, Any]:
@@ -106,7 +120,12 @@ def _start(asked: Asked, given: Start) -> Mapping[str, Any]:
 
 
 def _cancel(asked: Asked, given: OfRun) -> Mapping[str, Any]:
-    """Ask a run that was started here to stop; the chunk at hand is committed first."""
+    """Ask a run to stop: one that is a job, or that was started here; the chunk at hand is committed first."""
+    from tongqu.app.services.queueing import Queueing
+
+    if job := Queueing(asked.wire).of_run(given.run):
+        Queueing(asked.wire).ask(job, "cancel")
+        return {"run": given.run, "status": "stopping"}
     run = _show(asked, given)
     if asked.children is None:
         raise InvalidPlanError("only a running gateway stops runs", hint="stop it where it was started")
@@ -146,7 +165,7 @@ def _event(document: Mapping[str, Any], kind: str, id: int) -> bytes:
 OPERATIONS = (
     Operation("runs.list", "GET", "/runs", "look", _list, Newest),
     Operation("runs.show", "GET", "/runs/{run}", "look", _show, OfRun),
-    Operation("runs.logs", "GET", "/runs/{run}/logs", "look", _logs, OfRun),
+    Operation("runs.logs", "GET", "/runs/{run}/logs", "look", _logs, Lines),
     Operation("runs.events", "GET", "/runs/{run}/events", "look", _show, Follow, stream=_events),
     Operation("runs.start", "POST", "/runs", "run", _start, Start, status=202, about=("pipelines",)),
     Operation("runs.cancel", "POST", "/runs/{run}/cancel", "run", _cancel, OfRun, "runs.show", status=202),

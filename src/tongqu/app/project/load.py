@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tongqu.app.project.apis import check_apis, check_audit, gateway_of, unserved
+from tongqu.app.project.calendars import check_calendars, check_run, check_schedules
 from tongqu.app.project.connections import check_connections
 from tongqu.app.project.leaving import left_behind
 from tongqu.app.project.model import (
@@ -24,7 +25,8 @@ from tongqu.app.project.pipelines import check_pipelines
 from tongqu.app.project.places import Key, Places, ProblemsError, dotted_path, nearest
 from tongqu.app.project.problems import parse
 from tongqu.app.project.purposes import check_purposes
-from tongqu.app.project.reconciling import ReconcileEntry, check_reconcile, not_kept
+from tongqu.app.project.reconciling import ReconcileEntry, check_reconcile
+from tongqu.app.project.schedules import CalendarEntry, RunEntry
 from tongqu.app.project.yaml import read_yaml
 from tongqu.core.errors import ConfigError, InvalidSettingsError, TongquError, UnknownNameError
 from tongqu.core.operator import parse_step
@@ -71,6 +73,10 @@ class Project:
     """How the audit trail is kept; checked, with its references as they stand in the files."""
     purposes: Mapping[str, PurposeEntry] = field(default_factory=dict)
     """What personal data are used for."""
+    calendars: Mapping[str, CalendarEntry] = field(default_factory=dict)
+    """Days on which things run."""
+    running: RunEntry = field(default_factory=RunEntry)
+    """How things are run."""
 
     def pipeline(self, name: str) -> PipelineEntry:
         """The pipeline of that name; raises UnknownNameError with the nearest."""
@@ -213,7 +219,6 @@ def checked(
         problems.append(InvalidSettingsError("project is a name", path=places.path(("project",))))
     notes: list[Mapping[str, str]] = [
         *_not_run(sections, places),
-        *not_kept(sections["reconcile"], places),
         *check_connections(sections["connections"], places, problems),
     ]
     dictionary: dict[str, DatasetEntry] = {}
@@ -228,6 +233,9 @@ def checked(
     environments = _environments(sections["environments"], places, problems)
     pipelines = check_pipelines(sections["pipelines"], sections["connections"], sections["datasets"], places, problems)
     reconcile = check_reconcile(sections["reconcile"], sections["connections"], places, problems)
+    calendars = check_calendars(sections["calendars"], places, problems)
+    check_schedules(sections, {"pipelines": pipelines, "reconcile": reconcile}, calendars, places, problems)
+    running = check_run(sections["run"], sections["connections"], places, problems)
     identity = parse(IdentitySettings, sections["identity"], ("identity",), places, problems)
     apis = check_apis(sections["apis"], sections["connections"], dictionary, places, problems)
     gateway = gateway_of(sections["gateway"], places, problems) if sections["gateway"] else None
@@ -250,6 +258,8 @@ def checked(
         gateway=gateway,
         audit=sections["audit"],
         purposes=purposes,
+        calendars=calendars,
+        running=running,
         places=places,
         notes=(*notes, *left_behind(pipelines, dictionary, places)),
         environments=environments,
@@ -340,14 +350,4 @@ def _not_run(sections: Mapping[str, Mapping[str, Any]], places: Places) -> list[
         }
         for section in NOT_RUN
         if sections[section]
-    ] + [
-        {
-            "path": places.path(("pipelines", name, "schedule")),
-            "code": "project.not_run",
-            "message": f"this version reads the schedule of {name!r} and does not keep it",
-            "hint": f"let cron or a timer call `tongqu run {name}`",
-            "level": "info",
-        }
-        for name, pipeline in sections["pipelines"].items()
-        if isinstance(pipeline, dict) and pipeline.get("schedule")
     ]

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from tongqu.app.project.schedules import ScheduleEntry
 from tongqu.core.data import Deletes, Lane, Mode, WriteMode
 from tongqu.core.settings import Settings
 from tongqu.kit.ledger import PREFIX
@@ -16,7 +17,7 @@ Title = dict[Literal["zh", "en"], str]
 
 SECTIONS = (
     "project", "environments", "naming", "connections", "datasets", "pipelines", "sync", "reconcile", "apis", "alerts",
-    "targets", "gateway", "identity", "audit", "purposes",
+    "targets", "gateway", "identity", "audit", "purposes", "calendars", "run",
 )  # fmt: skip
 NOT_RUN = ("sync", "alerts", "targets")
 """Sections that this version reads and does not run."""
@@ -185,7 +186,8 @@ class PipelineSource(Settings):
     as_: str | None = Field(default=None, alias="as")
     """Entry of the data dictionary that describes the dataset (default: the entry of the same name)."""
     mode: Literal["full", "incremental", "cdc", "stream"] = "full"
-    """How to read: `full` or `incremental`."""
+    """How to read: `full` or `incremental`; `cdc` follows the changes of a database's log, `stream` the messages of
+    a topic or queue, until it is stopped."""
     cursor: str | None = None
     """Column that grows with every change; needed for `incremental`, unless the source itself knows what is new."""
     key: list[str] = Field(default_factory=list)
@@ -200,7 +202,7 @@ class PipelineSource(Settings):
     def _names_data(self) -> Self:
         if self.dataset is not None and self.datasets is not None:
             raise ValueError("give `dataset` (one) or `datasets` (globs), not both")
-        if self.mode == "full" and self.cursor:
+        if self.mode != "incremental" and self.cursor:
             raise ValueError("`cursor` is only used with `mode: incremental`")
         return self
 
@@ -221,9 +223,10 @@ class PipelineSink(Settings):
     """How to write (default: `replace` for full reads, else `upsert` with a key, else `append`)."""
     key: list[str] = Field(default_factory=list)
     """Columns that identify a row."""
-    deletes: Literal["ignore", "hard", "soft"] = "ignore"
-    """What a full read does to rows that the source no longer has. With `soft`, rows that leave a filter are marked
-    too."""
+    deletes: Literal["ignore", "hard", "soft"] | None = None
+    """What is done to rows that the source no longer has, where that is known (`mode: full`, `cdc`): they stay
+    (`ignore`, the default), are deleted (`hard`, the default for `cdc`) or marked (`soft`). With `soft`, rows that
+    leave a filter are marked too."""
     leaving: Literal["delete", "keep"] = "delete"
     """What becomes of a row in a target written by key (`upsert`, `history`) when it changes so that a filter leaves it
     out (`mode: incremental`): it is deleted, its version is ended, or it is kept as it was (`keep`)."""
@@ -250,9 +253,9 @@ class PipelineSink(Settings):
         return WriteMode(self.write) if self.write else None
 
     @property
-    def delete_mode(self) -> Deletes:
-        """The handling of deletes as the engine's word."""
-        return Deletes(self.deletes)
+    def delete_mode(self) -> Deletes | None:
+        """The handling of deletes as the engine's word; None for the default."""
+        return Deletes(self.deletes) if self.deletes else None
 
 
 class PipelineLimit(Settings):
@@ -285,8 +288,8 @@ class PipelineEntry(Settings):
     """The one sink."""
     sinks: dict[str, PipelineSink] | None = None
     """Several sinks by name."""
-    schedule: str | None = None
-    """When to run, as a cron expression."""
+    schedule: ScheduleEntry | None = None
+    """When to run: a cron expression, or what starts it: `{every: 15m, calendar: workdays}`."""
     limit: PipelineLimit = Field(default_factory=PipelineLimit)
     """Bounds of one run."""
     lane: Literal["pass", "columnar", "python"] | None = None

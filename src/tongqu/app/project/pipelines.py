@@ -13,7 +13,7 @@ from tongqu.app.project.model import PipelineEntry
 from tongqu.app.project.places import Key, Places, dotted_path, nearest
 from tongqu.app.project.problems import parse
 from tongqu.core.connector import Can
-from tongqu.core.errors import ConfigError, InvalidPlanError, InvalidSettingsError, TongquError, UnknownNameError
+from tongqu.core.errors import ConfigError, InvalidSettingsError, TongquError, UnknownNameError
 from tongqu.core.operator import Step, parse_step
 from tongqu.core.plan import Plan, plan, toward
 
@@ -87,14 +87,6 @@ def _check_ends(
                         f"there is no dataset {bound!r} in the data dictionary",
                         path=places.path((*where, "as")),
                         hint=nearest(bound, dictionary),
-                    )
-                )
-            if group == "sources" and end.mode in ("cdc", "stream"):  # type: ignore[union-attr]  # sources have modes
-                problems.append(
-                    InvalidPlanError(
-                        "this version does not run mode cdc or stream",
-                        path=places.path((*where, "mode")),
-                        hint="valid: full, incremental",
                     )
                 )
 

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from tongqu.app.project.places import Key, Places, nearest
 from tongqu.app.project.problems import parse
+from tongqu.app.project.schedules import ScheduleEntry
 from tongqu.core.errors import ExpressionError, TongquError, UnknownNameError
 from tongqu.core.settings import Settings
 
@@ -37,10 +38,10 @@ class ReconcileEntry(Settings):
     """Which rows are compared, as an expression."""
     tolerance: float = Field(default=0.0, ge=0)
     """How far floating-point numbers may differ."""
-    schedule: str | None = None
-    """When to compare, as a cron expression."""
-    repair: Literal["ask", "never", "always"] = "ask"
-    """`ask`: only with `--repair`; `always`: whenever rows differ; `never`."""
+    schedule: ScheduleEntry | None = None
+    """When to compare: a cron expression, or what starts it: `{cron: "30 0 * * *", calendar: workdays}`."""
+    repair: Literal["ask", "auto", "never", "always"] = "ask"
+    """`ask`: only with `--repair`; `auto` (or `always`): whenever rows differ; `never`."""
 
     @field_validator("key", "columns", mode="before")
     @classmethod
@@ -91,18 +92,3 @@ def _check_where(entry: ReconcileEntry, key: Key, places: Places, problems: list
     except ExpressionError as error:
         error.path = places.path((*key, "where"))
         problems.append(error)
-
-
-def not_kept(entries: Mapping[str, Any], places: Places) -> list[dict[str, str]]:
-    """Notes on schedules, which this version does not keep."""
-    return [
-        {
-            "path": places.path(("reconcile", name, "schedule")),
-            "code": "project.not_run",
-            "message": f"this version reads the schedule of {name!r} and does not keep it",
-            "hint": f"let cron or a timer call `tongqu diff {name}`",
-            "level": "info",
-        }
-        for name, entry in entries.items()
-        if isinstance(entry, dict) and entry.get("schedule")
-    ]

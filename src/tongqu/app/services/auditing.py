@@ -133,11 +133,12 @@ def operator() -> str:
 def _wanted(told: Mapping[str, str]) -> Any:
     from tongqu.store.audit.reading import Wanted
 
-    times = {name: _instant(told[name], name) for name in ("since", "until") if told.get(name)}
+    times = {name: instant_of(told[name], name) for name in ("since", "until") if told.get(name)}
     return Wanted(**{**told, **times})
 
 
-def _instant(text: str, name: str) -> str:
+def instant_of(text: str, name: str) -> str:
+    """The instant that an option means: a time, or how long ago (`90m`, `2d`); raises InvalidSettingsError."""
     from tongqu.store.runs import instant
 
     ago = _AGO.fullmatch(text)

@@ -38,6 +38,7 @@ from tongqu.gateway.metrics.measures import Metrics, MetricsHandler
 from tongqu.gateway.mock.worlds import Mocks
 from tongqu.gateway.persons import Persons
 from tongqu.gateway.reading import Reader
+from tongqu.gateway.ready.answers import Ready
 from tongqu.gateway.rest.handler import RestHandler
 from tongqu.gateway.settings import CorsEntry, GatewayEntry
 from tongqu.gateway.shield.guard import Shield
@@ -169,6 +170,7 @@ def compose(
         site.add(route)
     mocks = mocks or mocks_of()
     site.pretending = mocks
+    site.ready = Ready(site, identity.identify)
     docs = DocsHandler(Documents(reader, mocks))
     site.add(Route("/openapi", docs, "open"))
     site.add(Route("/docs", docs, "open"))

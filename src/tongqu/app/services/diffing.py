@@ -325,5 +325,5 @@ def of_entry(entry: Any, request: DiffRequest) -> DiffRequest:
         right=entry.right.connection,
         tables=(f"{entry.left.dataset}={entry.right.dataset}",),
         wish=wish,
-        repair=request.repair or entry.repair == "always",
+        repair=request.repair or entry.repair in ("auto", "always"),
     )

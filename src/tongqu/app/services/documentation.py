@@ -186,7 +186,7 @@ def _pipelines(project: Project) -> list[Sequence[str]]:
             f"{end.connection}.{end.dataset or '*'} ({end.write or t('docs.default')})"
             for end in entry.all_sinks.values()
         )
-        rows.append((name, _title(entry.title), reads, steps, writes, entry.schedule or ""))
+        rows.append((name, _title(entry.title), reads, steps, writes, entry.schedule.told if entry.schedule else ""))
     return rows
 
 

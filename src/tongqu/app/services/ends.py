@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from tongqu.app.project.connections import connector_of, settings_of
 from tongqu.core import registry
-from tongqu.core.connector import Connector, Endpoint, Sink, Source
+from tongqu.core.connector import Connector, Sink, Source
 from tongqu.core.errors import ConfigError, InvalidPlanError, InvalidSettingsError, UnknownConnectorError
+from tongqu.core.settings import Endpoint
 from tongqu.kit.egress.settings import Networked, rooted_hop
 from tongqu.store.references import KINDS, References
 from tongqu.store.scrub import Scrubber, literal_passwords

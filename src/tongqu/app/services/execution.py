@@ -9,16 +9,31 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from threading import Lock
+from time import monotonic
 from typing import Any, Protocol, TypeVar
 
 from tongqu.app.services.flows import Names, flows
 from tongqu.catalog.lineage import Flow
+from tongqu.core.data import Counts, Mode
 from tongqu.core.errors import TongquError
-from tongqu.core.events import Committed, Emit, Event, LaneChanged, Retrying, StreamEnded, StreamPlanned, Warned
+from tongqu.core.events import (
+    Committed,
+    Emit,
+    Event,
+    Followed,
+    LaneChanged,
+    Retrying,
+    StreamEnded,
+    StreamPlanned,
+    Warned,
+)
 from tongqu.engine.job import Job, Stream, Surroundings
 from tongqu.engine.report import Report
 from tongqu.store.runs import Runs, Started
 from tongqu.store.scrub import Scrubber
+
+_THIN_SECONDS = 10.0
+_NOTE_SECONDS = 1.0
 
 
 class Closes(Protocol):
@@ -113,7 +128,8 @@ class Runner:
                 recorder.finish(recorder.run_id or self.around.new_id(), {"problems": [internal]})
                 raise
         document = self._document(report)
-        good = {stream.name for stream in report.streams if stream.status in ("succeeded", "attention")}
+        ended = ("succeeded", "attention", "stopped") if report.follows else ("succeeded", "attention")
+        good = {stream.name for stream in report.streams if stream.status in ended}
         recorder.flows([stream for stream in job.streams if stream.name in good], report.run)
         recorder.finish(report.run, document)
         return Outcome(document, report.exit_code)
@@ -141,6 +157,10 @@ class Recorder:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="tongqu-runs")
         self._opening = self._pool.submit(_opened, opens)
         self._lock = Lock()
+        self._followed: set[str] = set()
+        self._numbers: dict[str, dict[str, Any]] = {}
+        self._noted = 0.0
+        self._lines: dict[tuple[str, str], float] = {}
         self.run_id = ""
 
     def __call__(self, event: Event) -> None:
@@ -148,15 +168,46 @@ class Recorder:
         self._begin(event.run)
         if self._runs is None:
             return
+        if isinstance(event, Committed | Followed):
+            self._progress(event)
+            if self._told_lately(event):
+                return
         level = "warning" if isinstance(event, Retrying | LaneChanged | Warned) else "info"
         line = {"event": type(event).__name__, **_plain(event)}
         if isinstance(event, StreamEnded) and event.problem:
             level = "error"
             line["problem"] = self._scrubber.problem(event.problem)
         if isinstance(event, StreamPlanned):
+            if event.mode in (Mode.CDC, Mode.STREAM):
+                self._followed.add(event.stream)
             self._safely(lambda runs: runs.plan(event.run, event.stream, _plan(event)))
         clean = self._scrubber.problem(line)
         self._log(event.run, level, clean)
+
+    def _progress(self, event: Committed | Followed) -> None:
+        """Keep the numbers of streams that are followed, which have no end to wait for."""
+        if event.stream not in self._followed:
+            return
+        known = self._numbers.setdefault(event.stream, {"name": event.stream, **Counts().to_json(), "written": 0})
+        if isinstance(event, Committed):
+            known |= {**event.counts.to_json(), "written": event.counts.written}
+        else:
+            known |= {"lag_seconds": event.lag_seconds, "latency_ms": dict(event.latency_ms) or None}
+        now = monotonic()
+        if now - self._noted >= _NOTE_SECONDS or isinstance(event, Followed):
+            self._noted = now
+            self._safely(lambda runs: runs.progress(event.run, list(self._numbers.values())))
+
+    def _told_lately(self, event: Event) -> bool:
+        """Whether the log of a stream that is followed, which may run for months, has such a line already that is not
+        10 s old."""
+        if event.stream not in self._followed:
+            return False
+        kind, now = (event.stream, type(event).__name__), monotonic()
+        if now - self._lines.get(kind, -_THIN_SECONDS) < _THIN_SECONDS:
+            return True
+        self._lines[kind] = now
+        return False
 
     def flows(self, streams: Sequence[Stream], run: str) -> None:
         """Write down how the columns of streams that succeeded went."""

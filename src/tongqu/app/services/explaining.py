@@ -12,7 +12,8 @@ from tongqu.app.project.places import nearest
 from tongqu.app.services.proving import Proofs
 from tongqu.app.services.publishing import Compiled
 from tongqu.app.services.serve_place import ServeRequest
-from tongqu.app.services.serving import local_zone, origin_of, publishing_of
+from tongqu.app.services.serving import origin_of, publishing_of
+from tongqu.app.services.timing import local_zone
 from tongqu.core.errors import InvalidSettingsError, UnknownNameError
 from tongqu.core.policy import ANONYMOUS, Actor
 from tongqu.gateway.policy.decision import Action, Conflict, Decision

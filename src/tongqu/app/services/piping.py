@@ -21,17 +21,18 @@ from tongqu.app.project.pipelines import narrowed, shape, steps_of
 from tongqu.app.project.places import Places, nearest
 from tongqu.app.services.ends import End, Ends
 from tongqu.app.services.execution import Runner
+from tongqu.app.services.following import check_following
 from tongqu.app.services.graph_source import GraphSource, looked_up
 from tongqu.app.services.judging import judge
 from tongqu.app.services.referring import knowing
 from tongqu.core.connector import Sink, Source
-from tongqu.core.data import Dataset, Mode, WriteMode
+from tongqu.core.data import Dataset, Deletes, Mode, WriteMode
 from tongqu.core.errors import InvalidPlanError, NotFoundError, SecretError, UnknownNameError, learnt
 from tongqu.core.operator import Step
 from tongqu.core.plan import Plan, Trunk, check_changes, toward, trunk
 from tongqu.core.schema_changes import SchemaChanges
 from tongqu.engine.chain import Chain
-from tongqu.engine.compile import check_deletes, check_targets, cursor_of, default_write
+from tongqu.engine.compile import check_deletes, check_followed, check_targets, cursor_of, default_write
 from tongqu.engine.forgetting import Forgetting, guarded
 from tongqu.engine.graph import Graph
 from tongqu.engine.job import Job, Limits, Stream
@@ -45,11 +46,15 @@ class RunRequest:
     pipelines: Sequence[str]
     full: bool = False
     restart: bool = False
+    until_caught_up: bool = False
+    """Pipelines that follow a log end when they have come to where its end was."""
     command: str = "run"
     version: int = 0
     """The applied version that the project's files are, 0 for none."""
     hash: str = ""
     """A digest of the project's files."""
+    window: str = ""
+    """The stretch of a cursor that is filled in: what such runs know of their progress is theirs alone."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,8 @@ class Part:
     places: Places
     full: bool
     restart: bool
+    until_caught_up: bool = False
+    window: str = ""
     dictionary: Mapping[str, DatasetEntry] = field(default_factory=dict)
     referred: Mapping[str, End] = field(default_factory=dict)
     """The connections that rules refer to."""
@@ -97,12 +104,18 @@ class Part:
         """Raise InvalidPlanError where steps need all rows and a source gives only changes."""
         changing = [name for name in self.ends if self.mode(name) is not Mode.FULL]
         check_changes(self.plan, changing, appends=self.writes.write_mode is WriteMode.APPEND)
+        check_following(self.ends, self.modes, self.entry, self.places.path(("pipelines", self.name)))
         if changing and self.whole:
             raise InvalidPlanError(
                 f"{changing[0]!r} gives only changes, and this pipeline brings rows of several inputs together",
                 path=self.places.path(("pipelines", self.name)),
                 hint="read it with `mode: full`, or run it with --full",
             )
+
+    @property
+    def modes(self) -> dict[str, Mode]:
+        """How each source is read."""
+        return {name: self.mode(name) for name in self.ends}
 
     def mode(self, source: str) -> Mode:
         """How a source is read."""
@@ -119,6 +132,7 @@ class Part:
             [replace(stream, sync=identity) for stream in streams],
             restart=self.restart,
             limits=limits(self.entry),
+            until_caught_up=self.until_caught_up,
             run=run,
         )
 
@@ -144,6 +158,8 @@ class Part:
                     graph = Graph(self.plan, {name: several[0] for name, several in found.items()})
                     streams = [replace(s, graph=GraphSource(graph, sources, self.sink_name)) for s in streams]
         check_targets(streams)
+        for stream in streams:
+            check_followed(stream, self.writes.write_mode)
         return streams
 
     def _opened(self, name: str, keep: Callable[[Any], Any]) -> Source:
@@ -252,7 +268,9 @@ class Part:
     def _stream(self, given: Dataset, source: Source, sink: Sink, *, target: str, mode: Mode) -> Stream:
         key = self._key(given)
         write = self.writes.write_mode or default_write(mode, key)
-        check_deletes(write, self.writes.delete_mode, f"pipelines.{self.name}.sink.deletes")
+        usual = Deletes.HARD if mode is Mode.CDC and key and write is not WriteMode.APPEND else Deletes.IGNORE
+        deletes = self.writes.delete_mode or usual
+        check_deletes(write, deletes, f"pipelines.{self.name}.sink.deletes")
         return Stream(
             name=self.stream,
             source=source,
@@ -263,7 +281,7 @@ class Part:
             write=write,
             sync="",
             key=key,
-            deletes=self.writes.delete_mode,
+            deletes=deletes,
             lane=self.entry.forced_lane,
             leaving=self.writes.leaving == "delete" and self.fellow is None,
             **self._tolerance(target),
@@ -295,12 +313,14 @@ class Part:
         return tuple(known) if known and set(known) <= set(given.columns) else given.key
 
     def _identity(self, streams: Sequence[Stream]) -> str:
-        told = {
+        told: dict[str, Any] = {
             "pipeline": self.name,
             "sources": {name: end.identity for name, end in self.ends.items()},
             "sink": [self.sink_name, self.sink.identity],
             "streams": [[s.source_dataset.name, s.target, s.mode, s.write, list(s.key), s.cursor] for s in streams],
         }
+        if self.window:
+            told["window"] = self.window
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -362,6 +382,8 @@ def parts(name: str, request: RunRequest, project: Project, ends: Ends) -> list[
             places=project.places,
             full=request.full,
             restart=request.restart,
+            window=request.window,
+            until_caught_up=request.until_caught_up,
             referred=referred,
             dictionary=project.dictionary,
             fellow=fellow(project.pipelines, name, sink),

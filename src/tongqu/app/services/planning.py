@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from tongqu.app.project.load import Project, laid
@@ -12,6 +13,9 @@ from tongqu.app.services.ends import End, Ends
 from tongqu.app.services.execution import Kept
 from tongqu.app.services.impacts import impacts
 from tongqu.app.services.piping import Part, RunRequest, parts
+from tongqu.app.services.scheduling import upcoming
+from tongqu.app.services.tasks import Tasks
+from tongqu.app.services.timing import local_zone
 from tongqu.app.services.versioning import Versioning
 from tongqu.core.connector import Sink, Source
 from tongqu.core.data import Dataset, Mode, Write, WriteMode
@@ -39,6 +43,7 @@ def plan(mine: Versioning, ends: Ends, *, offline: bool = False, every: bool = F
         "env": mine.env,
         "changes": [change.to_json() for change in found],
         "targets": [],
+        "schedules": upcoming(Tasks.of(project, mine.env), local_zone(), datetime.now(UTC).timestamp()),
         "notes": [mine.scrubber.problem(note) for note in project.notes],
         "contracts": _contracts(mine, project, head.version if head else 0, offline=offline),
     }

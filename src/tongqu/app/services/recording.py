@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tongqu.core.errors import AnswerError, InvalidPlanError, InvalidSettingsError, NotFoundError, WriteError
 
 if TYPE_CHECKING:
-    from tongqu.core.connector import Endpoint
+    from tongqu.core.settings import Endpoint
     from tongqu.meaning.masks import Mask
 
 _KINDS: dict[str, str] = {

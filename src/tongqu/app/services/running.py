@@ -11,8 +11,10 @@ from tongqu.app.project.load import Project
 from tongqu.app.services.ends import Ends
 from tongqu.app.services.execution import Outcome, Run, Runner
 from tongqu.app.services.flows import Names
+from tongqu.app.services.following import FOLLOWING
 from tongqu.app.services.piping import Part, RunRequest, parts
 from tongqu.core.connector import Source
+from tongqu.core.errors import InvalidPlanError
 
 
 def run(request: RunRequest, project: Project, ends: Ends, runner: Runner, new_id: Callable[[], str]) -> Outcome:
@@ -23,6 +25,13 @@ def run(request: RunRequest, project: Project, ends: Ends, runner: Runner, new_i
     one instant if it can give one.
     """
     wanted = [parts(name, request, project, ends) for name in request.pipelines]
+    endless = [part for several in wanted[:-1] for part in several if {*FOLLOWING} & {*part.modes.values()}]
+    if endless and not request.until_caught_up:
+        raise InvalidPlanError(
+            f"{endless[0].name!r} follows a log and does not end, so the pipelines after it would never run",
+            path=endless[0].name,
+            hint="run it by itself, or with --until-caught-up",
+        )
     outcomes: list[Outcome] = []
     for several in wanted:
         together: dict[str, Source] = {}

@@ -43,6 +43,8 @@ class ServeRequest:
     """Give everybody made-up rows."""
     manage_port: int | None = None
     """Where administrators call, and only there; None: where everybody does."""
+    concurrency: int = 2
+    """Jobs at the same time; 0: only the gateway runs here, and schedules are left to others."""
 
 
 Listening = socket.socket

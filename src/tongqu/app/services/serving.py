@@ -8,14 +8,12 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from datetime import UTC, datetime, tzinfo
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_address
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 from tongqu.app.services.managed import Manage, Managing, managed
 from tongqu.app.services.origins import Applied, Files, Origin
@@ -23,6 +21,7 @@ from tongqu.app.services.proving import Proofs
 from tongqu.app.services.publishing import Publishing
 from tongqu.app.services.reloading import Reloading
 from tongqu.app.services.serve_place import MANAGE_SOCKET, READY, SAME_SIGNAL, SOCKET, HttpPlace, Owner, ServeRequest
+from tongqu.app.services.timing import local_zone
 from tongqu.core.errors import InvalidSettingsError
 from tongqu.gateway.health import Health
 from tongqu.gateway.serving.bounds import Bounds
@@ -63,6 +62,8 @@ def serve(wire: Wire, request: ServeRequest, tell: Tell, manage: Manage | None =
             told = os.environ.get(MANAGE_SOCKET)
             own = _inherited(int(told)) if told else listening(request.host, request.manage_port)
             opened.callback(own.close)
+        if not inherited and not request.mock and request.concurrency:
+            tell = opened.enter_context(_with_hands(wire, request, tell))
         if request.workers > 1 and not inherited:
             from tongqu.app.services.workers import supervise
 
@@ -71,6 +72,25 @@ def serve(wire: Wire, request: ServeRequest, tell: Tell, manage: Manage | None =
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(wire, origin, request, HttpPlace(place, context, own), tell, manage=manage))
+
+
+@contextmanager
+def _with_hands(wire: Wire, request: ServeRequest, tell: Tell) -> Iterator[Tell]:
+    """Schedules are kept and jobs done beside the gateway, in processes of their own; gives what is to be told instead:
+    when the gateway stops or its configuration changes, the hands hear of it."""
+    from tongqu.app.services.hands import beside, working
+
+    hands = working(wire, files=request.files, concurrency=request.concurrency, tell=tell)
+
+    def told(word: str, about: Mapping[str, Any]) -> None:
+        if word == "stopping":
+            hands.leave()
+        elif word != "listening":
+            hands.look()
+        tell(word, about)
+
+    with beside(hands):
+        yield told
 
 
 def require() -> None:
@@ -270,15 +290,6 @@ def publishing_of(wire: Wire) -> Publishing:
         proofs=Proofs.of(wire.home),
         sunsets=partial(sunsets, wire.home, wire.env),
     )
-
-
-def local_zone() -> tzinfo:
-    """The time zone of this machine, with its changes."""
-    try:
-        with Path("/etc/localtime").open("rb") as file:
-            return ZoneInfo.from_file(file, key=os.environ.get("TZ") or "localtime")
-    except (OSError, ValueError):
-        return UTC
 
 
 def _inherited(number: int) -> socket.socket:

@@ -11,6 +11,7 @@ from tongqu.app.project.places import nearest
 from tongqu.app.services.ends import Ends
 from tongqu.app.services.execution import Outcome, Run, Runner
 from tongqu.app.services.flows import Names
+from tongqu.app.services.following import check_follows
 from tongqu.core.connector import Can
 from tongqu.core.data import Deletes, Lane, Mode, WriteMode
 from tongqu.core.errors import InvalidPlanError, InvalidSettingsError
@@ -58,30 +59,38 @@ def settle(request: SyncRequest, *, knows: bool = False) -> Settled:
     """Check the arguments alone; raises InvalidSettingsError or InvalidPlanError (exit 2). `knows`: the source may know
     by itself what is new, or which cursor tells."""
     mode = Mode(_choice("--mode", request.mode or Mode.FULL, Mode))
-    if mode in (Mode.CDC, Mode.STREAM):
-        raise InvalidPlanError(f"this version does not run mode {mode}", path="--mode", hint="valid: full, incremental")
     if mode is Mode.INCREMENTAL and not request.cursor and not knows:
         raise InvalidPlanError(
             "mode incremental needs a cursor: a column that grows with every change",
             path="--cursor",
             hint="name it, and the tables that have it: --cursor updated_at --table orders",
         )
-    if mode is Mode.FULL and request.cursor:
+    follows = mode in (Mode.CDC, Mode.STREAM)
+    if request.until_caught_up and not follows:
+        raise InvalidPlanError(
+            "only what follows a log can catch up with it", path="--until-caught-up", hint="add --mode cdc or stream"
+        )
+    if mode is not Mode.INCREMENTAL and request.cursor:
         raise InvalidPlanError(
             "a cursor is only used with mode incremental", path="--cursor", hint="add --mode incremental"
         )
     write = WriteMode(_choice("--write", request.write, WriteMode)) if request.write else None
     if write is None and mode is Mode.FULL:
         write = WriteMode.REPLACE
-    if write is WriteMode.REPLACE and mode is Mode.INCREMENTAL:
+    if write is WriteMode.REPLACE and mode is not Mode.FULL:
+        what = "a log" if follows else "an incremental read"
         raise InvalidPlanError(
-            "an incremental read cannot replace the target: rows that did not change would be lost",
+            f"{what} cannot replace the target: rows that did not change would be lost",
             path="--write",
             hint="valid: upsert, append, history",
         )
-    deletes = Deletes(_choice("--deletes", request.deletes or Deletes.IGNORE, Deletes))
-    if deletes is not Deletes.IGNORE and mode is not Mode.FULL:
-        raise InvalidPlanError("deletes are found by full reads only", path="--deletes", hint="use --mode full")
+    usual = Deletes.HARD if mode is Mode.CDC and write is not WriteMode.APPEND else Deletes.IGNORE
+    deletes = Deletes(_choice("--deletes", request.deletes or usual, Deletes))
+    if deletes is not Deletes.IGNORE and mode not in (Mode.FULL, Mode.CDC):
+        hint = "use --mode full, or --mode cdc, which follows them"
+        raise InvalidPlanError("deletes are found by full reads only", path="--deletes", hint=hint)
+    if follows and request.lane:
+        raise InvalidPlanError(f"mode {mode} has one lane: columnar", path="--lane", hint="leave --lane out")
     changes = SchemaChanges(_choice("--schema-changes", request.schema_changes or SchemaChanges.EVOLVE, SchemaChanges))
     for name, number in (("--splits", request.splits), ("--chunk-rows", request.chunk_rows)):
         if number is not None and number < 1:
@@ -102,6 +111,7 @@ def sync(request: SyncRequest, ends: Ends, run: Runner, new_id: Callable[[], str
     """Move the tables; raises ConfigError before any connection if the arguments are wrong."""
     source_end, sink_end = ends.end(request.source), ends.end(request.sink)
     settled = settle(request, knows=bool((Can.TRACKS | Can.CURSORS) & source_end.connector.can))
+    check_follows(source_end.connector, settled.mode, "--mode")
     kept = (sink_end.kept,) if sink_end.kept else ()
 
     wanted = Wanted(
@@ -126,7 +136,13 @@ def sync(request: SyncRequest, ends: Ends, run: Runner, new_id: Callable[[], str
             wanted=wanted,
         )
         streams = [_guarded(stream, ends) for stream in streams]
-        return Job(streams, restart=request.restart, limits=settled.limits, run=new_id())
+        return Job(
+            streams,
+            restart=request.restart,
+            limits=settled.limits,
+            until_caught_up=request.until_caught_up,
+            run=new_id(),
+        )
 
     names = Names({"source": source_end.name}, sink_end.name)
     return run.execute(Run("sync", request.command, kept, names), plan)

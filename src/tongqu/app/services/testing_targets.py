@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from tongqu.app.project.connections import connector_of
 from tongqu.app.services.ends import Ends, is_url, rooted, whole_reference
 from tongqu.catalog.cases.pretend import TOKEN, Pretend
-from tongqu.core.connector import Connector, Endpoint
+from tongqu.core.connector import Connector
 from tongqu.core.errors import InvalidPlanError, learnt
+from tongqu.core.settings import Endpoint
 from tongqu.kit.openapi.document import Document, read_document
 from tongqu.kit.openapi.reading import text_of
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from tongqu.core.connector import Endpoint
-from tongqu.core.settings import titled
+from tongqu.core.settings import Endpoint, titled
 from tongqu.kit.local_path import absolute, local_path
 
 

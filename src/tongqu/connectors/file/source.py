@@ -34,10 +34,11 @@ from tongqu.connectors.file.passing import passing, pieces
 from tongqu.connectors.file.scanning import scannable, scanned
 from tongqu.connectors.file.settings import FileSettings
 from tongqu.connectors.file.shelf import Shelf, path_of
-from tongqu.core.connector import Select, Source
+from tongqu.core.connector import Source
 from tongqu.core.data import Batch, Bytes, Dataset, Mode, Position, Read, Split
 from tongqu.core.errors import InvalidPlanError, NotFoundError
 from tongqu.core.scan import Scan
+from tongqu.core.select import Select
 from tongqu.kit import files
 from tongqu.kit.formats.columnar import ParquetFile, fitted
 from tongqu.kit.formats.types import convert

@@ -9,9 +9,8 @@ from urllib.parse import parse_qsl, unquote, urlencode
 
 from pydantic import Field
 
-from tongqu.core.connector import Endpoint
 from tongqu.core.errors import InvalidSettingsError
-from tongqu.core.settings import Names, Secret, titled
+from tongqu.core.settings import Endpoint, Names, Secret, titled
 
 
 class JdbcSettings(Endpoint):

@@ -11,6 +11,7 @@ from tongqu.connectors.mongodb.db import ConflictError, MongodbDb, RefusedDocume
 from tongqu.connectors.mongodb.failing import refusal
 from tongqu.connectors.mongodb.keyed import not_ours
 from tongqu.connectors.mongodb.target import place, token
+from tongqu.core.connector import Session
 from tongqu.core.data import Checkpoint, Deletes, Split, WriteMode, Written
 from tongqu.core.errors import CastError, ConnectError, RefusedRowsError, SupersededError, WriteError
 from tongqu.kit.db import Db
@@ -56,6 +57,14 @@ class MongodbSession(SqlSession):
         except ConflictError as error:
             raise ConnectError(error.message, path=error.path, hint=error.hint) from None
         self._next = checkpoint.counts.read + checkpoint.counts.generated
+
+    def amend(self, rows: pa.Table) -> int:
+        """See Session.amend: not here."""
+        return Session.amend(self, rows)
+
+    def clear(self) -> int:
+        """See Session.clear: not here."""
+        return Session.clear(self)
 
     def abort(self) -> None:
         """See Session.abort."""

@@ -42,7 +42,7 @@ connector = Connector(
     can=(
         Can.READ | Can.WRITE | Can.RESUME | Can.SPLITS | Can.INCREMENTAL | Can.HORIZON | Can.COPY_OUT | Can.COPY_IN
         | Can.PUSH | Can.APPEND | Can.UPSERT | Can.REPLACE | Can.HISTORY | Can.TRANSACTIONS | Can.EVOLVES
-        | Can.SERVES
+        | Can.CDC | Can.SERVES
     ),
     schemes=("mysql", "mariadb"),
     from_url=from_url,

@@ -142,6 +142,14 @@ class MysqlSink(SqlSink):
         same = " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in key)
         return db.run(f"DELETE t FROM {target} t JOIN {chunk} s ON {same}")
 
+    def update_from(
+        self, db: Db, tables: tuple[str, str], key: Sequence[str], columns: Sequence[str], also: str = ""
+    ) -> None:
+        """See SqlSystem.update_from."""
+        sets = ", ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in columns)
+        same = " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in key)
+        db.run(f"UPDATE {tables[0]} t JOIN {tables[1]} s ON {same}{also} SET {sets}")
+
     def instant(self, started_at: str) -> str:
         """See SqlSystem.instant."""
         return merging.instant(started_at)

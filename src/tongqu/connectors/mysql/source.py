@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 
@@ -18,10 +18,16 @@ from tongqu.connectors.mysql.settings import MysqlSettings
 from tongqu.connectors.mysql.stream import Cells, Stream
 from tongqu.connectors.mysql.types import INTEGERS, Native, arrow_wire_type, wire_type
 from tongqu.core.compare import Comparable, Comparison
-from tongqu.core.connector import Column, Select, Source
+from tongqu.core.connector import Source
 from tongqu.core.data import BadRow, Batch, Bytes, Dataset, Mode, Position, Read, Split
 from tongqu.core.errors import ConnectorError, NotFoundError, ReadError, SchemaError, altered
+from tongqu.core.select import Column, Select
 from tongqu.kit.sql.key_ranges import Bound, bounds, walked
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tongqu.core.log import Log
 
 _SPLIT_ROWS = 200_000
 _FETCH = 8_192
@@ -42,6 +48,7 @@ class MysqlSource(Source):
         self._catalog: MysqlDb | None = None
         self._tables: dict[str, catalog.TableInfo] = {}
         self._lock = threading.RLock()
+        self._folder: Path | None = None
 
     def check(self) -> Iterator[str]:
         """See Source.check."""
@@ -180,6 +187,16 @@ class MysqlSource(Source):
         self._readable(dataset)
         table = self._table(dataset.name)
         return MysqlComparable(self._settings, dataset, comparison, table=table, condition=condition)
+
+    def lodge(self, folder: Path) -> None:
+        """See Source.lodge: what following the log must remember."""
+        self._folder = folder
+
+    def log(self, name: str, datasets: Sequence[Dataset]) -> Log:
+        """See Source.log: the row binlog."""
+        from tongqu.connectors.mysql.log.following import MysqlLog
+
+        return MysqlLog(self, self._settings, name, datasets, self._folder)
 
     def close(self) -> None:
         """See Source.close."""

@@ -42,7 +42,7 @@ connector = Connector(
     can=(
         Can.READ | Can.WRITE | Can.RESUME | Can.SPLITS | Can.SNAPSHOT | Can.INCREMENTAL | Can.HORIZON | Can.COPY_OUT
         | Can.COPY_IN | Can.PUSH | Can.APPEND | Can.UPSERT | Can.REPLACE | Can.HISTORY | Can.TRANSACTIONS | Can.EVOLVES
-        | Can.SERVES
+        | Can.SERVES | Can.CDC
     ),
     schemes=("postgresql", "postgres", "kingbase", "opengauss", "gaussdb"),
     from_url=from_url,

@@ -219,10 +219,11 @@ def dataset(relation: Relation, names: dict[int, str]) -> Dataset:
 def _schema(relation: Relation) -> pa.Schema:
     import pyarrow as pa
 
-    return pa.schema([_field(column) for column in relation.columns])
+    return pa.schema([column_field(column) for column in relation.columns])
 
 
-def _field(column: ColumnInfo) -> pa.Field[Any]:
+def column_field(column: ColumnInfo) -> pa.Field[Any]:
+    """A column as an Arrow field with what the core wants to know about it."""
     import pyarrow as pa
 
     base = {"e": "enum"}.get(column.kind)

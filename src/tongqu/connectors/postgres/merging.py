@@ -36,13 +36,18 @@ def overriding(landing: Landing) -> str:
 def create_chunk(db: PgDb, landing: Landing) -> None:
     """Create the session's temporary table, or empty it; rows are numbered in arrival order unless keys are unique."""
     name = quoted(landing.chunk.rpartition(".")[2])
-    if db.rows("SELECT to_regclass(?) IS NOT NULL", (f"pg_temp.{name}",))[0][0]:
-        db.run(f"TRUNCATE {name}")
-        return
     columns = [f"{quoted(n)} {landing.types[n]}" for n in load_columns(landing)]
     if not landing.write.unique:
         columns.append(f"{SEQUENCE} bigint GENERATED ALWAYS AS IDENTITY")
-    db.run(f"CREATE TEMPORARY TABLE {name} ({', '.join(columns)}) ON COMMIT DELETE ROWS")
+    shape = ", ".join(columns)
+    there = db.rows("SELECT pg_catalog.obj_description(to_regclass(?), 'pg_class')", (f"pg_temp.{name}",))[0][0]
+    if there == shape:
+        db.run(f"TRUNCATE {name}")
+        return
+    if there is not None:  # the connection served the target before it got other columns
+        db.run(f"DROP TABLE {name}")
+    db.run(f"CREATE TEMPORARY TABLE {name} ({shape}) ON COMMIT DELETE ROWS")
+    db.run(f"COMMENT ON TABLE {name} IS {literal(shape)}")
 
 
 def csv_options(options: Mapping[str, Any]) -> str:
@@ -170,12 +175,15 @@ class Merge:
 
     def upsert(self) -> Written:
         """Insert new keys, update rows that differ, leave the others."""
-        rows, distinct = self._deduplicated()
+        known = self._landing.merges and not self._ordered  # each key comes once
+        rows, distinct = (0, 0) if known else self._deduplicated()
         if self._soft:
             self._db.run(f"ALTER TABLE {self._target} ADD COLUMN IF NOT EXISTS {DELETED} timestamptz")
         target = self._landing.target
         exact = target is None or set(self._key) in [set(u) for u in (*target.unique, target.key)]
-        inserted, updated = self._on_conflict() if exact else self._update_insert()
+        inserted, updated, came = self._on_conflict() if exact else self._update_insert()
+        if known:
+            rows = distinct = came
         deleted = self._delete_missing()
         return Written(
             inserted=inserted,
@@ -199,7 +207,8 @@ class Merge:
         kind = PgType(self._landing.types.get(name, "text"))
         return f"{sql}::text" if kind.name in _UNEQUAL or not kind.portable else sql
 
-    def _on_conflict(self) -> tuple[int, int]:
+    def _on_conflict(self) -> tuple[int, int, int]:
+        """Rows inserted, rows updated, rows that came."""
         names = ", ".join(quoted(n) for n in self._columns)
         keys = ", ".join(quoted(n) for n in self._key)
         action = (
@@ -210,11 +219,13 @@ class Merge:
         found = self._db.rows(
             f"WITH done AS (INSERT INTO {self._target} AS t ({names}) {self._overriding}"
             f"SELECT {names} FROM {self._from} ON CONFLICT ({keys}) {action} RETURNING (t.xmax = 0) AS fresh) "
-            "SELECT count(*) FILTER (WHERE fresh), count(*) FILTER (WHERE NOT fresh) FROM done"
+            "SELECT count(*) FILTER (WHERE fresh), count(*) FILTER (WHERE NOT fresh), "
+            f"(SELECT count(*) FROM {self._from}) FROM done"
         )
-        return int(found[0][0]), int(found[0][1])
+        inserted, updated, came = map(int, found[0])
+        return inserted, updated, came
 
-    def _update_insert(self) -> tuple[int, int]:
+    def _update_insert(self) -> tuple[int, int, int]:
         """For targets without a unique index on the key; safe because only the fence's holder writes."""
         names = ", ".join(quoted(n) for n in self._columns)
         same = " AND ".join(f"t.{quoted(n)} = s.{quoted(n)}" for n in self._key)
@@ -228,7 +239,7 @@ class Merge:
             f"INSERT INTO {self._target} ({names}) {self._overriding}SELECT {names} FROM {self._from} s "
             f"WHERE NOT EXISTS (SELECT 1 FROM {self._target} t WHERE {same})"
         )
-        return inserted, updated
+        return inserted, updated, int(self._db.rows(f"SELECT count(*) FROM {self._from}")[0][0])
 
     def _missing(self) -> str:
         same = " AND ".join(f"t.{quoted(n)} = s.{quoted(n)}" for n in self._key)

@@ -11,21 +11,25 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import orjson
 import pyarrow as pa
 
 from tongqu.connectors.postgres import serving_catalog
 from tongqu.connectors.postgres.serving_batches import Shape, can_join, joined_sql
 from tongqu.connectors.postgres.serving_changes import Changes
 from tongqu.connectors.postgres.serving_connection import Connection, TooWideError, connected
-from tongqu.connectors.postgres.serving_errors import STALE, failures, in_our_words, told
+from tongqu.connectors.postgres.serving_errors import NAMELESS, STALE, failures, in_our_words, told
 from tongqu.connectors.postgres.serving_masks import mask_sql
 from tongqu.connectors.postgres.serving_sql import (
+    SEPARATOR,
     Statement,
     as_json,
+    as_page,
     as_records,
     by_code_point,
     doubled_keys,
     numbered,
+    patterned,
     placed,
 )
 from tongqu.core.errors import ConnectError, TongquError
@@ -43,6 +47,8 @@ if TYPE_CHECKING:
     from tongqu.core.data import Dataset
 
 T = TypeVar("T")
+_NARROW: frozenset[str] = frozenset()
+_EXACT = json.JSONDecoder(parse_float=Decimal)
 READERS = 10
 """Connections that read at the same time."""
 WRITERS = 4
@@ -62,9 +68,16 @@ class Plan:
     """The columns that are the keys; then no keys are behind."""
     fields: tuple[pa.Field[Any], ...] = field(default=())
     columns: tuple[pa.Field[Any], ...] = field(default=())
-    types: tuple[str, ...] = ()
+    types: tuple[str, ...] | None = None
     """The types of the parameters, where many sets of them can be asked for at once."""
+    paged: bool = False
+    """Whether a page comes as one value."""
     shapes: dict[Limits, Shape] = field(default_factory=dict)
+
+    def text(self, limits: Limits) -> str:
+        """The SQL of one page; a row more than allowed shows that there are too many."""
+        most = limits.rows + 1
+        return as_page(self.sql, most) if self.paged else f"{self.sql} LIMIT {most}"
 
 
 _KEEPS_KEYS = """SELECT CASE WHEN to_regclass($1::text) IS NULL
@@ -155,19 +168,27 @@ class PostgresServer(Server):
 
     async def query(self, query: Query, format: Format, limits: Limits) -> Page:
         """See Server.query."""
-        records = format != "json" or bool(query.after)
-        plan, rows = await (self._rows(query, True, limits) if records else self._json_rows(query, limits))
-        if records:
-            return page(table_of([tuple(row) for row in rows], plan.fields), query, format, limits)
-        within(limits, rows=len(rows))
-        body = ("[" + ",".join([row[0] for row in rows]) + "]").encode()
+        if format != "json" or query.after:
+            plan, records = await self._rows(query, True, limits)
+            return page(table_of([tuple(row) for row in records], plan.fields), query, format, limits)
+        plan, rows = await self._json_rows(query, limits)
+        if plan.keys:
+            within(limits, rows=len(rows))
+            body = ("[" + ",".join([row[0] for row in rows]) + "]").encode()
+            count, last = len(rows), _keys(rows)
+        else:
+            told: bytes = rows[0][0] or b""
+            count = told.count(SEPARATOR) + 1 if told else 0
+            within(limits, rows=count)
+            body = b"[" + told.replace(SEPARATOR, b",") + b"]"
+            last = _last(plan, told.rpartition(SEPARATOR)[2]) if told and plan.doubled else ()
         within(limits, size=len(body))
-        return Page(body, len(rows), _last(plan, rows))
+        return Page(body, count, last)
 
     async def _json_rows(self, query: Query, limits: Limits) -> tuple[Plan, Sequence[Any]]:
         """Rows of JSON; together with others of the shape, if its plan is known and many of them are under way."""
-        plan = self._plans.get((id(query.tree), query.keys, False, frozenset()))
-        if plan is None or plan.tree is not query.tree or plan.columns != query.columns or not plan.types:
+        plan = self._plans.get((id(query.tree), query.keys, False, _NARROW))
+        if plan is None or plan.tree is not query.tree or plan.columns != query.columns or plan.types is None:
             return await self._rows(query, False, limits)
         shape = plan.shapes.get(limits)
         if shape is None:
@@ -175,13 +196,16 @@ class PostgresServer(Server):
         return plan, await shape.ask([query.params[name] for name in plan.statement.names])
 
     def _shape(self, plan: Plan, query: Query, limits: Limits) -> Shape:
-        sql = joined_sql(plan.sql, plan.types, limits.rows + 1)
+        types = plan.types or ()
+        sql = joined_sql(plan.text(limits), types) if types else ""
 
         async def alone(values: Sequence[Any]) -> Sequence[Any]:
             one = replace(query, params=dict(zip(plan.statement.names, values, strict=True)))
             return (await self._rows(one, False, limits))[1]
 
-        async def together(many: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+        async def together(many: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
+            if not sql:
+                return [await alone(())] * len(many)
             async with self.reading(limits.seconds) as connection:
                 found = await connection.fetch(sql, list(zip(*many, strict=True)), limits.seconds)
             rows: list[list[Any]] = [[] for _ in many]
@@ -193,8 +217,7 @@ class PostgresServer(Server):
 
     async def _rows(self, query: Query, records: bool, limits: Limits) -> tuple[Plan, list[Any]]:
         async def work(connection: Connection, plan: Plan, values: Sequence[Any]) -> tuple[Plan, list[Any]]:
-            sql = f"{plan.sql} LIMIT {limits.rows + 1}"
-            return plan, await connection.fetch(sql, values, limits.seconds)
+            return plan, await connection.fetch(plan.text(limits), values, limits.seconds)
 
         return await self._asked(query, records, limits, work)
 
@@ -207,7 +230,7 @@ class PostgresServer(Server):
     ) -> T:
         """What the work gives: once more on a new connection after a lost one, or with new statements after the tables
         were altered; nothing is changed by asking twice."""
-        wide: frozenset[str] = frozenset()
+        wide = _NARROW
         for attempt in (1, 2, 3):
             connection = await self._readers.take(limits.seconds)
             broken = True
@@ -222,11 +245,12 @@ class PostgresServer(Server):
                 broken = False
                 raise
             except failures() as error:
-                altered = getattr(error, "sqlstate", "") == STALE
+                state = getattr(error, "sqlstate", "")
+                altered = state == STALE or state in NAMELESS
                 failed = told(error, self._where)
                 broken = not altered and (isinstance(failed, ConnectError) or not connection.alive)
                 if altered:
-                    connection.forget()
+                    connection.forget(names=state in NAMELESS)
                     self._plans.clear()
                 elif isinstance(failed, ConnectError):
                     self._readers.forget()
@@ -266,8 +290,10 @@ class PostgresServer(Server):
             return Plan(query.tree, statement, sql, keys, (), fields, query.columns)
         sql = as_json(statement.sql, query, found, keys)
         types = (await connection.prepare(statement.sql)).types()
-        types = types if can_join(sql, types) else ()
-        return Plan(query.tree, statement, sql, keys, doubled, (), query.columns, types)
+        joins = len(types) == len(statement.names) and can_join(sql, types) and not patterned(query.tree)
+        return Plan(
+            query.tree, statement, sql, keys, doubled, (), query.columns, types if joins else None, paged=not keys
+        )
 
     async def written(self, connection: Connection, tree: exp.Expr) -> Any:
         """The tree with its tables placed and its text compared by code point; changed in place."""
@@ -337,12 +363,25 @@ class PostgresServer(Server):
         return await self._changes.transact(changes, limits, idempotency, answer)
 
 
-def _last(plan: Plan, rows: Sequence[Any]) -> tuple[Any, ...]:
-    if not rows or not (plan.keys or plan.doubled):
-        return ()
-    if plan.keys:
-        return tuple(plain(value if _simple(value) else str(value)) for value in rows[-1][1:])
-    shown = list(json.loads(rows[-1][0], parse_float=Decimal).values())
+def _keys(rows: Sequence[Any]) -> tuple[Any, ...]:
+    """The keys behind the last row."""
+    return tuple(plain(value if _simple(value) else str(value)) for value in rows[-1][1:]) if rows else ()
+
+
+def _values(row: bytes, places: Sequence[int]) -> list[Any]:
+    """The values of a row, those at these places exactly."""
+    try:
+        found = [*orjson.loads(row).values()]
+    except orjson.JSONDecodeError:  # a JSON column may hold what is not Unicode
+        found = []
+    if found and not any(isinstance(found[place], float) for place in places):
+        return found
+    return [*_EXACT.decode(row.decode()).values()]
+
+
+def _last(plan: Plan, row: bytes) -> tuple[Any, ...]:
+    """The keys that are columns of the row."""
+    shown = _values(row, plan.doubled)
     found = []
     for place in plan.doubled:
         value = shown[place]

@@ -15,7 +15,7 @@ from sqlglot import exp
 from tongqu.connectors.postgres.db import quoted
 from tongqu.connectors.postgres.serving_catalog import place
 from tongqu.connectors.postgres.serving_connection import Connection, TooWideError
-from tongqu.connectors.postgres.serving_errors import AGAIN, failures, told
+from tongqu.connectors.postgres.serving_errors import AGAIN, NAMELESS, STALE, failures, told
 from tongqu.connectors.postgres.serving_sql import Statement, as_json, numbered
 from tongqu.core.data import Meta
 from tongqu.core.errors import (
@@ -90,7 +90,10 @@ class Changes:
                 lost = isinstance(failed, ConnectError) and not connection.alive
                 if lost:
                     self._pool.forget()  # nothing was committed: who was lost before COMMIT may try again
-                if attempt == _TRIES or not (lost or getattr(error, "sqlstate", "") in AGAIN):
+                state = getattr(error, "sqlstate", "")
+                if altered := state == STALE or state in NAMELESS:
+                    connection.forget(names=state in NAMELESS)
+                if attempt == _TRIES or not (lost or altered or state in AGAIN):
                     raise failed from None
             except TongquError:
                 broken = not await self._undone(connection)

@@ -7,9 +7,11 @@ import json
 import ssl
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
+from itertools import count
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from tongqu.connectors.postgres.db import SESSION, quoted
@@ -23,8 +25,8 @@ from tongqu.kit.serving.trees import WIDE
 if TYPE_CHECKING:
     from tongqu.connectors.postgres.settings import PostgresSettings
 
-_KEPT = 256
-"""Prepared statements of one connection."""
+_KEPT = 128
+"""Prepared statements of one connection; the database keeps the plan of each."""
 _GRACE_SECONDS = 2.0
 """How long after the statement's own time limit a server that says nothing is waited for."""
 _INTEGERS = {"int2": 15, "int4": 31, "int8": 63, "oid": 32}
@@ -119,6 +121,7 @@ class Connection:
     def __init__(self, driver_connection: Any):
         self.raw = driver_connection
         self._prepared: OrderedDict[str, Prepared] = OrderedDict()
+        self._names: Iterator[str] | None = map(f"tongqu_{token_hex(8)}_{{}}".format, count())
         self._seconds = 0.0
 
     async def prepare(self, sql: str) -> Prepared:
@@ -127,7 +130,8 @@ class Connection:
         if found is not None:
             self._prepared.move_to_end(sql)
             return found
-        made = Prepared(await self.raw.prepare(sql))
+        name = next(self._names) if self._names is not None else None  # one without a name is parsed at each execution
+        made = Prepared(await self.raw.prepare(sql, name=name))
         if len(made.statement.get_parameters()) > WIDE:
             return made
         self._prepared[sql] = made
@@ -135,9 +139,12 @@ class Connection:
             self._prepared.popitem(last=False)
         return made
 
-    def forget(self) -> None:
-        """Prepare everything anew: a table was altered."""
+    def forget(self, *, names: bool = False) -> None:
+        """Prepare everything anew: a table was altered, or, with `names`, something between us and the database does
+        not keep statements by name."""
         self._prepared.clear()
+        if names:
+            self._names = None
 
     async def within(self, seconds: float) -> None:
         """Limit the time of each statement from now on."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tongqu.core.errors import (
+    AnswerError,
     AuthError,
     BusyError,
     CastError,
@@ -27,6 +28,11 @@ AGAIN = frozenset(("40001", "40P01"))
 """Serialization failure and deadlock: the transaction is gone and may be tried again."""
 STALE = "0A000"
 """`cached plan must not change result type`: the table was altered."""
+NAMELESS = frozenset(("26000", "42P05"))
+"""A prepared statement is not there, or one of the name is: a pooler between gives each transaction another session."""
+
+_TOO_LARGE = "54000"
+"""Program limit exceeded: a value beyond 1 GB."""
 
 _EXACT: dict[str, tuple[type[TongquError], str]] = {
     "57014": (TimedOutError, "the query took too long and was ended"),
@@ -66,6 +72,8 @@ def told(error: BaseException, where: str, *, writing: bool = False) -> TongquEr
         return RefusedRowsError(f"the database refuses a value{named}: {params['kind']}", path=where, params=params)
     if state.startswith("22"):
         return CastError("a value cannot be computed or converted", params=params)
+    if state == _TOO_LARGE and not writing:
+        return AnswerError("the answer is too large for the database", hint="ask for fewer rows or columns")
     if state.startswith("28"):
         return AuthError("the database refuses the login", path=where, hint="check user and password")
     if not state or state.startswith(("08", "53", "57", "58")):

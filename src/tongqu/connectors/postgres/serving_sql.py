@@ -115,6 +115,15 @@ def as_json(inner: str, query: Query, found: Sequence[Attribute], keys: int) -> 
     return f"SELECT row_to_json(r){more} FROM ({inner}) q CROSS JOIN LATERAL (SELECT {made}) r"
 
 
+SEPARATOR = b"\x1e"
+"""Between the rows of a page: JSON holds this character only escaped."""
+
+
+def as_page(rows: str, most: int) -> str:
+    """At most so many of these rows of one JSON text as one value in UTF-8, null without rows."""
+    return f"SELECT convert_to(string_agg(_j::text, chr({SEPARATOR[0]})), 'UTF8') FROM ({rows} LIMIT {most}) AS _a(_j)"
+
+
 def _said(field: pa.Field[Any], attribute: Attribute) -> str | None:
     """The column as text, where its own JSON would be something else than what the field says."""
     if not pa.types.is_string(field.type) or attribute.type in _SAYING or attribute.kind == "enum":
@@ -177,3 +186,9 @@ def _cast(field: pa.Field[Any], attribute: Attribute) -> str:
         if fits:
             return "" if have == rank else cast
     return "" if have == "text" else "text"
+
+
+def patterned(tree: exp.Query) -> bool:
+    """Whether a caller's regular expression is in it: such a question may be slow, and is nobody's neighbour."""
+    found = tree.find_all(exp.RegexpLike, exp.RegexpILike)
+    return any(isinstance(node.expression, exp.Placeholder) for node in found)

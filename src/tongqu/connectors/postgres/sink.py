@@ -24,6 +24,7 @@ class PostgresSink(SqlSink):
     """Exactly-once effect: data, quarantine, counts and checkpoint commit in one transaction."""
 
     columns_fold: ClassVar[bool] = False
+    commit_empties: ClassVar[bool] = True
     row_id: ClassVar[str] = "ctid"
     row_hole: ClassVar[str] = "?::text::tid"
     formats = ("pgcopy-binary", "pgcopy-text", "csv")

@@ -13,9 +13,10 @@ from tongqu.connectors.postgres.horizon import horizon
 from tongqu.connectors.postgres.ranges import Bound, Cuts, Ordering, chunk_end, cuts, split_bounds
 from tongqu.connectors.postgres.settings import PostgresSettings
 from tongqu.connectors.postgres.types import native_type
-from tongqu.core.connector import Select, Source
+from tongqu.core.connector import Source
 from tongqu.core.data import Batch, Bytes, Dataset, Mode, Position, Read, Split
 from tongqu.core.errors import ConnectError, ConnectorError, NotFoundError, altered
+from tongqu.core.select import Select
 from tongqu.kit.drivers import ahead
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from tongqu.connectors.postgres.arrow_read import ArrowReader
     from tongqu.core.compare import Comparable, Comparison
+    from tongqu.core.log import Log
 
 _SPLIT_ROWS = 50_000
 """A table of fewer rows is not cut into splits that are read side by side."""
@@ -38,8 +40,10 @@ class PostgresSource(Source):
     dialect = "postgres"
     one_instant = True
 
-    def __init__(self, settings: PostgresSettings):
+    def __init__(self, settings: PostgresSettings, exported: str | None = None):
+        """`exported` names a snapshot that somebody else holds open; full reads see it then."""
         self._settings = settings
+        self._exported = exported
         self._catalog: PgDb | None = None
         self._holder: PgDb | None = None
         self._snapshot: str | None = None
@@ -258,6 +262,12 @@ class PostgresSource(Source):
         table = self._table(dataset.name)
         return PostgresComparable(self._settings, dataset, comparison, table=table, types=types, condition=condition)
 
+    def log(self, name: str, datasets: Sequence[Dataset]) -> Log:
+        """See Source.log."""
+        from tongqu.connectors.postgres.log import PostgresLog
+
+        return PostgresLog(self._settings, name, datasets, lambda held: PostgresSource(self._settings, held))
+
     def close(self) -> None:
         """See Source.close."""
         for worker in self._workers:
@@ -282,6 +292,8 @@ class PostgresSource(Source):
 
     def _shared_snapshot(self) -> str | None:
         """The exported snapshot, made anew when the connection that held it is gone; None on a standby."""
+        if self._exported is not None:
+            return self._exported
         with self._lock:
             if self._holder is not None and not self._alive(self._holder):
                 self._holder.close()

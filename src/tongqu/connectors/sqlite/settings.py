@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from tongqu.core.connector import Endpoint
-from tongqu.core.settings import titled
+from tongqu.core.settings import Endpoint, titled
 from tongqu.kit.local_path import absolute, local_path
 
 

@@ -76,6 +76,37 @@ def recorded(seen: Seen) -> bytes:
     return orjson.dumps(record)
 
 
+class Form:
+    """The record of a call of which many are alike: they differ in when they were, how long they took, and ids."""
+
+    def __init__(self, seen: Seen) -> None:
+        self.seen = seen
+        whole = recorded(seen._replace(at=0.0, seconds=0.0, trace="0", id="0")).decode()
+        first, self._middle, rest = whole.partition(instant_of(0.0))
+        gap = '"ms":0.0,"trace":"0","id":"0"'
+        self._first = first
+        before, found, after = rest.rpartition(gap)
+        if not found:
+            raise ValueError("the record of a call has another form")
+        self._middle, self._last = f"{before}{gap[:5]}", after
+
+    def records(self, at: float, calls: Sequence[tuple[float, str, str]]) -> list[bytes]:
+        """The records of calls at a moment: their seconds, ids and traces (hex, as they are)."""
+        start, last = f"{self._first}{instant_of(at)}{self._middle}", self._last
+        return [
+            f'{start}{round(seconds * 1000, 2)},"trace":"{trace}","id":"{id}"{last}'.encode()
+            for seconds, id, trace in calls
+        ]
+
+
+class Repeated(NamedTuple):
+    """Calls of one form: their seconds, ids and traces."""
+
+    at: float
+    form: Form
+    calls: Sequence[tuple[float, str, str]]
+
+
 class Counted(NamedTuple):
     """What refused calls are counted by: the code, the client or the network it came from, and the second."""
 

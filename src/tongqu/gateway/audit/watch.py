@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tongqu.core.errors import TongquError
-from tongqu.gateway.audit.records import Refusals, Seen, instant_of, recorded
+from tongqu.gateway.audit.records import Form, Refusals, Repeated, Seen, instant_of, recorded
 from tongqu.gateway.exchange import Reply, Request
 from tongqu.gateway.problems import Problem
 from tongqu.gateway.publication import Api
 from tongqu.gateway.refused import at_the_door
-from tongqu.gateway.stages import Admission, Pass, Sharing, Ticket
+from tongqu.gateway.stages import Admission, Call, Pass, Readmitting, Sharing, Standing, Ticket, Told
 from tongqu.store.audit.chain import Chain
 from tongqu.store.audit.trail import Trail
 from tongqu.store.audit.usage import Usage, Use, Used
@@ -86,7 +86,8 @@ class AuditWatch:
         self._tick = tick
         self._pace = pace
         self._warn = warn
-        self._queue: deque[Seen] = deque()
+        self._queue: deque[Seen | Repeated] = deque()
+        self._put = self._taken = 0  # of calls that are like one before, beyond the first of each entry of the queue
         self._refusals = Refusals()
         self._told_lost = 0
         self._failing = ""
@@ -106,22 +107,44 @@ class AuditWatch:
         """See stages.Watch."""
         if request.path.startswith(_QUIET):
             return
-        notes, actor = request.notes, request.actor
-        more = notes.more
-        if len(self._queue) >= self._pace.waiting:
+        if self._waiting >= self._pace.waiting:
             self.counts.lost += 1
             return
-        self._queue.append(
-            Seen(self._wall(), seconds, reply.status, request.method, request.path, actor.id, actor.subject,
-                 actor.purpose, request.address, request.id, request.trace, notes.api, notes.version, notes.action,
-                 notes.rows, notes.bytes, notes.fields, notes.masks, notes.policy, notes.cache, notes.reason,
-                 request.publication.version, more.get("subjects", ()), more.get("rule", ""))
+        self._queue.append(self._seen(request, reply, seconds))
+
+    def repeated(self, request: Request, reply: Reply) -> Told:
+        """See stages.Repeating."""
+        if request.path.startswith(_QUIET):
+            return lambda calls: None
+        form = Form(self._seen(request, reply, 0.0))
+
+        def told(calls: Sequence[Call]) -> None:
+            if self._waiting + len(calls) > self._pace.waiting:
+                self.counts.lost += len(calls)
+                return
+            self._put += len(calls) - 1
+            self._queue.append(Repeated(self._wall(), form, calls))
+
+        return told
+
+    def _seen(self, request: Request, reply: Reply, seconds: float) -> Seen:
+        notes, actor, more = request.notes, request.actor, request.notes.more
+        return Seen(
+            self._wall(), seconds, reply.status, request.method, request.path, actor.id, actor.subject, actor.purpose,
+            request.address, request.id, request.trace, notes.api, notes.version, notes.action, notes.rows, notes.bytes,
+            notes.fields, notes.masks, notes.policy, notes.cache, notes.reason, request.publication.version,
+            more.get("subjects", ()), more.get("rule", ""),
         )  # fmt: skip
 
     @property
     def ready(self) -> bool:
         """Whether what is accepted now will be written down."""
-        return not self._failing and len(self._queue) < self._pace.waiting * 9 // 10
+        return not self._failing and self._waiting < self._pace.waiting * 9 // 10
+
+    @property
+    def _waiting(self) -> int:
+        """Calls that were seen and are no records yet."""
+        return len(self._queue) + self._put - self._taken
 
     @property
     def failing(self) -> str:
@@ -136,7 +159,7 @@ class AuditWatch:
                 if not self._write() or not more:
                     break
             self._do_due()
-            self.counts.waiting = len(self._queue)
+            self.counts.waiting = self._waiting
 
     def close(self) -> None:
         """Commit everything and close the chain; may be called twice. Raises AuditError if that fails."""
@@ -166,12 +189,16 @@ class AuditWatch:
         if not self._failing or all:
             for _ in range(min(_BATCH, len(self._queue))):
                 seen = self._queue.popleft()
-                if at_the_door(seen.reason, seen.api):
+                if isinstance(seen, Repeated):
+                    self._taken += len(seen.calls) - 1
+                    bodies += seen.form.records(seen.at, seen.calls)
+                    self._count_use(seen.form.seen, seen.at, len(seen.calls))
+                elif at_the_door(seen.reason, seen.api):
                     self._refusals.count(seen)
                     self.counts.refused += 1
                 else:
                     bodies.append(recorded(seen))
-                    self._count_use(seen)
+                    self._count_use(seen, seen.at, 1)
             bodies += self._refusals.over(self._wall() - 1 if not all else float("inf"))
             if self.counts.lost > self._told_lost:
                 bodies.append(self._trail.body("lost", count=self.counts.lost - self._told_lost))
@@ -195,15 +222,15 @@ class AuditWatch:
         self._failing = ""
         return True
 
-    def _count_use(self, seen: Seen) -> None:
+    def _count_use(self, seen: Seen, at: float, calls: int) -> None:
         if self._usage is None or not seen.api or seen.status >= 400:
             return
-        last = instant_of(seen.at)
+        last = instant_of(at)
         uses = self._due.uses
         for name in ("", *seen.fields):
             key = (seen.api, seen.version, seen.who, name)
             before = uses.get(key)
-            uses[key] = Used(last, before.count + 1 if before else 1)
+            uses[key] = Used(last, before.count + calls if before else calls)
 
     def _do_due(self) -> None:
         now, due = self._tick(), self._due
@@ -249,9 +276,18 @@ class WhileAudited:
 
     async def admit(self, request: Request, api: Api | None) -> Ticket:
         """As the admission behind it; raises Problem `overloaded` while the audit trail cannot be written."""
-        if not all(watch.ready for watch in self._watches):
+        if not self.ready:
             raise Problem("overloaded", headers=[("retry-after", "5")])
         return await self._admission.admit(request, api)
+
+    @property
+    def ready(self) -> bool:
+        """See stages.Readmitting."""
+        return all(watch.ready for watch in self._watches)
+
+    def standing(self, request: Request, api: Api) -> Standing | None:
+        """See stages.Readmitting."""
+        return self._admission.standing(request, api) if isinstance(self._admission, Readmitting) else None
 
     async def share(self, request: Request, api: Api, texts: Sequence[tuple[str, str]]) -> Ticket:
         """See stages.Sharing; whoever got this far was found to be written down."""

@@ -18,7 +18,7 @@ from tongqu.gateway.auth.compact import BadTokenError, ExpiredError, read
 from tongqu.gateway.auth.issuers import Issuers
 from tongqu.gateway.auth.refusals import expired, invalid
 from tongqu.gateway.auth.signatures import CONTENT, EMPTY, SCHEME, WINDOW, Signed, fields
-from tongqu.gateway.exchange import Request
+from tongqu.gateway.exchange import Proof, Request
 from tongqu.gateway.problems import Problem
 
 COOKIE = "tongqu_session"
@@ -43,6 +43,7 @@ class Identify:
         self._identities = access.identities
         self._issuers = issuers
         self._remembered: OrderedDict[bytes, Known] = OrderedDict()
+        self._placed: OrderedDict[tuple[int, str, str], tuple[Known, Actor]] = OrderedDict()
         self._revision = -1
         self._noted: dict[str, float] = {}
 
@@ -59,9 +60,9 @@ class Identify:
         elif authorization[:6].lower() == "basic " and request.path.startswith(_BASIC):
             known = self._password(*_name_and_secret(authorization))
         elif authorization:
-            known = await self._bearer(authorization)
+            known = self._proved(await self._bearer(authorization), request)
         elif key:
-            known = self._api_key(key)
+            known = self._proved(self._api_key(key), request)
         elif request.certificate is not None and (found := self._certificate(request.certificate)):
             known = found
         elif cookie:
@@ -73,6 +74,10 @@ class Identify:
         ):
             raise invalid()
         return self._called(known, request)
+
+    def revision(self) -> int:
+        """A number that changes with anybody's rights, wherever they were changed, at most a second later."""
+        return self._identities.database.revision()
 
     def by_password(self, request: Request, name: str, password: str) -> Actor:
         """The client of that name, proved by its secret or API key as a message shows it; raises Problem
@@ -207,7 +212,13 @@ class Identify:
         if told and told not in known.purposes:
             raise Problem("auth.purpose", hint="name one of the purposes that you were granted")
         purpose = told or (known.purposes[0] if known.purposes else "")
-        return replace(known.actor, purpose=purpose, address=request.address)
+        place = (id(known), purpose, request.address)
+        found = self._placed.get(place)
+        if found is None or found[0] is not known:
+            found = self._placed[place] = known, replace(known.actor, purpose=purpose, address=request.address)
+            if len(self._placed) > REMEMBERED:
+                self._placed.popitem(last=False)
+        return found[1]
 
     def _recalled(self, place: bytes) -> Known | None:
         revision = self._identities.database.revision()
@@ -219,6 +230,11 @@ class Identify:
         if found is None or found.until <= self._identities.database.seconds():
             return None
         return found
+
+    def _proved(self, known: Known, request: Request) -> Known:
+        """The caller, which the same credentials prove again as long as nothing changes."""
+        request.proof = Proof(self._revision, known.until, lambda: self._note(known))
+        return known
 
     def _keep(self, place: bytes, known: Known) -> Known:
         self._remembered[place] = known

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from tongqu.core.errors import TongquError
 from tongqu.gateway.cache.memory import Memory
 from tongqu.gateway.cache.touches import ANY, Touches, tag
-from tongqu.gateway.exchange import Notes
+from tongqu.gateway.exchange import Held, Notes
 from tongqu.gateway.problems import Problem
 from tongqu.gateway.reading import Answer, Shelved
 from tongqu.kit.serving.texts import dumps
@@ -59,6 +59,10 @@ class Store(Protocol):
         """Keep an answer whose making began at the mark, unless a table changed since."""
         ...
 
+    def held(self, kept: Shelved, tags: frozenset[str], answer: Answer, life: Life) -> Held | None:
+        """The place of an answer that was got, if one can tell without waiting that it is still good."""
+        ...
+
     def touched(self, tag: str) -> None:
         """Tables of the tag changed; `*`: any."""
         ...
@@ -91,6 +95,19 @@ class MemoryStore:
             answer = _frozen(answer)
             self.memory.put(kept.digest, answer, self._clock(), _size(answer), tags)
 
+    def held(self, kept: Shelved, tags: frozenset[str], answer: Answer, life: Life) -> Held | None:
+        """See Store."""
+        return InMemory(self, kept, tags, answer, life.fresh)
+
+    def seconds(self) -> float:
+        """The clock that ages are told by."""
+        return self._clock()
+
+    @property
+    def touches(self) -> Touches:
+        """What tells of changes."""
+        return self._touches
+
     def touched(self, tag: str) -> None:
         """See Store."""
         if tag == ANY:
@@ -101,6 +118,34 @@ class MemoryStore:
     async def close(self) -> None:
         """See Store."""
         self.memory.clear()
+
+
+class InMemory:
+    """An answer in this process's memory (`exchange.Held`)."""
+
+    __slots__ = ("_answer", "_digest", "_fresh", "_kept", "_memory", "_seconds", "_tags", "_touches")
+
+    def __init__(self, store: MemoryStore, kept: Shelved, tags: frozenset[str], answer: Answer, fresh: float) -> None:
+        self._memory, self._seconds, self._touches = store.memory, store.seconds, store.touches
+        self._digest, self._tags, self._answer, self._fresh = kept.digest, tags, answer, fresh
+        self._kept = kept
+
+    @property
+    def timed(self) -> bool:
+        """See Held."""
+        return any(api.policy.timed for api in self._kept.apis)
+
+    def look(self) -> bool:
+        """See Held."""
+        return self._touches.look()
+
+    def age(self) -> float | None:
+        """See Held."""
+        entry = self._memory.get(self._digest)
+        if entry is None or entry.value is not self._answer or self._touches.doubtful(self._tags):
+            return None
+        age = self._seconds() - entry.made
+        return age if age <= self._fresh else None
 
 
 @dataclass(slots=True)
@@ -129,6 +174,7 @@ class Cache:
     async def answer(self, kept: Shelved, make: Make, notes: Notes) -> Answer:
         """See reading.Shelf. `notes.cache` becomes `hit`, `stale`, `miss` or `bypass`, and stays empty for APIs that
         have no cache; for the first two `notes.more["age"]` tells the answer's age in whole seconds."""
+        notes.held = None
         life = life_of(kept)
         if life is None:
             return await make()
@@ -146,6 +192,7 @@ class Cache:
             return await self._flown(kept, tags, make, life)
         notes.more["age"] = int(found.age)
         if found.age <= life.fresh:
+            notes.held = None if notes.cache else self._store.held(kept, tags, found.answer, life)
             notes.cache = "hit"
         else:
             notes.cache = "stale"

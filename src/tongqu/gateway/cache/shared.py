@@ -80,6 +80,9 @@ class SharedStore:
 
         return await self._ask(words)
 
+    def held(self, kept: Shelved, tags: frozenset[str], answer: Answer, life: Life) -> None:
+        """See Store: only Redis can tell."""
+
     async def put(self, kept: Shelved, tags: frozenset[str], answer: Answer, mark: Any, life: Life) -> None:
         """See Store. A word that changed since the mark makes that nobody ever takes it."""
         if answer.values or not answer.body or len(answer.body) > _MOST:

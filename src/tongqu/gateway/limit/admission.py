@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tongqu.gateway.addresses import AddressList, block
 from tongqu.gateway.exchange import Headers, Request
 from tongqu.gateway.limit import headers
-from tongqu.gateway.limit.rates import SECOND, Meter, Rate, Taken
+from tongqu.gateway.limit.rates import SECOND, Counted, Meter, Rate, Taken
 from tongqu.gateway.limit.shared import SharedMeter
 from tongqu.gateway.limit.shedding import Shedder
 from tongqu.gateway.problems import Problem
@@ -65,6 +65,44 @@ class Share:
         owner, self._owner = self._owner, None
         if owner is not None:
             owner.free(self._key)
+
+
+class Standing:
+    """Lets the same caller ask the same again, as `Admitting.admit` would: whatever of it cannot change is decided."""
+
+    __slots__ = ("_address", "_block", "_gate", "_key", "_known", "_most", "_owner", "_wanted")
+
+    def __init__(self, owner: Admitting, gate: AddressGate, request: Request, api: Api):
+        self._owner = owner
+        self._gate = gate
+        self._known = request.actor.known
+        self._most = api.entry.limit.concurrent
+        self._address = request.address
+        self._block = block(request.address)
+        caller = request.actor.id if self._known else f"anonymous@{self._block}"
+        self._key = (caller, api.path)
+        self._wanted = [Counted.of(rate, key) for rate, key in owner.wanted(request, api, caller)]
+
+    def again(self) -> str | None:
+        """Count one more request, which is answered at once: what `RateLimit` tells. None where it may be refused:
+        then nothing was counted."""
+        owner = self._owner
+        if owner.shedder.full(known=self._known):
+            return None
+        if self._most is not None and owner.running(self._key) >= self._most:
+            return None
+        if self._gate.flood(self._block):
+            return None
+        told = owner.brief(self._wanted)
+        if told is None:
+            self._gate.give_back(self._address)
+        return told
+
+    def over(self, requests: int) -> None:
+        """So many were let in and are answered."""
+        self._owner.briefly(requests)
+        if self._known:
+            self._gate.vouch(self._address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +171,7 @@ class Admitting:
         began = self._now()
         kind = api.path if api is not None else request.path[:32]
         try:
-            taken = await self._take(self._wanted(request, api, caller), began)
+            taken = await self._take(self.wanted(request, api, caller), began)
             if not all(one.allowed for one in taken):
                 raise headers.exceeded(taken, old=self._old)
         except BaseException:
@@ -142,6 +180,29 @@ class Admitting:
         if actor.known and self._gate is not None:
             self._gate.vouch(request.address)
         return Ticket(self, kind, key, began, headers.told(taken, old=self._old))
+
+    def standing(self, request: Request, api: Api) -> Standing | None:
+        """What lets in the same request again; None where that takes more than this process and a moment."""
+        if self._gate is None or self._shared is not None or self._old:
+            return None
+        return Standing(self, self._gate, request, api)
+
+    @property
+    def ready(self) -> bool:
+        """See stages.Readmitting."""
+        return True
+
+    def brief(self, wanted: Sequence[Counted]) -> str | None:
+        """See Meter.brief."""
+        return self._meter.brief(wanted, self._now())
+
+    def briefly(self, requests: int) -> None:
+        """So many requests were let in and answered at once."""
+        self.shedder.brief(requests, self._now() / SECOND)
+
+    def running(self, key: tuple[str, str]) -> int:
+        """How many requests of a caller to an API run."""
+        return self._running.get(key, 0)
 
     async def share(self, request: Request, api: Api, texts: Sequence[tuple[str, str]]) -> Share:
         """Let a request that was let in use one more API, as one of several: its addresses, its requests at a time and
@@ -204,7 +265,8 @@ class Admitting:
             raise headers.too_many_at_once(api.entry.limit.concurrent)
         return key
 
-    def _wanted(self, request: Request, api: Api | None, caller: str) -> list[tuple[Rate, str]]:
+    def wanted(self, request: Request, api: Api | None, caller: str) -> list[tuple[Rate, str]]:
+        """The rates that a request counts for, each with its key."""
         wanted: list[tuple[Rate, str]] = []
         if api is not None:
             wanted.append((self._of(api.entry).rate, f"{caller} {api.path}"))

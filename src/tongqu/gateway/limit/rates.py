@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 SECOND = 1_000_000_000
 """Nanoseconds."""
@@ -25,6 +26,8 @@ class Rate:
     """Nanoseconds of `seconds`: what one request costs, in units of nanosecond / requests."""
     room: int = field(init=False)
     """What `burst` requests cost."""
+    place: str = field(init=False)
+    """What its keys begin with in a meter."""
 
     def __post_init__(self) -> None:
         if self.requests < 1 or self.seconds < 1 or self.burst < 0:
@@ -32,6 +35,7 @@ class Rate:
         object.__setattr__(self, "burst", self.burst or self.requests)
         object.__setattr__(self, "period", self.seconds * SECOND)
         object.__setattr__(self, "room", self.burst * self.period)
+        object.__setattr__(self, "place", f"{self.requests} {self.seconds} {self.burst} {self.name}\0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +50,28 @@ class Taken:
     wait: float
 
 
+class Counted(NamedTuple):
+    """One key of one rate, as `Meter.brief` counts it."""
+
+    place: str
+    requests: int
+    period: int
+    room: int
+    name: str
+
+    @classmethod
+    def of(cls, rate: Rate, key: str) -> Counted:
+        """The key of the rate."""
+        return cls(rate.place + key, rate.requests, rate.period, rate.room, f'"{rate.name}";r=')
+
+
 class Meter:
     """Counts at several rates. Bounded: of more than `most` keys the one that was silent longest is forgotten, which
     only ever gives it back what it had used. For one event loop; `now` is a monotonic clock in nanoseconds."""
 
     def __init__(self, most: int = 100_000):
         self._most = most
-        self._times: dict[tuple[Rate, str], int] = {}
+        self._times: dict[str, int] = {}  # by the place of the rate and the key
         self.forgotten = 0
         """Keys that were forgotten while they still counted."""
 
@@ -64,62 +83,84 @@ class Meter:
         anywhere. The result is in the order of `wanted`."""
         told: list[Taken] = []
         times = self._times
-        new: list[tuple[tuple[Rate, str], int]] = []
-        for pair in wanted:
-            rate = pair[0]
+        new: list[tuple[str, int]] = []
+        for rate, key in wanted:
+            place = rate.place + key
             instant = now * rate.requests
-            after = max(times.get(pair, 0), instant) + rate.period
+            after = max(times.get(place, 0), instant) + rate.period
             over = after - instant - rate.room
             if over > 0:
                 told.append(_taken(rate, False, after - rate.period - instant, over))
             else:
-                new.append((pair, after))
+                new.append((place, after))
                 told.append(_taken(rate, True, after - instant, 0))
         if len(new) == len(told):
-            for pair, after in new:
-                times.pop(pair, None)
-                times[pair] = after
-            if len(times) > self._most:
-                self._forget(now)
+            self._keep(new, now)
             return told
         return [
-            one if not one.allowed else _taken(one.rate, True, self._used(pair, now), 0)
-            for one, pair in zip(told, wanted, strict=True)
+            one if not one.allowed else _taken(rate, True, self._used(rate, key, now), 0)
+            for one, (rate, key) in zip(told, wanted, strict=True)
         ]
+
+    def brief(self, wanted: Sequence[Counted], now: int) -> str | None:
+        """As `take`, for who is most likely let through: what the header `RateLimit` tells then, None where nothing was
+        taken."""
+        times = self._times
+        new: list[tuple[str, int]] = []
+        told: list[str] = []
+        for place, requests, period, room, name in wanted:
+            instant = now * requests
+            before = times.get(place, 0)
+            used = period + (before - instant if before > instant else 0)
+            if used > room:
+                return None
+            new.append((place, instant + used))
+            told.append(f"{name}{(room - used) // period};t={-(-used // (requests * SECOND))}")
+        self._keep(new, now)
+        return ", ".join(told)
 
     def hit(self, rate: Rate, key: str, now: int, keep: int = 0) -> int:
         """Take one request at one rate, leaving `keep` of its burst untouched; 0, or the nanoseconds to wait. The same
         as `take`, for where only that counts."""
-        pair = (rate, key)
+        place = rate.place + key
         times = self._times
         instant = now * rate.requests
-        after = max(times.get(pair, 0), instant) + rate.period
+        before = times.get(place, 0)
+        after = (before if before > instant else instant) + rate.period
         over = after - instant - rate.room + keep * rate.period
         if over > 0:
             return -(-over // rate.requests)
-        times.pop(pair, None)
-        times[pair] = after
+        times.pop(place, None)
+        times[place] = after
         if len(times) > self._most:
             self._forget(now)
         return 0
 
     def waits(self, rate: Rate, key: str, now: int) -> int:
         """Nanoseconds until the next request would be let through; takes nothing."""
-        over = self._used((rate, key), now) + rate.period - rate.room
+        over = self._used(rate, key, now) + rate.period - rate.room
         return max(0, -(-over // rate.requests))
 
     def give_back(self, rate: Rate, key: str) -> None:
         """Undo one `hit` of that key."""
-        pair = (rate, key)
-        if pair in self._times:
-            self._times[pair] -= rate.period
+        place = rate.place + key
+        if place in self._times:
+            self._times[place] -= rate.period
 
-    def _used(self, pair: tuple[Rate, str], now: int) -> int:
-        return max(0, self._times.get(pair, 0) - now * pair[0].requests)
+    def _used(self, rate: Rate, key: str, now: int) -> int:
+        return max(0, self._times.get(rate.place + key, 0) - now * rate.requests)
+
+    def _keep(self, new: Sequence[tuple[str, int]], now: int) -> None:
+        times = self._times
+        for place, after in new:
+            times.pop(place, None)
+            times[place] = after
+        if len(times) > self._most:
+            self._forget(now)
 
     def _forget(self, now: int) -> None:
-        pair = next(iter(self._times))
-        if self._times.pop(pair) > now * pair[0].requests:
+        place = next(iter(self._times))
+        if self._times.pop(place) > now * int(place.partition(" ")[0]):
             self.forgotten += 1
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 TOLERANCE = 3.0
 """Times slower than undisturbed that requests may be before the limit falls."""
-FLOOR_SECONDS = 0.02
+FLOOR_SECONDS = 0.1
 """Answers faster than this are never a sign of overload."""
 WINDOW = 0.2
 """Seconds after which the limit is looked at again."""
+PATIENCE = 5
+"""Windows in a row that must be slow before the limit falls: a machine that stood still for a moment is no overload."""
 SAMPLES = 10
 """Answers that a window must hold to be judged by."""
 KINDS = 500
@@ -29,6 +31,7 @@ class Shedder:
         self._since = 0.0
         self._slow = 0
         self._answers = 0
+        self._bad = 0
         self._usual: dict[str, float] = {}
         self.running = 0
         """Requests being worked on."""
@@ -42,12 +45,23 @@ class Shedder:
 
     def enter(self, *, known: bool) -> bool:
         """Whether a request may begin; callers that showed no credentials are turned away at 80 % of the limit."""
-        if self.running >= (self._limit if known else max(1.0, self._limit * 0.8)):
+        if self.full(known=known):
             self.shed += 1
             return False
         self.running += 1
         self._busiest = max(self._busiest, self.running)
         return True
+
+    def full(self, *, known: bool) -> bool:
+        """Whether no request may begin now; see `enter`."""
+        return self.running >= (self._limit if known else max(1.0, self._limit * 0.8))
+
+    def brief(self, requests: int, now: float) -> None:
+        """So many requests were answered at once, none of them beside another one."""
+        self._answers += requests
+        self._busiest = max(self._busiest, self.running + 1)
+        if now - self._since >= WINDOW and self._answers >= SAMPLES:
+            self._judge(now)
 
     def leave(self, kind: str, seconds: float | None, now: float) -> None:
         """A request is over; `seconds` is how long it took, None where that says nothing (a stream, a WebSocket)."""
@@ -70,8 +84,11 @@ class Shedder:
         return seconds > FLOOR_SECONDS and seconds > usual * TOLERANCE
 
     def _judge(self, now: float) -> None:
-        if self._slow * 2 > self._answers:
-            self._limit = max(self._least, min(self._limit, self._busiest) * 0.9)
+        slow = self._slow * 2 > self._answers
+        self._bad = self._bad + 1 if slow else 0
+        if slow:
+            if self._bad >= PATIENCE:
+                self._limit = max(self._least, min(self._limit, self._busiest) * 0.9)
         elif self._busiest * 2 >= self._limit:
             self._limit = min(self._most, self._limit + max(1.0, self._limit * 0.05))
         elif self._limit < self._most:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from tongqu.gateway.exchange import Reply, Request
 from tongqu.gateway.metrics.board import GAUGE, Board
 from tongqu.gateway.problems import KINDS
 from tongqu.gateway.refused import AT_THE_DOOR, at_the_door
+from tongqu.gateway.stages import Call, Told
 
 APIS = 50
 """So many APIs have series of their own, those that were called first; all others share `other`."""
@@ -92,6 +93,27 @@ class Metrics:
             numbers[series.bytes] += notes.bytes
         if notes.cache in self._cache:
             numbers[self._cache[notes.cache]] += 1.0
+
+    def repeated(self, request: Request, reply: Reply) -> Told:
+        """See stages.Repeating."""
+        notes, numbers = request.notes, self._board.numbers
+        key = (notes.api, notes.version)
+        series = self._series.get(key) or self._of(key)
+        status = series.classes[min(max(reply.status // 100, 1), 5) - 1]
+        cache = self._cache.get(notes.cache)
+
+        def told(calls: Sequence[Call]) -> None:
+            count = len(calls)
+            numbers[status] += count
+            for seconds, _, _ in calls:
+                numbers[series.first[bisect_left(BOUNDS, seconds)]] += 1.0
+                numbers[series.sum] += seconds
+            numbers[series.rows] += notes.rows * count
+            numbers[series.bytes] += notes.bytes * count if notes.rows else 0
+            if cache is not None:
+                numbers[cache] += count
+
+        return told
 
     def counter(self, name: str, help: str, **labels: str) -> Callable[[float], None]:
         """A counter of another part (`tongqu_…_total`): call it with what to add. Its labels must be few and fixed."""

@@ -88,7 +88,7 @@ class CompiledPolicy:
         self.columns = columns
         self.name = name
         self._keys, self._now, self._zone = dict(keys), now, zone
-        self._timed = any(grant.hours is not None or grant.when is not None for grant in given)
+        self.timed = any(grant.hours is not None or grant.when is not None for grant in given)
         self._kept: OrderedDict[Any, Decision] = OrderedDict()
         self._frozen: tuple[Mapping[str, Any], tuple[Any, ...]] = ({}, ())
         self._lock = Lock()
@@ -98,7 +98,7 @@ class CompiledPolicy:
         if not admitted(actor.scopes, self.name, action):
             return refused(action, "the scope of the token does not hold it", ())
         sees = admitted(actor.scopes, self.name, "read")
-        now = self._now().astimezone(self._zone) if self._timed else _NEVER
+        now = self._now().astimezone(self._zone) if self.timed else _NEVER
         fitting = tuple([grant.fits(actor, now) for grant in self.grants])
         key = (action, sees, actor.roles, actor.purpose, fitting, self._told(actor.attributes))
         with self._lock:

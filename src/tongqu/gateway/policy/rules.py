@@ -16,6 +16,8 @@ class Policy(Protocol):
     """Digest of the rules."""
     conflicts: tuple[Conflict, ...]
     """What its owner should look at."""
+    timed: bool
+    """Whether its decisions depend on the time of day."""
 
     @abstractmethod
     def decide(self, actor: Actor, action: Action) -> Decision:

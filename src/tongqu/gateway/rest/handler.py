@@ -40,9 +40,9 @@ class RestHandler:
         no right to, is the same `api.unknown`."""
         api, segment = _route(request)
         request.notes.api, request.notes.version = api.name, api.version
-        decided(api, request.actor, _ACTIONS.get(request.method, "read"))
+        decision = decided(api, request.actor, _ACTIONS.get(request.method, "read"))
         if request.method in ("GET", "HEAD"):
-            return await got(request, api, segment, self._reader, self._tags)
+            return await got(request, api, segment, decision, reader=self._reader, tags=self._tags)
         if request.method == "OPTIONS":
             request.notes.action = "options"
             return Reply(204, [("allow", ", ".join(_allowed(api, request, segment)))])

@@ -16,17 +16,28 @@ def key_condition(api: Api, decision: Decision, segment: str) -> Condition:
     """The condition that finds the row; `segment` is still encoded, so that a comma inside a value is told from one
     between values. An API without key, or whose key the caller does not see as it is, has no rows by key: Problem
     `row.unknown`, as for a row that is not there. The same object for the same key."""
+    return _condition(visible_key(api, decision), segment)
+
+
+def visible_key(api: Api, decision: Decision) -> tuple[str, ...]:
+    """The fields of the key, if the caller sees them as they are. Raises Problem `row.unknown`."""
     key = api.dataset.key
     if not key or not all(name in decision.fields and decision.fields[name] is None for name in key):
         raise Problem("row.unknown")
-    return _condition(key, segment)
+    return key
+
+
+def segment_values(key: tuple[str, ...], segment: str) -> list[str]:
+    """The texts of the key's values. Raises Problem `row.unknown` for another number of them."""
+    values = [unquote(part, errors="strict") for part in segment.split(",")]
+    if len(values) != len(key):
+        raise Problem("row.unknown")
+    return values
 
 
 @lru_cache(maxsize=2048)
 def _condition(key: tuple[str, ...], segment: str) -> Condition:
-    values = [unquote(part, errors="strict") for part in segment.split(",")]
-    if len(values) != len(key):
-        raise Problem("row.unknown")
+    values = segment_values(key, segment)
     parts = tuple(Compare(name, "eq", value) for name, value in zip(key, values, strict=True))
     return parts[0] if len(parts) == 1 else Joined("and", parts)
 

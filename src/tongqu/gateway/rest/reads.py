@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from dataclasses import replace
 from functools import lru_cache
@@ -10,12 +11,14 @@ from urllib.parse import parse_qsl, quote
 from tongqu.gateway.asking import Ask, Condition, Joined
 from tongqu.gateway.etags import Tags
 from tongqu.gateway.exchange import Headers, Notes, Reply, Request
+from tongqu.gateway.policy.decision import Decision
 from tongqu.gateway.problems import Problem
 from tongqu.gateway.publication import Api
 from tongqu.gateway.reading import Answer, Reader, decided
 from tongqu.gateway.rest import xml
 from tongqu.gateway.rest.formats import Form, form
-from tongqu.gateway.rest.keys import key_condition
+from tongqu.gateway.rest.keys import key_condition, segment_values, visible_key
+from tongqu.gateway.rest.patterns import marked, row, slotted, split
 from tongqu.gateway.rest.preferences import preferences
 from tongqu.gateway.rest.query import words
 from tongqu.gateway.rest.ranges import content_range, status, within
@@ -25,19 +28,21 @@ _VARY = ("vary", "Accept, Authorization, Prefer, Range, Tongqu-After")
 _MOST = 2048
 _LONG = 1000
 """Characters of a query beyond which it is not kept what it asks."""
+_ALL = Ask()
 _SAFE = "%&=+,.:()*!$-_~/?@;'"
+_SAFE_PATH = "/%,"
+_PLAIN = {safe: re.compile(rf"[A-Za-z0-9_.~{re.escape(safe)}-]*") for safe in (_SAFE, _SAFE_PATH)}
 
 
-async def got(request: Request, api: Api, segment: str | None, reader: Reader, tags: Tags) -> Reply:
-    """The answer to a GET or HEAD of all rows (`segment` None) or of the row of a key."""
+async def got(
+    request: Request, api: Api, segment: str | None, decision: Decision, *, reader: Reader, tags: Tags
+) -> Reply:
+    """The answer to a GET or HEAD of all rows (`segment` None) or of the row of a key; `decision` allows reading."""
     if request.query == "xsd" and segment is None:
         return _schema(request, api)
     wish = preferences(request.headers.get("prefer", ""), writing=False)
     told = form(request.headers.get("accept", ""))
-    ask = _asked(request, api, segment, told)
-    answer = await reader.read(
-        api, request.actor, ask, asked_format(told), request.notes, within=request.publication, again=True
-    )
+    ask, answer = await _answered(request, api, segment, decision, told=told, reader=reader)
     if segment is not None:
         if answer.rows != 1:
             raise Problem("row.unknown" if not answer.rows else "row.single")
@@ -51,6 +56,48 @@ async def got(request: Request, api: Api, segment: str | None, reader: Reader, t
     headers += [("content-type", told.media), *_paging(request, ask, answer, segment), *wish.header()]
     request.notes.bytes = len(body)
     return Reply(code, headers, b"" if request.method == "HEAD" else body)
+
+
+async def _answered(
+    request: Request, api: Api, segment: str | None, decision: Decision, *, told: Form, reader: Reader
+) -> tuple[Ask, Answer]:
+    """What is asked, and the answer: by the pattern of the question where nothing but its values is new."""
+    format, notes, within = asked_format(told), request.notes, request.publication
+    found = _patterned(request, api, segment, decision, told)
+    if found is not None and reader.repeats(api, decision, found[0]):
+        return found[0], await reader.repeat(api, decision, found, format, request)
+    ask = _asked(request, api, segment, told)
+    return ask, await reader.read(api, request.actor, ask, format, notes, within=within, again=True)
+
+
+def _patterned(
+    request: Request, api: Api, segment: str | None, decision: Decision, told: Form
+) -> tuple[Ask, list[str]] | None:
+    """The question with slots, and their values; None where it is to be read as a whole."""
+    headers, single = request.headers, told.shape == "object"
+    if "tongqu-after" in headers or api.parameters:
+        return None
+    if segment is not None:
+        if request.query:
+            return None
+        key = visible_key(api, decision)
+        return _single(_ALL, row(key)), segment_values(key, segment)
+    found = split(request.query)
+    if found is None or len(found[0]) > _LONG:
+        return None
+    span = headers.get("range", ""), headers.get("range-unit", "")
+    try:
+        ask = _pattern(found[0], headers.get("prefer", ""), span, single)
+    except Problem:
+        return None  # it is told of the question as it came
+    return None if ask is None else (ask, found[1])
+
+
+@lru_cache(maxsize=_MOST)
+def _pattern(pattern: str, prefer: str, span: tuple[str, str], single: bool) -> Ask | None:
+    """What a pattern asks; the very same object for the same pattern."""
+    query, count = marked(pattern)
+    return slotted(_question.__wrapped__(query, (), prefer, "", span, single), count)
 
 
 def _asked(request: Request, api: Api, segment: str | None, told: Form) -> Ask:
@@ -131,13 +178,18 @@ def _paging(request: Request, ask: Ask, answer: Answer, segment: str | None) -> 
     span = f"*/{total}" if ask.after else content_range(answer.offset, answer.rows, answer.total)
     headers: Headers = [("content-range", span), ("range-unit", "items")]
     if answer.next:
-        target = quote(request.target.partition("?")[0] or request.path, safe="/%,")
-        query = f"?{quote(request.query, safe=_SAFE)}" if request.query else ""
+        target = _quoted(request.target.partition("?")[0] or request.path, _SAFE_PATH)
+        query = f"?{_quoted(request.query, _SAFE)}" if request.query else ""
         headers += [
             ("tongqu-next", answer.next),
             ("link", f'<{target}{query}>; rel="next"; tongqu-after="{answer.next}"'),
         ]
     return headers
+
+
+def _quoted(text: str, safe: str) -> str:
+    plain = _PLAIN[safe].fullmatch(text)
+    return text if plain else quote(text, safe=safe)
 
 
 def _schema(request: Request, api: Api) -> Reply:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from tongqu.gateway.asking import Ask, Compare, Condition, Joined, Negated
+from tongqu.gateway.asking import Ask, Compare, Condition, Joined, Negated, Slot
 from tongqu.gateway.policy.decision import Decision
 from tongqu.gateway.policy.values import fitted
 from tongqu.gateway.problems import Problem
 from tongqu.gateway.publication import Api, Relation
+from tongqu.gateway.rewrite import regular
 from tongqu.gateway.rewrite.views import Seen, View, unfit, unknown, view_of
 
 Relations = Callable[[str], "tuple[Api, Decision] | None"]
@@ -26,6 +25,8 @@ Shape = tuple[Any, ...]
 
 MOST = 5000
 """Comparisons, and items of all lists, of one question."""
+_REGULAR = 2 * regular.HEAVIEST
+"""Weight of all regular expressions of one question: each row is compared with each of them."""
 _DEEPEST = 20
 _STEP = re.compile(r"[\w \-]{1,64}")
 _EQUAL = frozenset(("eq", "neq", "in", "isdistinct"))
@@ -37,12 +38,21 @@ OPERATORS = {
 }  # fmt: skip
 """Which operators a kind of values has beside `is`."""
 _PATTERNS = ("like", "ilike")
-_LITERAL = re.compile(r"\\.|\[\^?\]?[^\]]*\]", re.DOTALL)
-_SPECIAL = re.compile(r"\(\?(?!:)")
-_REPEATED = re.compile(r"\{([0-9]{1,9}),?([0-9]{0,9})\}")
-_MOST_REPEATED = 255
-"""What PostgreSQL repeats at most; RE2 has no looking around, PostgreSQL no named groups."""
 _TEXT = pa.field("", pa.string())
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A placeholder whose value is told later (`Slot`), and what it is compared with."""
+
+    name: str
+    place: int
+    part: Compare
+    seen: Seen
+
+    def value(self, text: str) -> Any:
+        """The text as a value of the field's type. Raises Problem `value.invalid`."""
+        return _fitting(self.part, text, self.seen)
 
 
 @dataclass
@@ -56,6 +66,8 @@ class Binding:
     used: set[str] = field(default_factory=set)
     joins: dict[str, tuple[View, Relation]] = field(default_factory=dict)
     left: list[int] = field(default_factory=lambda: [MOST])
+    regular: list[int] = field(default_factory=lambda: [_REGULAR])
+    gaps: list[Gap] = field(default_factory=list)
 
     def hole(self, value: Any) -> str:
         """A placeholder's name for a value."""
@@ -114,14 +126,15 @@ class Binding:
         return (operator, target, self._value(part, part.value, seen))
 
     def _value(self, part: Compare, value: Any, seen: Seen) -> str:
-        try:
-            made = fitted(value, seen.field, seen.family)
-        except ValueError as error:
-            raise _invalid(part.field, str(error)) from None
-        if part.operator in _PATTERNS and made is not None and (len(made) - len(made.rstrip("\\"))) % 2:
-            raise _invalid(part.field, "a pattern does not end with a single backslash")
+        if isinstance(value, Slot):
+            name = self.hole(value)
+            self.gaps.append(Gap(name, value.place, part, seen))
+            return name
+        made = _fitting(part, value, seen)
         if part.operator in ("match", "imatch"):
-            _checked(part.field, made)
+            self.regular[0] -= _checked(part.field, made)
+            if self.regular[0] < 0:
+                raise Problem("query.costly", "the regular expressions are too many, or too large")
         return self.hole(made)
 
     def related(self, name: str, parameter: str, inside: Callable[[Binding], Shape | None]) -> Shape:
@@ -137,7 +150,7 @@ class Binding:
         if api.connection != self.view.api.connection or api.server is not self.view.api.server:
             raise Problem("query.malformed", f"{name!r} lies in another system: rows cannot be chosen by it")
         prefix = f"{self.prefix}r{len(self.params)}_"
-        binding = Binding(view, {}, None, prefix, left=self.left)
+        binding = Binding(view, {}, None, prefix, left=self.left, regular=self.regular)
         shape = inside(binding)
         binding.used |= set(relation.on.values())
         self.used |= set(relation.on)
@@ -145,6 +158,17 @@ class Binding:
         self.params |= {f"{prefix}arg_{key}": value for key, value in arguments(api, {}).items()}
         self.joins[prefix] = (view, relation)
         return ("exists", prefix, decision.plan, shape, tuple(sorted(binding.used)))
+
+
+def _fitting(part: Compare, value: Any, seen: Seen) -> Any:
+    """A value as what it is compared with takes it."""
+    try:
+        made = fitted(value, seen.field, seen.family)
+    except ValueError as error:
+        raise _invalid(part.field, str(error)) from None
+    if part.operator in _PATTERNS and made is not None and (len(made) - len(made.rstrip("\\"))) % 2:
+        raise _invalid(part.field, "a pattern does not end with a single backslash")
+    return made
 
 
 def joins(one: View, other: View, relation: Relation) -> bool:
@@ -188,16 +212,14 @@ def _invalid(parameter: str, detail: str) -> Problem:
     return Problem("value.invalid", told, errors=[{"parameter": shown, "code": "value.invalid", "detail": detail}])
 
 
-def _checked(parameter: str, pattern: str) -> None:
+def _checked(parameter: str, pattern: str) -> int:
+    """The weight of a regular expression. Raises Problem `value.invalid`."""
     try:
-        plain = _LITERAL.sub("", pattern)
-        repeated = [int(number) for pair in _REPEATED.findall(plain) for number in pair if number]
-        if len(pattern) > 200 or _SPECIAL.search(plain) or max(repeated, default=0) > _MOST_REPEATED:
-            raise ValueError
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of sets that other engines read otherwise
-            re.compile(pattern)
-        pc.match_substring_regex(pa.scalar(""), pattern)  # RE2's, which some databases have and no other one lacks
+        return regular.checked(pattern)
+    except regular.CostlyError:
+        raise _invalid(
+            parameter, "nothing that repeats, or may be empty, can be repeated, and all together has at most 300 places"
+        ) from None
     except (re.error, ValueError, RecursionError, OverflowError):
         detail = (
             "it must be a regular expression of at most 200 characters, of groups, classes and repetitions up to 255"

@@ -10,10 +10,19 @@ from dataclasses import dataclass, field
 from hashlib import blake2b, sha256
 from typing import Any
 
+import orjson
+
 from tongqu.gateway.problems import Problem
 
 _MAC = 16
 _LONGEST = 3000
+
+
+def _payload(told: Any) -> bytes:
+    try:
+        return orjson.dumps(told, default=str)
+    except TypeError:  # an integer of more than 64 bits
+        return json.dumps(told, ensure_ascii=False, separators=(",", ":"), default=str).encode()
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,7 @@ class Cursors:
     def made(self, question: str, values: Sequence[Any] | int) -> str:
         """The cursor behind a row whose order values these are, or behind an offset; empty if it would be too long."""
         told = [self._digest(question), int(self.now()) + self.seconds, values]
-        payload = json.dumps(told, ensure_ascii=False, separators=(",", ":"), default=str).encode()
+        payload = _payload(told)
         token = base64.urlsafe_b64encode(payload + self._mac(payload)).rstrip(b"=").decode()
         return token if len(token) <= _LONGEST else ""
 

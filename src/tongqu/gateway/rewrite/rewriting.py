@@ -15,7 +15,7 @@ from tongqu.gateway.asking import Ask
 from tongqu.gateway.policy.decision import Decision
 from tongqu.gateway.problems import Problem
 from tongqu.gateway.publication import Api
-from tongqu.gateway.rewrite.binding import Binding, Relations, Shape, arguments, chosen
+from tongqu.gateway.rewrite.binding import Binding, Gap, Relations, Shape, arguments, chosen
 from tongqu.gateway.rewrite.cursors import Cursors
 from tongqu.gateway.rewrite.ordering import Key, behind, keys, start
 from tongqu.gateway.rewrite.outputs import Output, outputs
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 LIMIT, OFFSET = "_limit", "_offset"
 _FARTHEST = 10_000_000
+_WRITTEN = frozenset((1, 2, 5, 10, 15, 20, 25, 30, 50, 100, 200, 250, 500, 1000))
+"""Limits that are written into the SQL: databases plan with a number what they plan anew each time with a parameter."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,27 @@ class Rewritten:
     """The fields whose values are given or were used, for the notes."""
     masks: tuple[str, ...]
     """Those of them that are masked."""
-    next: Callable[[Page], str] = field(repr=False)
-    """The cursor of the following page, empty where this page is the last."""
+    cursors: Cursors = field(repr=False)
+    question: Callable[[], str] = field(repr=False)
+    """The digest of the question with all its values, to which cursors belong."""
+    own: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Of the query's values those that the question itself brings."""
+    shape: Callable[[], str] = field(default=str, repr=False)
+    """The digest of everything else in the question."""
+    gaps: tuple[Gap, ...] = ()
+    """Placeholders whose values are told later, where the question has slots."""
+    continued: bool = False
+    """Whether it begins behind a row."""
+
+    def next(self, page: Page, question: Callable[[], str] | None = None) -> str:
+        """The cursor of the following page, empty where this page is the last. `question` is that of other values."""
+        if self.limit == 0 or page.rows < self.limit:
+            return ""
+        asked = question or self.question
+        keys = self.query.keys
+        token = self.cursors.made(asked(), list(page.last)) if keys and len(page.last) == keys else ""
+        behind = 0 if self.continued else self.offset + page.rows
+        return token or (self.cursors.made(asked(), behind) if behind else "")
 
 
 @dataclass(frozen=True)
@@ -65,13 +86,15 @@ class _Shape:
     used: frozenset[str]
     paged: bool
     offset: bool
+    limit: int | None
+    """The limit where it is written out."""
 
     @property
     def key(self) -> tuple[Any, ...]:
         """What the SQL depends on."""
         return (
             tuple(one.key for one in self.columns), tuple(one.key for one in self.order),
-            self.where, self.start, self.used, self.paged, self.offset,
+            self.where, self.start, self.used, self.paged, self.offset, self.limit,
         )  # fmt: skip
 
 
@@ -98,8 +121,11 @@ def rewrite(
     asked = (tuple(one.key for one in columns), where, tuple(one.key for one in order))
     told, kept = dict(params), view.kept if len(params) <= WIDE else _anew
 
+    def told_shape() -> str:
+        return str(kept(("digest", asked), lambda: _digest(asked)))
+
     def question() -> str:
-        return _question(api, decision, kept(("digest", asked), lambda: _digest(asked)), told)
+        return question_of(api, decision, told_shape(), told)
 
     begin, offset = None, ask.offset
     if ask.after:
@@ -112,20 +138,14 @@ def rewrite(
             begin = start(order, found, binding) if paged else None
     if not 0 <= offset <= _FARTHEST:
         raise Problem("query.malformed", f"an offset is a number from 0 to {_FARTHEST}")
-    shape = _Shape(columns, order, where, begin, frozenset(binding.used), paged, offset > 0)
+    written = limit if limit in _WRITTEN or limit == api.entry.limit.rows else None
+    shape = _Shape(columns, order, where, begin, frozenset(binding.used), paged, offset > 0, written)
     params |= decision.params
     made: _Trees = kept(shape.key, lambda: _Trees(view, shape, binding))
-    paging: dict[str, Any] = {LIMIT: limit, OFFSET: offset} if offset else {LIMIT: limit}
+    paging = ({} if written is not None else {LIMIT: limit}) | ({OFFSET: offset} if offset else {})
     after = {one.name: one.after for one in columns if one.after is not None}
     fields = tuple(one.field for one in columns)
     query = Query(made.page, params | paging, fields, len(order) if paged else 0, after)
-
-    def following(page: Page) -> str:
-        if limit == 0 or page.rows < limit:
-            return ""
-        token = cursors.made(question(), list(page.last)) if paged and len(page.last) == len(order) else ""
-        behind = offset + page.rows if begin is None else 0
-        return token or (cursors.made(question(), behind) if behind else "")
 
     shown = tuple(name for name in view.fields if name in binding.used)
     return Rewritten(
@@ -133,7 +153,9 @@ def rewrite(
         count=None if ask.count == "none" else Query(made.count, _without_start(params, begin), (_COUNT,)),
         planned=None if ask.count in ("none", "exact") else Query(made.rows, _without_start(params, begin), fields),
         columns=fields, limit=limit, offset=offset, shown=shown,
-        masks=tuple(name for name in shown if decision.fields[name] is not None), next=following,
+        masks=tuple(name for name in shown if decision.fields[name] is not None),
+        cursors=cursors, question=question, own=told, shape=told_shape, gaps=tuple(binding.gaps),
+        continued=begin is not None,
     )  # fmt: skip
 
 
@@ -164,7 +186,8 @@ def _digest(told: Any) -> str:
     return sha256(repr(told).encode()).hexdigest()
 
 
-def _question(api: Api, decision: Decision, shape: str, params: Mapping[str, Any]) -> str:
+def question_of(api: Api, decision: Decision, shape: str, params: Mapping[str, Any]) -> str:
+    """The digest of a question with all its values and the caller's rights."""
     told = (
         api.name,
         api.version,
@@ -216,7 +239,8 @@ class _Trees:
             page = page.select(*(exp.alias_(key, f"{word}{n}", quoted=True) for n, key in enumerate(keys)), copy=False)
         if shape.order:
             page = page.order_by(*(key.tree(writer) for key in shape.order), copy=False)
-        page = page.limit(hole(LIMIT), copy=False)
+        limit = hole(LIMIT) if shape.limit is None else exp.Literal.number(shape.limit)
+        page = page.limit(limit, copy=False)
         return page.offset(hole(OFFSET), copy=False) if shape.offset else page
 
     def _where(self) -> list[exp.Expr]:

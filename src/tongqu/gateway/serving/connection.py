@@ -11,7 +11,7 @@ import httptools
 from tongqu.gateway.exchange import Reply
 from tongqu.gateway.problems import Problem
 from tongqu.gateway.serving import wire
-from tongqu.gateway.serving.heads import MALFORMED, RefusedHeadError, RequestLine, head_of
+from tongqu.gateway.serving.heads import MALFORMED, RefusedHeadError, RequestLine, head_of, len_of
 from tongqu.gateway.serving.incoming import Incoming
 from tongqu.gateway.serving.outlet import Outlet
 from tongqu.gateway.serving.websocket import WebSocket, is_websocket
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tongqu.gateway.serving.server import HttpServer
 
 _HEADERS = wire.bare(431, "headers.too_large", "the headers are too large, or too many")
+_EMPTY = b"\r\n\r\n"
 _MORE = 2  # requests that wait behind the one that is being answered, before reading pauses
 
 
@@ -38,6 +39,12 @@ class Connection(asyncio.Protocol):
         self._lines: list[tuple[str, str]] = []
         self._size = 0
         self._bytes = 0
+        self._source = ""
+        self._first = b""  # a head that came whole and alone, where nothing was left over from the request before
+        self._end = 0
+        self._fed = 0
+        self._between = True
+        self._stalled = False
         self._replaying = False
         self._arriving: Incoming | None = None
         self._queue: deque[Incoming] = deque()
@@ -63,6 +70,7 @@ class Connection(asyncio.Protocol):
         if tls is not None:
             self._scheme = "https"
             self._certificate = tls.getpeercert(binary_form=True)
+        self._source = f"{self._scheme} {self._peer}"
         self._transport.set_write_buffer_limits(high=262_144)
         self._parser = httptools.HttpRequestParser(self)
         self.deadline = self.server.now() + self.server.bounds.header_seconds
@@ -81,7 +89,19 @@ class Connection(asyncio.Protocol):
         self._parser = None
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came."""
+        """Answer what came if its answer stands ready, else parse it."""
+        if self._between and self._task is None and not self._stalled:
+            ready = self.server.ready
+            if ready is not None and self._certificate is None:
+                answer = ready.answer(data, self._source, self.server.clock.line)
+                if answer is not None:
+                    self.deadline = self.server.idle_until
+                    self._transport.write(answer)
+                    return
+            self._end, self._fed = data.find(_EMPTY) + len(_EMPTY), 0
+            self._first = data if self._end == len(data) else b""
+        self._between = False
+        self._fed += len(data)
         if self._lingering:
             self._lingering -= len(data)
             if self._lingering <= 0:
@@ -119,10 +139,12 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The caller reads slower than we write."""
+        self._stalled = True
         self._outlet.pause()
 
     def resume_writing(self) -> None:
         """The caller has caught up."""
+        self._stalled = False
         self._outlet.resume()
 
     # the parser's side
@@ -155,6 +177,8 @@ class Connection(asyncio.Protocol):
         incoming = Incoming(head, self._resume, close=close, old=old, expects=expects)
         if head.headers.get("content-length", "0") == "0" and "transfer-encoding" not in head.headers:
             incoming.finish()
+            if incoming.complete and not (close or old or expects) and self._whole(0):
+                head.raw, head.source = self._first, self._source
         self._target, self._lines, self._size, self._bytes = b"", [], 0, 0
         self._arriving = incoming
         self.deadline = self.server.now() + self.server.bounds.body_seconds
@@ -181,8 +205,13 @@ class Connection(asyncio.Protocol):
         """The body is whole; that of a request that wishes to upgrade is still to come."""
         if self._arriving is not None and (self._arriving.complete or not self._parser.should_upgrade()):
             self._arriving.finish()
+            self._between = self._whole(len_of(self._arriving.head))
             self._arriving = None
             self.deadline = 0.0 if self._task is not None else self.server.now() + self.server.bounds.idle_seconds
+
+    def _whole(self, body: int) -> bool:
+        """Whether all bytes that came are one request with a body of that length: the next bytes begin another one."""
+        return self._end >= len(_EMPTY) and body >= 0 and self._fed == self._end + body
 
     # requests, one after the other
 
@@ -299,6 +328,7 @@ class Connection(asyncio.Protocol):
         if self._parser is None or self._transport.is_closing():
             return
         self._parser = httptools.HttpRequestParser(self)
+        self._first, self._end = b"", 0
         if self._arriving is not None:
             headers = self._arriving.head.headers
             framed = [f"{name}: {headers[name]}" for name in ("content-length", "transfer-encoding") if name in headers]

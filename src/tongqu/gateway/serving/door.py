@@ -10,6 +10,7 @@ from tongqu.gateway.gate import is_admin
 from tongqu.gateway.stages import Head
 
 if TYPE_CHECKING:
+    from tongqu.gateway.ready.answers import Ready
     from tongqu.gateway.site import Site
 
 Body = Callable[[int], Awaitable[bytes]]
@@ -40,6 +41,12 @@ class Answering(Protocol):
         ...
 
 
+def ready_of(site: Answering) -> Ready | None:
+    """The answers of a site that stand ready, if it has such."""
+    found: Ready | None = getattr(site, "ready", None)
+    return found
+
+
 class Door:
     """A site as one port shows it: with `admin` only what administrators use, else all but that; health is told at
     both. What is behind the other door is not there at this one."""
@@ -47,6 +54,11 @@ class Door:
     def __init__(self, site: Site, *, admin: bool):
         self._site = site
         self._admin = admin
+
+    @property
+    def ready(self) -> Ready | None:
+        """The site's answers that stand ready, which are none of the administrators'."""
+        return None if self._admin else self._site.ready
 
     def refuse(self, head: Head) -> Reply | None:
         """See Site.refuse."""

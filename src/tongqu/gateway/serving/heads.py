@@ -28,6 +28,12 @@ class RequestLine(NamedTuple):
     version: str
 
 
+def len_of(head: Head) -> int:
+    """The length of the body as the head tells it, -1 where only its end tells it."""
+    told = head.headers.get("content-length", "0")
+    return int(told) if "transfer-encoding" not in head.headers and told.isdigit() else -1
+
+
 def head_of(line: RequestLine, lines: Sequence[tuple[str, str]], peer: str, scheme: str) -> Head:
     """The head as the stages see it; raises RefusedHeadError for what two readers could read in two ways: no host or
     two, another host in the target, a body framed twice, an encoding beside `chunked`, bytes that are no ASCII."""

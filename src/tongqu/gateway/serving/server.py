@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tongqu.core.errors import ConnectError, InvalidSettingsError
 from tongqu.gateway.serving.bounds import Bounds
 from tongqu.gateway.serving.connection import Connection
+from tongqu.gateway.serving.door import ready_of
 from tongqu.gateway.serving.wire import Clock
 
 if TYPE_CHECKING:
@@ -69,6 +70,10 @@ class HttpServer:
         self.bounds = bounds or Bounds()
         self.clock = Clock()
         self.draining = False
+        self.ready = ready_of(site)
+        """Answers that are given without asking the site."""
+        self.idle_until = 0.0
+        """The deadline of a connection that was answered now."""
         self._context = context
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -129,6 +134,7 @@ class HttpServer:
     async def drain(self) -> bool:
         """Take no more connections, let what runs finish for so long, cut the rest; True if all of it finished."""
         self.draining = True
+        self.ready = None
         for server in self._servers:
             server.close()
         for connection in list(self._connections):
@@ -173,6 +179,7 @@ class HttpServer:
         """The date, and whoever takes too long."""
         self.clock.tick(time.time())
         now = self.now()
+        self.idle_until = now + self.bounds.idle_seconds
         for connection in [found for found in self._connections if 0 < found.deadline < now]:
             connection.expire()
         self._sweeper = asyncio.get_running_loop().call_later(self.bounds.sweep_seconds, self._sweep)

@@ -14,6 +14,13 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 _OWN = frozenset(("connection", "transfer-encoding", "date", "keep-alive", "upgrade"))
 """Headers that belong to the connection and not to who answers."""
+_USUAL = frozenset((
+    "etag", "cache-control", "vary", "content-type", "content-range", "range-unit", "tongqu-next", "link", "ratelimit",
+    "ratelimit-policy", "tongqu-request-id", "tongqu-config", "traceparent", "x-content-type-options",
+    "x-frame-options", "referrer-policy", "cross-origin-resource-policy", "content-security-policy", "cache-status",
+    "age", "strict-transport-security",
+))  # fmt: skip
+"""Headers of most answers, which are neither those nor tell a length."""
 
 
 class Clock:
@@ -33,12 +40,15 @@ def start(reply: Reply, date: bytes, *, close: bool, head: bool, old: bool) -> t
     `head`: the request was HEAD and the body is left out, its length is told. `old`: the caller speaks HTTP/1.0, which
     has no chunks; the end of the connection ends the body then. Raises ValueError for a header that would break out.
     """
-    lines = [f"{name}: {value}" for name, value in reply.headers if name not in _OWN and name.lower() not in _OWN]
+    headers, told = reply.headers, False
+    if not _USUAL.issuperset([name for name, _ in headers]):
+        headers = [pair for pair in headers if pair[0].lower() not in _OWN]
+        told = any(len(name) == 14 and name.lower() == "content-length" for name, _ in headers)
+    lines = [f"{name}: {value}" for name, value in headers]
     text = "\n".join(lines)
     if "\r" in text or "\0" in text or text.count("\n") != max(len(lines) - 1, 0):
         raise ValueError("a header holds a line break")
     body = reply.body
-    told = any(len(name) == 14 and name.lower() == "content-length" for name, _ in reply.headers)
     if lines:
         text += "\n"
     if close:

@@ -9,8 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import field_validator, model_validator
 
-from tongqu.core.connector import Endpoint
-from tongqu.core.settings import Secret, Settings, titled
+from tongqu.core.settings import Endpoint, Secret, Settings, titled
 
 if TYPE_CHECKING:
     from tongqu.kit.egress.access import Access

@@ -11,9 +11,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import field_validator
 
-from tongqu.core.connector import Endpoint
 from tongqu.core.errors import InvalidSettingsError
-from tongqu.core.settings import Names, Settings, titled
+from tongqu.core.settings import Endpoint, Names, Settings, titled
 
 _SECRET = re.compile(r"pass|secret|token|key|credential|auth|pwd|dsn", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -125,7 +125,7 @@ class RemoteSink(Sink):
         fence = head.fence + 1 if head else 1
         if write.replay:
             refuse_replay(write, ledger.writer(write.dataset.name, but=write.sync))
-        settled, remember = _settled(ledger, write, head)
+        settled, remember = settled_for(ledger, write, head)
         skips = self.manner.skip_unchanged and not write.replay and write.mode is WriteMode.UPSERT
         self._landings[write.stream] = Landing(settled.write, fence, settled, skips)
         same = head is not None and head.run == write.run
@@ -304,7 +304,7 @@ def able(sink: RemoteSink, writer: Writer, write: Write) -> None:
         )
 
 
-def _settled(ledger: Ledger, write: Write, head: Head | None) -> tuple[Settled, dict[str, Any]]:
+def settled_for(ledger: Ledger, write: Write, head: Head | None) -> tuple[Settled, dict[str, Any]]:
     """What is done about a schema that has changed since the target was last given rows, and what to remember."""
     from tongqu.kit.originals import schema_of, shape_of
 

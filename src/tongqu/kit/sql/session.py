@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from tongqu.core.errors import CastError, DataError, NotFoundError, RefusedRowsE
 from tongqu.kit.db import Db
 from tongqu.kit.faults import crash_point
 from tongqu.kit.ledger import Ledger
+from tongqu.kit.sql.amending import amended
 from tongqu.kit.sql.landing import Landing
 
 if TYPE_CHECKING:
@@ -33,6 +35,10 @@ class SqlSession(Session):
         self._split = split
         self._connection: Db | None = None
         self._has_chunk = False
+        self._stale = False
+        """Whether the chunk's table may hold rows that were merged."""
+        self._marks = False
+        """Whether the target is known to have the column for marks."""
         self._clean = False
         """Whether the connection has no open transaction, so another session may have it."""
 
@@ -42,9 +48,20 @@ class SqlSession(Session):
         self._clean = False
         self._connection.begin()
         if self._landing.merges and not self._has_chunk:
-            self._sink.create_chunk(self._connection, self._landing)
-            self._has_chunk = True
+            self._empty(self._connection)
         return self._connection
+
+    def _empty(self, db: Db) -> None:
+        """Create the chunk's table, or empty it."""
+        self._sink.create_chunk(db, self._landing)
+        self._has_chunk, self._stale = True, False
+
+    def _fill(self, db: Db, rows: pa.Table) -> int:
+        """Load rows into the emptied chunk's table, or where they go without one."""
+        if self._stale:
+            self._empty(db)
+        self._stale = self._landing.merges
+        return self._sink.load(db, self._landing, rows)
 
     def write(self, rows: pa.Table) -> Written:
         """See Session.write."""
@@ -76,6 +93,8 @@ class SqlSession(Session):
 
         chunks = data.chunks
         data.chunks = counted()
+        if self._stale:
+            self._empty(db)
         with self._still_ours():
             loaded = self._sink.copy_bytes(db, self._landing, data)
             written = self._merged(db) if self._landing.merges else Written(inserted=loaded)
@@ -86,10 +105,44 @@ class SqlSession(Session):
         """See Session.remove."""
         db, write = self._db(), self._landing.write
         if write.deletes is Deletes.SOFT and write.mode is not WriteMode.HISTORY:
-            self._merged(db)  # of no rows: gives a target without the column for marks that column
+            self._nothing(db)
         with self._still_ours():
             rows, _ = self._sink.sift(db, self._landing, rows)
             return self._taken_out(db, rows)
+
+    def amend(self, rows: pa.Table) -> int:
+        """See Session.amend. Raises RefusedRowsError if the target refuses any; then nothing of them is changed."""
+        db, landing = self._db(), self._landing
+        kept = [name for name in rows.column_names if name in landing.types and name not in landing.sieving.columns]
+        rows = rows.select(kept)
+        if rows.num_rows == 0:
+            return 0
+        with self._still_ours():
+            db.savepoint(_POINT)
+            try:
+                rows, sifted = self._sink.sift(db, landing, rows)
+                if sifted:
+                    raise RefusedRowsError(sifted[0].message, path=landing.write.stream, field=sifted[0].field)
+                self._fill(db, rows)
+                done = amended(self._sink, db, landing, kept, rows.num_rows)
+            except (RefusedRowsError, CastError):
+                db.rollback_to(_POINT)
+                self._empty(db)
+                raise
+            db.release(_POINT)
+        return done
+
+    def clear(self) -> int:
+        """See Session.clear."""
+        db, landing = self._db(), self._landing
+        if landing.write.deletes is Deletes.SOFT and landing.write.mode is not WriteMode.HISTORY:
+            self._nothing(db)
+        target, _, _ = self._sink.places(db, landing)
+        return self._sink.clear(db, landing, target)
+
+    def dated(self, instant: str) -> None:
+        """See Session.dated."""
+        self._landing = replace(self._landing, write=replace(self._landing.write, started_at=instant))
 
     def _taken_out(self, db: Db, rows: pa.Table) -> int:
         """Take the rows of these keys out; a key that the target cannot hold is found by halving, and is not there."""
@@ -98,10 +151,10 @@ class SqlSession(Session):
         write = self._landing.write
         db.savepoint(_POINT)
         try:
-            self._sink.load(db, self._landing, rows)
+            self._fill(db, rows)
         except (RefusedRowsError, CastError):
             db.rollback_to(_POINT)
-            self._sink.create_chunk(db, self._landing)
+            self._empty(db)
             middle = rows.num_rows // 2
             halves = (rows.slice(0, middle), rows.slice(middle)) if middle else ()
             return sum(self._taken_out(db, half) for half in halves)
@@ -111,7 +164,6 @@ class SqlSession(Session):
             done = self._sink.retire(db, self._landing, target, chunk)
         else:
             done = self._sink.remove(db, target, chunk, write.key)
-        self._sink.create_chunk(db, self._landing)
         return done
 
     @contextmanager
@@ -125,10 +177,16 @@ class SqlSession(Session):
             raise
 
     def _merged(self, db: Db) -> Written:
-        """Merge the chunk's table and empty it."""
-        written = self._sink.merge(db, self._landing, self._landing.chunk)
-        self._sink.create_chunk(db, self._landing)
-        return written
+        """Merge the chunk's table, which is emptied before it is filled again."""
+        self._stale = True
+        return self._sink.merge(db, self._landing, self._landing.chunk)
+
+    def _nothing(self, db: Db) -> None:
+        """Merge no rows: that gives a target without the column for marks that column."""
+        if not self._marks:
+            self._empty(db)
+            self._merged(db)
+            self._marks = True
 
     def _without_null_keys(self, rows: pa.Table) -> tuple[pa.Table, list[BadRow]]:
         key = self._landing.write.key
@@ -150,7 +208,7 @@ class SqlSession(Session):
             return
         db.savepoint(_POINT)
         try:
-            loaded = self._sink.load(db, self._landing, rows)
+            loaded = self._fill(db, rows)
             if self._landing.write.replay and self._landing.merges and self._sink.outdated(db, self._landing):
                 raise SupersededError(f"the target has a newer row of this {', '.join(self._landing.write.key)}")
             crash_point("mid_write")
@@ -172,7 +230,7 @@ class SqlSession(Session):
                 hint="this is more than dirty data: compare the target's types and constraints with the source's",
             ) from error
         if self._landing.merges:
-            self._sink.create_chunk(db, self._landing)
+            self._empty(db)
         if rows.num_rows == 1:
             written.refused.append(bad_row(rows, _code(error), error.message, field=error.field))
             return
@@ -207,12 +265,13 @@ class SqlSession(Session):
         crash_point("in_commit")
         db.commit()
         self._clean = True
+        self._stale = self._stale and not self._sink.commit_empties
 
     def abort(self) -> None:
         """See Session.abort."""
         if self._connection is not None:
             self._connection.rollback()
-            self._has_chunk = False
+            self._has_chunk = self._stale = self._marks = False
 
     def close(self) -> None:
         """See Session.close."""
@@ -222,7 +281,7 @@ class SqlSession(Session):
             else:
                 self._connection.close()
             self._connection = None
-            self._has_chunk = False
+            self._has_chunk = self._stale = False
 
 
 def _code(error: DataError) -> str:

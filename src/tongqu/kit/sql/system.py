@@ -10,7 +10,7 @@ from tongqu.core.connector import Sink
 from tongqu.core.data import BadRow, Bytes, Deletes, Write, WriteMode, Written
 from tongqu.core.errors import InvalidPlanError
 from tongqu.kit.db import Db
-from tongqu.kit.sql.landing import Landing, Target
+from tongqu.kit.sql.landing import HISTORY, Landing, Target
 from tongqu.kit.sql.retiring import retired
 from tongqu.meaning.settling import Alterations
 
@@ -24,6 +24,8 @@ class SqlSystem(Sink):
 
     columns_fold: ClassVar[bool] = True
     """Column names that differ in letter case only mean one column."""
+    commit_empties: ClassVar[bool] = False
+    """A commit empties the temporary table for a chunk."""
     ddl_commits: ClassVar[bool] = False
     """DDL ends the open transaction (MySQL): a missing stage whose splits are all done has been published."""
 
@@ -91,6 +93,34 @@ class SqlSystem(Sink):
         """Delete the target's rows whose keys are in the chunk's table (both quoted); returns how many."""
         names = ", ".join(db.quote(name) for name in key)
         return db.run(f"DELETE FROM {target} WHERE ({names}) IN (SELECT {names} FROM {chunk})")
+
+    def update_from(
+        self, db: Db, tables: tuple[str, str], key: Sequence[str], columns: Sequence[str], also: str = ""
+    ) -> None:
+        """Give these columns of the first table (`t`) the values of the second one's (`s`) row of the same key; both
+        are quoted, `also` is a further condition that begins with AND."""
+        sets = ", ".join(f"{db.quote(name)} = s.{db.quote(name)}" for name in columns)
+        same = " AND ".join(f"t.{db.quote(name)} = s.{db.quote(name)}" for name in key)
+        db.run(f"UPDATE {tables[0]} AS t SET {sets} FROM {tables[1]} AS s WHERE {same}{also}")
+
+    def keep_matched(self, db: Db, tables: tuple[str, str], key: Sequence[str], also: str) -> None:
+        """Delete the rows of the first table whose keys the second one (`t`) lacks; as `update_from`."""
+        names = ", ".join(db.quote(name) for name in key)
+        found = f"SELECT {', '.join(f't.{db.quote(name)}' for name in key)} FROM {tables[1]} t WHERE 1 = 1{also}"
+        db.run(f"DELETE FROM {tables[0]} WHERE ({names}) NOT IN ({found})")
+
+    def current(self, db: Db, alias: str) -> str:
+        """Whether a row of a history is the current version of its key."""
+        return f"{alias}.{db.quote(HISTORY[2])}"
+
+    def clear(self, db: Db, landing: Landing, target: str) -> int:
+        """Take all rows out of the quoted target: they are deleted, marked or ended, as the write asks; how many."""
+        write = landing.write
+        if write.mode is WriteMode.HISTORY or write.deletes is Deletes.SOFT:
+            return retired(db, landing, target, among="1 = 1", at=self.instant(write.started_at))
+        count = int(db.rows(f"SELECT COUNT(*) FROM {target}")[0][0])
+        db.run(f"DELETE FROM {target}")
+        return count
 
     def removes(self, write: Write) -> bool:
         """See Sink.removes. Versions and marks need the system's `instant`."""

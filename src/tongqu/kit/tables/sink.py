@@ -21,13 +21,14 @@ from tongqu.core.errors import (
 from tongqu.kit.db import Db
 from tongqu.kit.ledger import PREFIX
 from tongqu.kit.sql.landing import Landing, Target
-from tongqu.kit.sql.merging import CURRENT, DELETED_AT, VALID_FROM, VALID_TO
+from tongqu.kit.sql.merging import CURRENT, DELETED_AT
 from tongqu.kit.sql.sink import SqlSink
 from tongqu.kit.tables.db import TableDb
 from tongqu.kit.tables.ddl import Tables
 from tongqu.kit.tables.dialect import SEQUENCE
 from tongqu.kit.tables.merging import Merge
 from tongqu.kit.tables.native import Native
+from tongqu.kit.tables.retiring import deleted, keep_matched, outdated, taken_out, update_from
 from tongqu.kit.tables.system import Reach
 from tongqu.kit.tables.values import binds, encodable, fit, only_finite, without_empty, without_nul
 from tongqu.meaning.settling import Alterations
@@ -287,10 +288,27 @@ class TableSink(SqlSink):
         """See SqlSystem.remove."""
         own = self._own(db)
         same = " AND ".join(f"t.{own.quote(name)} = s.{own.quote(name)}" for name in key)
-        where = f"EXISTS (SELECT 1 FROM {chunk} s WHERE {same})"
-        found = own.count(target, where)
-        own.say([own.dialect.delete(target, "t", where)])
-        return found
+        return deleted(own, target, f"EXISTS (SELECT 1 FROM {chunk} s WHERE {same})")
+
+    def update_from(
+        self, db: Db, tables: tuple[str, str], key: Sequence[str], columns: Sequence[str], also: str = ""
+    ) -> None:
+        """See SqlSystem.update_from."""
+        update_from(self._own(db), tables, key, columns, also)
+
+    def keep_matched(self, db: Db, tables: tuple[str, str], key: Sequence[str], also: str) -> None:
+        """See SqlSystem.keep_matched."""
+        keep_matched(self._own(db), tables, key, also)
+
+    def current(self, db: Db, alias: str) -> str:
+        """See SqlSystem.current."""
+        own = self._own(db)
+        return f"{alias}.{own.quote(CURRENT)} = {own.dialect.truth[0]}"
+
+    def clear(self, db: Db, landing: Landing, target: str) -> int:
+        """See SqlSystem.clear."""
+        own, write = self._own(db), landing.write
+        return taken_out(own, write, target, among="1 = 1", at=self.instant(write.started_at))
 
     def instant(self, started_at: str) -> str:
         """See SqlSystem.instant."""
@@ -300,33 +318,13 @@ class TableSink(SqlSink):
     def retire(self, db: Db, landing: Landing, target: str, chunk: str) -> int:
         """See SqlSystem.retire."""
         own, write = self._own(db), landing.write
-        dialect = own.dialect
-        at = self.instant(write.started_at)
         same = " AND ".join(f"t.{own.quote(name)} = s.{own.quote(name)}" for name in write.key)
         chosen = f"EXISTS (SELECT 1 FROM {chunk} s WHERE {same})"
-        if write.mode is not WriteMode.HISTORY:
-            where = f"t.{own.quote(DELETED_AT)} IS NULL AND {chosen}"
-            found = own.count(target, where)
-            own.say([dialect.update_alone(target, [(own.quote(DELETED_AT), at)], where)])
-            return found
-        where = f"t.{own.quote(CURRENT)} = {dialect.truth[0]} AND {chosen}"
-        found = own.count(target, where)
-        unseen = f"t.{own.quote(VALID_FROM)} >= {at} AND {where}"  # it began with this run: nobody has seen it
-        ended = [(own.quote(VALID_TO), at), (own.quote(CURRENT), dialect.truth[1])]
-        own.say([dialect.delete(target, "t", unseen), dialect.update_alone(target, ended, where)])
-        return found
+        return taken_out(own, write, target, among=chosen, at=self.instant(write.started_at))
 
     def outdated(self, db: Db, landing: Landing) -> bool:
         """See Quarantining.outdated."""
-        cursor, own = landing.write.cursor, self._own(db)
-        if cursor is None or landing.target is None or cursor not in landing.target.columns:
-            return False
-        target, chunk, _ = self.places(own, landing)
-        tests = [f"t.{own.quote(name)} = s.{own.quote(name)}" for name in landing.write.key]
-        tests.append(f"t.{own.quote(cursor)} > s.{own.quote(cursor)}")
-        if landing.write.mode is WriteMode.HISTORY:
-            tests.append(f"t.{own.quote(CURRENT)} = {own.dialect.truth[0]}")
-        return bool(own.rows(f"SELECT COUNT(*) FROM {chunk} s JOIN {target} t ON {' AND '.join(tests)}")[0][0])
+        return outdated(self._own(db), landing, self.places(db, landing))
 
     def append_stage(self, db: Db, landing: Landing) -> int:
         """See SqlSystem.append_stage."""

@@ -11,6 +11,7 @@ import pytest
 
 from tongqu.core import registry
 from tongqu.core.connector import Can, Connector
+from tongqu.testing.conformance.amending import AmendChecks
 from tongqu.testing.conformance.changing import ChangeChecks
 from tongqu.testing.conformance.discovering import DiscoveryChecks
 from tongqu.testing.conformance.marks import ALL, needed
@@ -33,7 +34,7 @@ __all__ = ["conformance", "needs"]
 F = TypeVar("F", bound=Callable[..., Any])
 SUITES = (
     SettingsChecks, ReachChecks, DiscoveryChecks, ReadChecks, ValueChecks, WriteChecks, MergeChecks, ChangeChecks,
-    ResumeChecks, RemoveChecks, ServeChecks, MaskChecks, BoundChecks, TransactChecks,
+    ResumeChecks, RemoveChecks, AmendChecks, ServeChecks, MaskChecks, BoundChecks, TransactChecks,
 )  # fmt: skip
 SECONDS = 60
 """A check that takes longer fails."""

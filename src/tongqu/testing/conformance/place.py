@@ -11,8 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from tongqu.core.connector import Connector, Endpoint, Sink, Source
+from tongqu.core.connector import Connector, Sink, Source
 from tongqu.core.data import Batch, Counts, Dataset, Deletes, Mode, Position, Read, Split, Write, WriteMode
+from tongqu.core.settings import Endpoint
 from tongqu.testing.pour import pour
 
 _FILLS = count(1)

@@ -7,6 +7,7 @@ from tongqu.testing.services.dovecot import Dovecot, start_dovecot
 from tongqu.testing.services.elasticsearch import Elasticsearch, start_elasticsearch
 from tongqu.testing.services.errors import ServiceError, ServiceInstallError, ServiceMissingError, ServiceStartError
 from tongqu.testing.services.install import ensure, missing
+from tongqu.testing.services.kafka import Kafka, start_kafka
 from tongqu.testing.services.mariadb import MariaDB, start_mariadb
 from tongqu.testing.services.mongodb import Mongodb, start_mongodb
 from tongqu.testing.services.postgres import Postgres, start_postgres
@@ -26,6 +27,7 @@ __all__ = [
     "Dovecot",
     "Elasticsearch",
     "FaultProxy",
+    "Kafka",
     "MariaDB",
     "Mongodb",
     "Postgres",
@@ -45,6 +47,7 @@ __all__ = [
     "start_clickhouse",
     "start_dovecot",
     "start_elasticsearch",
+    "start_kafka",
     "start_mariadb",
     "start_mongodb",
     "start_postgres",

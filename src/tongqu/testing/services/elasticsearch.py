@@ -61,8 +61,8 @@ class Elasticsearch(Service):
         """Nothing: an index is there when something is written into it."""
 
     def _command(self, port: int) -> Sequence[str | Path]:
-        return [_binary(), "start", "--data-dir", self._folder / "data", "--host", self.host, "--only", "elasticsearch",
-                "--elasticsearch-port", str(port)]  # fmt: skip
+        return [noida_binary(), "start", "--data-dir", self._folder / "data", "--host", self.host,
+                "--only", "elasticsearch", "--elasticsearch-port", str(port)]  # fmt: skip
 
     def _probe(self) -> str:
         try:
@@ -78,7 +78,8 @@ class _NotUpError(Exception):
     """It does not answer yet."""
 
 
-def _binary() -> Path:
+def noida_binary() -> Path:
+    """Where the server is; ServiceMissingError when it is not installed."""
     found = find_spec("noida_db")
     if found is None or found.origin is None:
         raise ServiceMissingError("noida-db", hint="pip install noida-db")
@@ -105,5 +106,5 @@ def without_indices(url: str) -> str:
 
 def start_elasticsearch() -> Elasticsearch:
     """Starts noida-db; ServiceMissingError when it is not installed."""
-    _binary()
+    noida_binary()
     return Elasticsearch(new_folder("tongqu-elasticsearch-", None), None)._start()

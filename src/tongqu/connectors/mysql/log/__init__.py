@@ -1,0 +1,1 @@
+"""The row binlog of MariaDB and MySQL, followed as a log of changes."""

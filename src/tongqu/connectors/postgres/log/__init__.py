@@ -1,0 +1,313 @@
+"""Follows PostgreSQL's change log: pgoutput over streaming replication."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from tongqu.connectors.postgres import catalog
+from tongqu.connectors.postgres.db import PgDb
+from tongqu.connectors.postgres.log import slot as slots
+from tongqu.connectors.postgres.log.stream import Replication, number_of, text_of
+from tongqu.core.data import Batch, Dataset, Position
+from tongqu.core.errors import ConnectError, ConnectorError, InvalidPlanError, LostPositionError, NotFoundError
+from tongqu.core.log import Finding, Follow, Lag, Log
+
+if TYPE_CHECKING:
+    from tongqu.connectors.postgres.log.again import Again
+    from tongqu.connectors.postgres.log.decode import Decoder
+    from tongqu.connectors.postgres.log.tables import Tables
+    from tongqu.connectors.postgres.settings import PostgresSettings
+    from tongqu.core.connector import Source
+
+_BLOCK = 32_768
+"""Messages in a block, at most."""
+_IDLE = 0.1
+"""Seconds without a message after which the log counts as idle."""
+_ASK = 0.4
+"""Seconds between questions for the end of the log while it is idle."""
+
+
+class PostgresLog(Log):
+    """See Log. The server keeps the log under a publication and a slot of one name, made of the log's name.
+
+    Transactions come whole and in the order of their commits; one larger than the server's
+    `logical_decoding_work_mem` waits on its disk, not in our memory, and arrives in blocks of at most 8 MiB. Positions
+    are ends of transactions, with the server's identity and timeline. What is told as durable is what `acknowledge`
+    was told, nothing else.
+    """
+
+    def __init__(
+        self,
+        settings: PostgresSettings,
+        name: str,
+        datasets: Sequence[Dataset],
+        seeing: Callable[[str], Source],
+    ):
+        """`seeing` makes a source whose full reads see an exported snapshot."""
+        self._settings = settings
+        self._seeing = seeing
+        self._datasets = tuple(datasets)
+        self._name = slots.slot_name(name)
+        self._catalog: PgDb | None = None
+        self._exporter: Replication | None = None
+        self._snapshot: str | None = None
+        self._replication: Replication | None = None
+        self._server: slots.Server | None = None
+        self._lock = threading.RLock()
+        self._durable = 0
+        self._told = 0
+        self._again: Again | None = None
+        self._seen: tuple[int, float] = (0, 0.0)
+
+    @property
+    def slot(self) -> str:
+        """The name of the replication slot and of the publication."""
+        return self._name
+
+    def begin(self) -> Position:
+        """See Log.begin."""
+        with self._lock:
+            db = self._db()
+            tables = self._relations()
+            self._able()
+            slots.refuse(db, tables, self._keys(tables))
+            slots.published(db, self._name, tables, self._settings)
+            found = slots.slot(db, self._name)
+            if found is not None:
+                if found.lost:
+                    raise LostPositionError(
+                        f"the server invalidated the replication slot {self._name}",
+                        path=self._settings.display(),
+                        hint="read the tables again: the same command with --restart",
+                    )
+                return self._identity().position(self._name, found.confirmed)
+            self._release()
+            exporter = Replication(self._settings, "cdc")
+            try:
+                self._server = slots.server(exporter)
+                lsn, snapshot = slots.created(exporter, self._name, db.version)
+            except BaseException:
+                exporter.close()
+                raise
+            self._exporter, self._snapshot = exporter, snapshot
+            return self._server.position(self._name, lsn)
+
+    def snapshot(self) -> Source | None:
+        """See Log.snapshot."""
+        with self._lock:
+            return None if self._snapshot is None else self._seeing(self._snapshot)
+
+    def read(self, follow: Follow) -> Iterator[Batch]:
+        """See Log.read."""
+        from tongqu.connectors.postgres.log.decode import Decoder
+
+        self._release()
+        tables = self._tables()
+        replication = Replication(self._settings, "cdc")
+        try:
+            db = self._db()
+            server = slots.checked(replication, db, self._name, follow.after)
+            self._server = server
+            slots.published(db, self._name, tables.relations, self._settings)
+            slots.awaited(db, self._name, self._settings.connect_seconds, follow.stop)
+            after = slots.lsn_of(follow.after)
+            decoder = Decoder(tables.resolve, lambda lsn: server.position(self._name, lsn), after)
+            again = self._rereading()
+            again.load()
+            self._durable = max(self._durable, after)
+            replication.start(self._name, after, self._name)
+            self._replication = replication
+            yield from self._follow(follow, replication, decoder, again, tables)
+        except ConnectError:
+            self._disconnect()
+            raise
+        finally:
+            self._replication = None
+            replication.close()
+
+    def _follow(
+        self, follow: Follow, replication: Replication, decoder: Decoder, again: Again, tables: Tables
+    ) -> Iterator[Batch]:
+        """Blocks until `until` or `stop`; between them word to the server, and chunks of tables read again."""
+        end = slots.lsn_of(follow.until) if follow.until else None
+        given, beat, asked = decoder.lsn, time.monotonic(), 0.0
+        patience = _IDLE if end is None else _IDLE / 10
+        while not follow.stop.is_set():
+            messages = replication.receive(min(_BLOCK, follow.batch_rows), patience)
+            for batch in decoder.batches(messages) if messages else ():
+                beat = time.monotonic()
+                if batch.position is not None:
+                    given = decoder.lsn
+                yield batch
+            replication.confirm(self._durable)
+            again.durable(self._durable)
+            now = time.monotonic()
+            if decoder.asked or replication.silent > 1:
+                decoder.asked = False
+                self._told = self._durable
+                replication.tell(decoder.lsn)
+            if again.pending and decoder.between and len(messages) < _BLOCK:
+                for batch in again.chunk(tables.orderings(), decoder.xids, self._end):
+                    yield batch
+                yield self._heartbeat(decoder)
+                given = decoder.lsn
+            if not messages and now - asked > _ASK:
+                asked = now
+                replication.tell(decoder.lsn, ask=True)
+            reached = end is not None and decoder.between and decoder.lsn >= end
+            if decoder.between and (now - beat > 0.5 or (reached and decoder.lsn > given)):
+                beat, given = now, decoder.lsn
+                yield self._heartbeat(decoder)
+            if reached:
+                return
+
+    def _heartbeat(self, decoder: Decoder) -> Batch:
+        from pyarrow import RecordBatch
+
+        first = self._datasets[0]
+        empty = RecordBatch.from_pylist([], schema=first.schema)
+        return Batch(first.name, empty, decoder.place(), kind="heartbeat")
+
+    def head(self) -> Position:
+        """See Log.head."""
+        return self._identity().position(self._name, self._end())
+
+    def _end(self) -> int:
+        """The end of the log; on a primary everything before it is flushed, by a small message that is committed."""
+        with self._lock:
+            db = self._db()
+            if db.rows("SELECT pg_is_in_recovery()")[0][0]:
+                return number_of(str(db.rows("SELECT pg_last_wal_replay_lsn()::text")[0][0]))
+            db.rows("SELECT pg_logical_emit_message(true, 'tongqu', '')::text")
+            return number_of(str(db.rows("SELECT pg_current_wal_flush_lsn()::text")[0][0]))
+
+    def reached(self, position: Position, until: Position) -> bool:
+        """See Log.reached."""
+        return slots.lsn_of(position) >= slots.lsn_of(until)
+
+    def acknowledge(self, position: Position) -> None:
+        """See Log.acknowledge."""
+        self._durable = max(self._durable, slots.lsn_of(position))
+
+    def lag(self, position: Position) -> Lag:
+        """See Log.lag. `until_loss` is known where the server limits what slots may hold (max_slot_wal_keep_size) and
+        has written log between two questions."""
+        from tongqu.connectors.postgres.log import health
+
+        with self._lock:
+            lag, self._seen = health.lag(self._db(), self._name, slots.lsn_of(position), self._seen)
+        return lag
+
+    def examine(self) -> Sequence[Finding]:
+        """See Log.examine."""
+        from tongqu.connectors.postgres.log import health
+
+        with self._lock:
+            return health.examine(self._db(), self._name, self._relations(), self._datasets)
+
+    def resnapshot(self, dataset: str) -> None:
+        """See Log.resnapshot. It survives a restart of whoever reads."""
+        found = next((one for one in self._datasets if one.name == dataset), None)
+        if found is None or not found.key:
+            raise InvalidPlanError(
+                f"{dataset!r} is not followed by key", hint=f"one of {', '.join(one.name for one in self._datasets)}"
+            )
+        self._rereading().want(dataset)
+
+    def forget(self) -> None:
+        """See Log.forget."""
+        with self._lock:
+            self._release()
+            slots.dropped(self._db(), self._name)
+            self._durable = self._told = 0
+
+    def close(self) -> None:
+        """See Log.close."""
+        with self._lock:
+            self._release()
+            try:
+                if self._durable > self._told:
+                    self._advance()
+            except ConnectorError:
+                pass  # the next reader tells the server where it goes on from
+            finally:
+                self._disconnect()
+
+    # ---- inside
+
+    def _advance(self) -> None:
+        """Tell the server what became durable after the last reader had gone."""
+        db = self._db()
+        found = slots.slot(db, self._name)
+        if found is not None and found.active is None and not found.lost and found.confirmed < self._durable:
+            db.rows("SELECT pg_replication_slot_advance(?, ?::pg_lsn)::text", (self._name, text_of(self._durable)))
+        self._told = self._durable
+
+    def _db(self) -> PgDb:
+        with self._lock:
+            if self._catalog is not None and self._catalog.broken:
+                self._disconnect()
+            if self._catalog is None:
+                self._catalog = PgDb(self._settings, "cdc")
+            return self._catalog
+
+    def _disconnect(self) -> None:
+        with self._lock:
+            if self._catalog is not None:
+                self._catalog.close()
+            self._catalog = None
+
+    def _identity(self) -> slots.Server:
+        with self._lock:
+            if self._server is None:
+                replication = Replication(self._settings, "cdc")
+                try:
+                    self._server = slots.server(replication)
+                finally:
+                    replication.close()
+            return self._server
+
+    def _able(self) -> None:
+        level = str(self._db().rows("SELECT current_setting('wal_level')")[0][0])
+        if level != "logical":
+            raise InvalidPlanError(
+                f"the server's wal_level is {level}: it writes no log that can be followed",
+                path=self._settings.display(),
+                hint="ALTER SYSTEM SET wal_level = 'logical', then restart the server",
+            )
+
+    def _release(self) -> None:
+        """End the session that holds the exported snapshot."""
+        with self._lock:
+            if self._exporter is not None:
+                self._exporter.close()
+            self._exporter = self._snapshot = None
+
+    def _relations(self) -> list[catalog.Relation]:
+        names = [dataset.name for dataset in self._datasets]
+        found = {relation.name: relation for relation in catalog.relations(self._db(), names)}
+        for name in names:
+            if name not in found:
+                raise NotFoundError(f"there is no table {name!r}", path=self._settings.display())
+        return [found[name] for name in names]
+
+    def _keys(self, tables: Sequence[catalog.Relation]) -> dict[int, tuple[str, ...]]:
+        keys = {dataset.name: dataset.key for dataset in self._datasets}
+        return {relation.oid: keys[relation.name] for relation in tables}
+
+    def _tables(self) -> Tables:
+        from tongqu.connectors.postgres.log.tables import Tables
+
+        with self._lock:
+            return Tables(self._db, self._relations(), {dataset.name: dataset for dataset in self._datasets})
+
+    def _rereading(self) -> Again:
+        from tongqu.connectors.postgres.log.again import Again
+
+        with self._lock:
+            if self._again is None:
+                self._again = Again(self._settings, self._db, self._name)
+            return self._again

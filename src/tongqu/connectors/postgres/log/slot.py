@@ -1,0 +1,272 @@
+"""What PostgreSQL keeps for a log: a publication of exactly its tables and a replication slot; and where it stands."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from threading import Event
+
+from tongqu.connectors.postgres import catalog
+from tongqu.connectors.postgres.db import PgDb, literal, quoted
+from tongqu.connectors.postgres.log.stream import Replication, number_of, text_of
+from tongqu.connectors.postgres.settings import PostgresSettings
+from tongqu.core.data import Position
+from tongqu.core.errors import BusyError, ConnectError, InvalidPlanError, LostPositionError
+
+_NAME = 63
+_GENERATED_SINCE = 180000
+"""Generated columns can be published from this version on."""
+
+_SLOT = """
+SELECT s.plugin, s.database = current_database(), s.confirmed_flush_lsn::text, s.restart_lsn::text, s.active_pid,
+       to_jsonb(s) ->> 'wal_status', (to_jsonb(s) ->> 'safe_wal_size')::bigint, to_jsonb(s) ->> 'invalidation_reason'
+FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = ?
+"""
+PUBLISHED = """
+SELECT c.oid::bigint FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid
+JOIN pg_catalog.pg_class c ON c.oid = r.prrelid WHERE p.pubname = ?
+"""
+_IDENTITY = """
+SELECT c.oid::bigint, c.relreplident::text,
+       array(SELECT a.attname FROM pg_catalog.pg_index i
+             JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey::int2[])
+             WHERE i.indrelid = c.oid AND (c.relreplident = 'd' AND i.indisprimary
+                                           OR c.relreplident = 'i' AND i.indisreplident))::text[]
+FROM pg_catalog.pg_class c WHERE c.oid = ANY (?::oid[])
+"""
+
+
+def slot_name(name: str) -> str:
+    """The name of slot and publication: what a slot may be called, and still one for each `name`."""
+    plain = re.sub(r"[^a-z0-9_]", "_", name.lower())
+    whole = plain if plain.startswith("tongqu_") else f"tongqu_{plain}"
+    if plain == name and len(whole) <= _NAME:
+        return whole
+    return f"{whole[: _NAME - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """How the server keeps the log for us."""
+
+    plugin: str
+    here: bool
+    confirmed: int
+    restart: int
+    active: int | None
+    status: str
+    safe_bytes: int | None
+    reason: str
+
+    @property
+    def lost(self) -> bool:
+        """Whether the server has thrown away what it held, so that nobody can read on."""
+        return self.status == "lost" or bool(self.reason)
+
+
+def slot(db: PgDb, name: str) -> Slot | None:
+    """The slot of this name, or None."""
+    found = db.rows(_SLOT, (name,))
+    if not found:
+        return None
+    plugin, here, confirmed, restart, active, status, safe, reason = found[0]
+    return Slot(
+        plugin or "",
+        bool(here),
+        number_of(confirmed or "0/0"),
+        number_of(restart or "0/0"),
+        active,
+        status or "",
+        safe,
+        reason or "",
+    )
+
+
+@dataclass(frozen=True)
+class Server:
+    """Whose log it is: the system, and which of its histories."""
+
+    system: str
+    timeline: int
+
+    def position(self, name: str, lsn: int) -> Position:
+        """A position in this server's log."""
+        return {"lsn": text_of(lsn), "system": self.system, "timeline": self.timeline, "slot": name}
+
+
+def server(replication: Replication) -> Server:
+    """Who answers."""
+    system, timeline, *_ = replication.rows("IDENTIFY_SYSTEM")[0]
+    return Server(str(system), int(timeline or 0))
+
+
+def lsn_of(position: Position) -> int:
+    """The LSN of a position."""
+    return number_of(str(position["lsn"]))
+
+
+def published(db: PgDb, name: str, tables: Sequence[catalog.Relation], settings: PostgresSettings) -> None:
+    """Have a publication of exactly these tables. Returns when no transaction is open any more that began before it
+    was made, so that nothing of the tables can be missed."""
+    wanted = {relation.oid for relation in tables}
+    found = {int(row[0]) for row in db.rows(PUBLISHED, (name,))}
+    exists = bool(found) or bool(db.rows("SELECT 1 FROM pg_catalog.pg_publication WHERE pubname = ?", (name,)))
+    if exists and found == wanted:
+        return
+    listed = ", ".join(f"{quoted(relation.schema)}.{quoted(relation.table)}" for relation in tables)
+    if exists:
+        db.run(f"ALTER PUBLICATION {quoted(name)} SET TABLE {listed}")
+    else:
+        db.run(create_publication(db.version, name, listed))
+    if not wanted <= found:
+        _settled(db, settings)
+
+
+def create_publication(version: int, name: str, listed: str) -> str:
+    """The statement that makes the publication."""
+    extra = ["publish_via_partition_root = true"] if version >= 130000 else []
+    if version >= _GENERATED_SINCE:
+        extra.append("publish_generated_columns = stored")
+    return f"CREATE PUBLICATION {quoted(name)} FOR TABLE {listed}" + (f" WITH ({', '.join(extra)})" if extra else "")
+
+
+def _settled(db: PgDb, settings: PostgresSettings) -> None:
+    """Wait until every transaction that is open now has ended: what it wrote before the publication knew its tables
+    is not in the log."""
+    last = int(db.rows("SELECT txid_snapshot_xmax(txid_current_snapshot())")[0][0])
+    until, pause = time.monotonic() + settings.lock_seconds, Event()
+    while int(db.rows("SELECT txid_snapshot_xmin(txid_current_snapshot())")[0][0]) < last:
+        if time.monotonic() > until:
+            raise BusyError(
+                "transactions that began before the publication are still open",
+                path=settings.display(),
+                hint="end them (see pg_stat_activity.xact_start) and run the same command again",
+            )
+        pause.wait(0.05)
+
+
+def misfits(db: PgDb, tables: Sequence[catalog.Relation], keys: dict[int, tuple[str, ...]]) -> dict[str, str]:
+    """Tables whose changes the log cannot tell by their key, with the statement that mends it."""
+    found = {}
+    for oid, identity, columns in db.rows(_IDENTITY, ([relation.oid for relation in tables],)):
+        relation = next(one for one in tables if one.oid == oid)
+        key = keys.get(int(oid), relation.key)
+        if identity == "f" or (identity in "di" and key and set(key) <= set(columns)):
+            continue
+        found[relation.name] = f"ALTER TABLE {quoted(relation.schema)}.{quoted(relation.table)} REPLICA IDENTITY FULL"
+    return found
+
+
+def refuse(db: PgDb, tables: Sequence[catalog.Relation], keys: dict[int, tuple[str, ...]]) -> None:
+    """Raise InvalidPlanError for tables that must not be published, since their UPDATEs would fail, or whose rows the
+    log does not have whole."""
+    for relation in tables:
+        if relation.kind not in "rp":
+            raise InvalidPlanError(
+                f"{relation.name} is no table", path=relation.name, hint="follow the tables it reads"
+            )
+        made = unsent(relation, db.version)
+        if made:
+            raise InvalidPlanError(
+                f"the log does not have generated columns ({', '.join(made)})",
+                path=relation.name,
+                hint="PostgreSQL 18 sends stored ones; else follow the table without them or sync with --mode full",
+            )
+    for name, fix in misfits(db, tables, keys).items():
+        raise InvalidPlanError(
+            f"the log of {name} cannot tell which row was changed: its replica identity lacks the key",
+            path=name,
+            hint=fix,
+        )
+
+
+def unsent(relation: catalog.Relation, version: int) -> list[str]:
+    """Generated columns that the server does not put into the log."""
+    sent = "s" if version >= _GENERATED_SINCE else ""
+    return [column.name for column in relation.columns if column.generated and column.generated not in sent]
+
+
+def checked(replication: Replication, db: PgDb, name: str, after: Position) -> Server:
+    """Raise LostPositionError if the log behind `after` is not there, or is another one than it was."""
+    now = server(replication)
+    lsn = lsn_of(after)
+
+    def lost(why: str) -> LostPositionError:
+        return LostPositionError(
+            f"the log behind {after['lsn']} is lost: {why}",
+            path=name,
+            hint="read the tables again: the same command with --restart; `tongqu cdc doctor` names the cause's fix",
+        )
+
+    if after.get("system") != now.system:
+        raise lost(f"this is another server ({now.system}, it was {after.get('system')})")
+    found = slot(db, name)
+    if found is None:
+        raise lost(f"the replication slot {name} was dropped")
+    if found.plugin != "pgoutput" or not found.here:
+        raise lost(f"the replication slot {name} is another one ({found.plugin or 'physical'})")
+    if found.lost:
+        raise lost(f"the server invalidated the replication slot {name} ({found.reason or 'wal_removed'})")
+    if found.confirmed > lsn:
+        raise lost(f"the replication slot {name} stands at {text_of(found.confirmed)} already: it was made anew")
+    if int(after.get("timeline", now.timeline)) != now.timeline:
+        fork = _fork(replication, int(after["timeline"]), now.timeline)
+        if fork is None or lsn > fork:
+            raise lost(f"the server was replaced by one that left its history at {text_of(fork or 0)}")
+    return now
+
+
+def _fork(replication: Replication, old: int, new: int) -> int | None:
+    """Where the history `new` left the timeline `old`."""
+    content = replication.rows(f"TIMELINE_HISTORY {new}")[0][1] or ""
+    for line in content.removeprefix("\\x").splitlines():
+        words = line.split()
+        if len(words) >= 2 and words[0] == str(old):
+            return number_of(words[1])
+    return None
+
+
+def created(replication: Replication, name: str, version: int) -> tuple[int, str]:
+    """Make the slot; the LSN from which it keeps the log, and the name of the snapshot of that instant."""
+    extra = "(SNAPSHOT 'export', FAILOVER true)" if version >= 170000 else "EXPORT_SNAPSHOT"
+    _, lsn, snapshot, _ = replication.rows(f'CREATE_REPLICATION_SLOT "{name}" LOGICAL pgoutput {extra}')[0]
+    return number_of(str(lsn)), str(snapshot)
+
+
+def dropped(db: PgDb, name: str) -> None:
+    """Drop slot and publication, if they are there."""
+    found = slot(db, name)
+    if found is not None and found.active is not None:
+        raise BusyError(f"the replication slot {name} is read by process {found.active}", hint="stop that sync first")
+    if found is not None:
+        db.rows("SELECT pg_drop_replication_slot(?)", (name,))
+    db.run(f"DROP PUBLICATION IF EXISTS {quoted(name)}")
+
+
+def awaited(db: PgDb, name: str, seconds: float, stop: Event) -> None:
+    """Wait until nobody reads the slot: a reader that died is seen by the server only after a while."""
+    until = time.monotonic() + seconds
+    while (found := slot(db, name)) is not None and found.active is not None:
+        if time.monotonic() > until or stop.wait(0.05):
+            raise ConnectError(
+                f"the replication slot {name} is read by process {found.active}",
+                path=name,
+                hint=f"another sync of that name runs; or end it with SELECT pg_terminate_backend({found.active})",
+            )
+
+
+def noted(db: PgDb, name: str, note: str) -> None:
+    """Keep a small text with the publication."""
+    db.run(f"COMMENT ON PUBLICATION {quoted(name)} IS {literal(note) if note else 'NULL'}")
+
+
+def note(db: PgDb, name: str) -> str:
+    """The text that `noted` kept."""
+    found = db.rows(
+        "SELECT pg_catalog.obj_description(oid, 'pg_publication') FROM pg_catalog.pg_publication WHERE pubname = ?",
+        (name,),
+    )
+    return str(found[0][0] or "") if found else ""

@@ -1,0 +1,78 @@
+"""Brings rows to a topic's columns, and back to those that a reader knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tongqu.core.errors import SchemaError
+from tongqu.core.log import CONTROL, OP
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def own(schema: pa.Schema) -> pa.Schema:
+    """The columns without those that tell of changes."""
+    import pyarrow as pa
+
+    return pa.schema([field for field in schema if field.name not in CONTROL])
+
+
+def told(schema: pa.Schema) -> list[pa.Field[Any]]:
+    """The columns that tell of changes, in their order."""
+    return [schema.field(name) for name in CONTROL if name in schema.names]
+
+
+def shaped(rows: pa.Table, schema: pa.Schema, *, control: bool = False) -> pa.Table:
+    """Rows in the columns of a schema: what they lack is null, what it lacks is left out; with `control` followed by
+    their columns of control. Raises SchemaError for a value that the wanted type does not hold."""
+    import pyarrow as pa
+
+    more = told(rows.schema) if control else []
+    columns: list[Any] = []
+    for field in schema:
+        if field.name not in rows.schema.names:
+            columns.append(pa.nulls(rows.num_rows, field.type))
+            continue
+        column = rows.column(field.name)
+        try:
+            columns.append(column if column.type == field.type else column.cast(field.type))
+        except pa.ArrowInvalid as error:
+            raise SchemaError(
+                f"{field.name!r} was {column.type} and is {field.type} now, which does not hold all of its values: "
+                f"{error}", field=field.name,
+                hint="read the older records with a pipeline of their own, or write into another topic",
+            ) from None  # fmt: skip
+    fields = [f.with_nullable(True) if f.name not in rows.schema.names else f for f in schema]
+    columns += [rows.column(field.name) for field in more]
+    return pa.Table.from_arrays(columns, schema=pa.schema([*fields, *more]))
+
+
+def covers(known: pa.Schema, arriving: pa.Schema) -> bool:
+    """Whether rows of one schema can be given in another without losing anything."""
+    from tongqu.meaning.widening import holds
+
+    return all(
+        field.name in known.names
+        and (known.field(field.name).type == field.type or holds(known.field(field.name), field))
+        for field in arriving
+    )
+
+
+def marked(rows: pa.Table, op: str) -> pa.Table:
+    """Rows that all say what happened to them, unless they say it themselves."""
+    import pyarrow as pa
+
+    if OP in rows.schema.names:
+        return rows
+    place = next((n for n, name in enumerate(rows.schema.names) if name in CONTROL), rows.num_columns)
+    return rows.add_column(place, OP, pa.repeat(op, rows.num_rows))
+
+
+def batch_of(rows: pa.RecordBatch, target: pa.Schema, *, control: bool = False) -> pa.RecordBatch:
+    """One batch in the columns of a schema."""
+    import pyarrow as pa
+
+    table = shaped(pa.Table.from_batches([rows]), target, control=control)
+    found = table.combine_chunks().to_batches()
+    return found[0] if found else pa.RecordBatch.from_pylist([], schema=table.schema)

@@ -1,0 +1,205 @@
+"""A log that is no longer there, or is another one, is noticed; it is never read on from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Event
+
+import psycopg
+import pytest
+from tests.connectors.postgres.log.conftest import Sql, batches, told
+
+from tongqu.connectors.postgres.log import PostgresLog
+from tongqu.connectors.postgres.settings import from_url
+from tongqu.connectors.postgres.source import PostgresSource
+from tongqu.core.data import Position
+from tongqu.core.errors import BusyError, ConnectError, InvalidPlanError, LostPositionError, NotFoundError
+from tongqu.core.log import Follow
+from tongqu.testing.services import Postgres, start_postgres
+
+Make = Callable[..., PostgresLog]
+
+
+def lost(log: PostgresLog, after: Position) -> str:
+    with pytest.raises(LostPositionError) as found:
+        next(log.read(Follow(after)))
+    assert "--restart" in found.value.hint
+    return found.value.message
+
+
+def test_a_dropped_slot(sql: Sql, follow: Make) -> None:
+    sql("create table t (id int primary key)")
+    log = follow("t")
+    after = log.begin()
+    sql(f"select pg_drop_replication_slot('{log.slot}')")
+    assert lost(log, after).endswith("was dropped")
+
+
+def test_a_slot_dropped_while_it_is_read(sql: Sql, follow: Make) -> None:
+    sql("create table t (id int primary key)")
+    log = follow("t")
+    after = log.begin()
+    reading = log.read(Follow(after))
+    next(reading)
+    sql(f"select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = '{log.slot}'")
+    gone = f"select count(*) from pg_replication_slots where slot_name = '{log.slot}' and active_pid is not null"
+    assert any(sql(gone) == [(0,)] or Event().wait(0.1) for _ in range(300))
+    sql(f"select pg_drop_replication_slot('{log.slot}')")
+    with pytest.raises(ConnectError):
+        list(reading)
+    assert lost(log, after).endswith("was dropped")
+
+
+def test_a_slot_made_anew(sql: Sql, follow: Make) -> None:
+    sql("create table t (id int primary key)")
+    log = follow("t")
+    after = log.begin()
+    log.forget()
+    sql("insert into t values (1)")
+    log.begin()
+    assert "it was made anew" in lost(log, after)
+
+
+def test_another_server(sql: Sql, follow: Make) -> None:
+    sql("create table t (id int primary key)")
+    log = follow("t")
+    after = log.begin() | {"system": "1234"}
+    assert "another server" in lost(log, after)
+
+
+def test_a_slot_of_another_plugin(sql: Sql, follow: Make) -> None:
+    sql("create table t (id int primary key)")
+    log = follow("t")
+    after = log.begin()
+    sql(f"select pg_drop_replication_slot('{log.slot}')")
+    sql(f"select pg_create_logical_replication_slot('{log.slot}', 'test_decoding')")
+    assert "is another one (test_decoding)" in lost(log, after)
+
+
+def test_begun_twice_it_is_the_same(sql: Sql, follow: Make) -> None:
+    sql("create table t (id int primary key)")
+    log = follow("t")
+    assert log.begin() == log.begin()
+    assert follow("t").begin() == log.begin()
+
+
+def test_forgotten_it_is_gone(sql: Sql, follow: Make) -> None:
+    sql("create table t (id int primary key)")
+    log = follow("t")
+    log.begin()
+    log.forget()
+    log.forget()
+    left = f"select 1 from pg_replication_slots where slot_name = '{log.slot}' union all select 1 from pg_publication"
+    assert sql(left) == []
+
+
+def test_a_table_that_joins_later_is_published_too(sql: Sql, follow: Make) -> None:
+    sql("create table t (id int primary key)")
+    sql("create table u (id int primary key)")
+    first = follow("t")
+    after = first.begin()
+    first.close()
+    log = follow("t", "u")
+    assert log.begin() == after
+    sql("insert into t values (1)")
+    sql("insert into u values (2)")
+    assert told(batches(log, after)) == [("c", 1), ("c", 2)]
+    assert follow("u").begin()
+    assert sql("select tablename from pg_publication_tables") == [("u",)]
+
+
+def test_a_table_joins_only_when_nobody_writes_it_unseen(url: str, sql: Sql) -> None:
+    """What an open transaction wrote before the publication knew the table would be missing."""
+    sql("create table t (id int primary key)")
+    sql("create table u (id int primary key)")
+    source = PostgresSource(from_url(url).model_copy(update={"lock_seconds": 1}))
+    log = source.log("test", source.datasets(["t"]))
+    log.begin()
+    log.close()
+    log = source.log("test", source.datasets(["t", "u"]))
+    with psycopg.connect(url) as writer:
+        writer.execute("insert into u values (1)")
+        with pytest.raises(BusyError):
+            log.begin()
+    log.close()
+    source.close()
+
+
+def test_one_reader_at_a_time(url: str, sql: Sql, follow: Make) -> None:
+    sql("create table t (id int primary key)")
+    log = follow("t")
+    after = log.begin()
+    reading = log.read(Follow(after))
+    next(reading)
+    source = PostgresSource(from_url(url).model_copy(update={"connect_seconds": 1}))
+    other = source.log("test", source.datasets(["t"]))
+    with pytest.raises(ConnectError) as busy:
+        next(other.read(Follow(after)))
+    assert "is read by process" in busy.value.message
+    with pytest.raises(BusyError):
+        other.forget()
+    reading.close()  # type: ignore[attr-defined]  # it is a generator
+    assert next(other.read(Follow(after))).kind == "heartbeat"
+    other.close()
+    source.close()
+
+
+def test_generated_columns_are_read_where_the_server_sends_them(url: str, sql: Sql, follow: Make) -> None:
+    sql("create table t (id int primary key, twice int generated always as (id * 2) stored)")
+    log = follow("t")
+    if sql("select current_setting('server_version_num')::int >= 180000") == [(True,)]:
+        after = log.begin()
+        sql("insert into t values (1)")
+        assert told(batches(log, after)) == [("c", 1, 2)]
+    else:
+        with pytest.raises(InvalidPlanError) as refused:
+            log.begin()
+        assert "generated columns (twice)" in refused.value.message
+
+
+def test_a_table_that_is_gone(sql: Sql, follow: Make) -> None:
+    sql("create table t (id int primary key)")
+    log = follow("t")
+    sql("drop table t")
+    with pytest.raises(NotFoundError):
+        log.begin()
+
+
+def test_a_server_that_comes_back_goes_on(postgres_of_our_own: Postgres) -> None:
+    server = postgres_of_our_own
+    url = server.database()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("create table t (id int primary key)")
+    source = PostgresSource(from_url(url))
+    log = source.log("test", source.datasets(["t"]))
+    after = log.begin()
+    reading = log.read(Follow(after))
+    next(reading)
+    server.kill9()
+    with pytest.raises(ConnectError):
+        list(reading)
+    server.restart()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("insert into t values (1)")
+    assert told(batches(log, after)) == [("c", 1)]
+    log.close()
+    source.close()
+
+
+def test_a_server_without_logical_log_says_how_to_get_one() -> None:
+    server = start_postgres({"wal_level": "replica"})
+    try:
+        url = server.database()
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("create table t (id int primary key)")
+        source = PostgresSource(from_url(url))
+        log = source.log("test", source.datasets(["t"]))
+        with pytest.raises(InvalidPlanError) as refused:
+            log.begin()
+        assert refused.value.hint.startswith("ALTER SYSTEM SET wal_level = 'logical'")
+        found = {finding.what: finding for finding in log.examine()}
+        assert (found["wal_level"].state, found["wal_level"].found) == ("error", "replica")
+        log.close()
+        source.close()
+    finally:
+        server.stop()
