@@ -27,7 +27,7 @@ _SPLITS = 4
 def run(job: Job, emit: Emit, around: Surroundings) -> Report:
     """Run every stream; one that fails does not stop the others. Never raises for what a stream met."""
     if any(stream.mode in (Mode.CDC, Mode.STREAM) for stream in job.streams):
-        from tongqu.engine.following import follow
+        from tongqu.engine.following.run import follow
 
         return follow(job, emit, around, lambda loads, told: _Runner(loads, told, around).run())
     return _Runner(job, emit, around).run()

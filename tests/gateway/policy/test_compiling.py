@@ -215,7 +215,7 @@ def test_conflicts_name_what_is_only_seen_together() -> None:
     assert made.conflicts == (
         Conflict("lifted", "hr", "boss", ("inspector",)),
         Conflict("lifted", "hr", "quality", ("inspector",)),
-        Conflict("apart", "access.roles", "access.rules.0", ("plant", "weight", "made", "inspector", "salary")),
+        Conflict("apart", "access.roles", "access.rules[0]", ("plant", "weight", "made", "inspector", "salary")),
     )
 
 
@@ -223,12 +223,12 @@ def test_conflicts_name_what_is_only_seen_together() -> None:
     ("access", "error", "path"),
     [
         ({"fields": {"nope": {}}}, UnknownNameError, "apis.items.access.fields"),
-        ({"rules": [{"fields": ["nope"]}]}, UnknownNameError, "apis.items.access.rules.0.fields"),
+        ({"rules": [{"fields": ["nope"]}]}, UnknownNameError, "apis.items.access.rules[0].fields"),
         ({"rows": "plantt = 'A'"}, ExpressionError, "apis.items.access.rows"),
-        ({"rules": [{"rows": "weight + 1 > 2"}]}, ExpressionError, "apis.items.access.rules.0.rows"),
-        ({"rules": [{"when": "plant = 'A'"}]}, ExpressionError, "apis.items.access.rules.0.when"),
-        ({"rules": [{"hours": "8-18"}]}, ConfigError, "apis.items.access.rules.0.hours"),
-        ({"rules": [{"addresses": ["10.0.0"]}]}, ConfigError, "apis.items.access.rules.0.addresses"),
+        ({"rules": [{"rows": "weight + 1 > 2"}]}, ExpressionError, "apis.items.access.rules[0].rows"),
+        ({"rules": [{"when": "plant = 'A'"}]}, ExpressionError, "apis.items.access.rules[0].when"),
+        ({"rules": [{"hours": "8-18"}]}, ConfigError, "apis.items.access.rules[0].hours"),
+        ({"rules": [{"addresses": ["10.0.0"]}]}, ConfigError, "apis.items.access.rules[0].addresses"),
     ],
 )
 def test_what_is_wrong_is_refused_with_its_place(access: dict[str, Any], error: type[ConfigError], path: str) -> None:

@@ -7,6 +7,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import logging
 from collections import OrderedDict
 from dataclasses import replace
 from urllib.parse import urlsplit
@@ -17,10 +18,11 @@ from tongqu.gateway.auth.access import Access, Known
 from tongqu.gateway.auth.compact import BadTokenError, ExpiredError, read
 from tongqu.gateway.auth.issuers import Issuers
 from tongqu.gateway.auth.refusals import expired, invalid
-from tongqu.gateway.auth.signatures import CONTENT, EMPTY, SCHEME, WINDOW, Signed, fields
+from tongqu.gateway.auth.signatures import CONTENT, EMPTY, OLD, WINDOW, Signed, fields, scheme_of
 from tongqu.gateway.exchange import Proof, Request
 from tongqu.gateway.problems import Problem
 
+logger = logging.getLogger("tongqu.gateway")
 COOKIE = "tongqu_session"
 PURPOSE = "tongqu-purpose"
 """The header in which a client says what it needs the data for, among the purposes it was granted."""
@@ -46,6 +48,7 @@ class Identify:
         self._placed: OrderedDict[tuple[int, str, str], tuple[Known, Actor]] = OrderedDict()
         self._revision = -1
         self._noted: dict[str, float] = {}
+        self._warned: set[str] = set()
 
     async def actor(self, request: Request) -> Actor:
         """The caller, `Actor.nobody` without credentials; raises Problem `auth.…` for credentials that are not good."""
@@ -55,7 +58,7 @@ class Identify:
         authorization, key, cookie = headers.get("authorization", ""), headers.get("x-api-key", ""), _cookie(request)
         if authorization and key:
             raise Problem("auth.ambiguous")
-        if authorization.startswith(SCHEME + " "):
+        if scheme_of(authorization):
             known = self._signed(request, authorization)
         elif authorization[:6].lower() == "basic " and request.path.startswith(_BASIC):
             known = self._password(*_name_and_secret(authorization))
@@ -109,7 +112,7 @@ class Identify:
     async def again(self, request: Request) -> Actor:
         """Who a request that goes on comes from now; a signature is not looked at twice, its key is."""
         authorization = request.headers.get("authorization", "")
-        if not authorization.startswith(SCHEME + " "):
+        if not scheme_of(authorization):
             return await self.actor(request)
         told = fields(authorization)
         found = self._identities.clients.signer(told[0]) if told else None
@@ -174,15 +177,17 @@ class Identify:
         return self._keep(place, self._for_client(client.id, credential.id, credential.expires))
 
     def _signed(self, request: Request, authorization: str) -> Known:
-        told = fields(authorization)
+        told, scheme = fields(authorization), scheme_of(authorization)
         now = self._identities.database.seconds()
+        if scheme == OLD and not self._access.settings.old_signatures:
+            raise Problem("auth.invalid", hint="sign by TONGQU2-HMAC-SHA256, which covers headers too")
         if told is None or abs(now - float(told[1])) > WINDOW:
             raise invalid()
         id, timestamp, nonce, signature = told
         found = self._identities.clients.signer(id)
         digest = request.headers.get(CONTENT, EMPTY).lower()
         signed = Signed(request.method, request.host or request.headers.get("host", ""), request.path, request.pairs(),
-                        digest, timestamp, nonce)  # fmt: skip
+                        digest, timestamp, nonce, request.headers, scheme)  # fmt: skip
         right = signed.signature(found[2] if found else b"nobody")
         if not hmac.compare_digest(right.encode(), signature.encode("utf-8", "replace")) or found is None:
             raise invalid()
@@ -190,6 +195,9 @@ class Identify:
             raise invalid()
         _guard_body(request, digest)
         client, credential, _ = found
+        if scheme == OLD and client.id not in self._warned:
+            self._warned.add(client.id)
+            logger.warning("the client %s signs without headers (%s): let it sign by the newer scheme", client.id, OLD)
         return self._for_client(client.id, credential.id, credential.expires)
 
     def _session(self, request: Request, token: str) -> Known:

@@ -116,8 +116,18 @@ def _actor(name: str, entry: IssuerEntry, subject: str, claims: Mapping[str, Any
     attributes = {here: value for here, there in entry.attributes.items() if _simple(value := _claim(claims, there))}
     if isinstance(claims.get("azp"), str):
         attributes["client"] = f"{name}/{claims['azp']}"  # never the name of a client of ours
-    scopes = frozenset(str(claims.get("scope", "")).split()) - _OF_LOGIN
+    scopes = frozenset(here for there in _scopes(claims) for here in entry.scopes.get(there, (there,)))
     return Actor(f"{entry.kind}:{name}/{subject}", entry.kind, roles, MappingProxyType(attributes), scopes=scopes)
+
+
+def _scopes(claims: Mapping[str, Any]) -> set[str]:
+    """What a token is limited to: `scope` (RFC 8693), or `scp` as a text (Entra ID) or list (Okta)."""
+    found: set[str] = set()
+    for name in ("scope", "scp"):
+        told = claims.get(name, "")
+        words = told if isinstance(told, list) else str(told).split()
+        found.update(str(word) for word in words)
+    return found - _OF_LOGIN
 
 
 def _claim(claims: Mapping[str, Any], path: str) -> Any:

@@ -25,6 +25,9 @@ class IssuerEntry(Settings):
     """The claim that lists a caller's groups; points lead into objects: `realm_access.roles`."""
     roles: dict[str, Names] = Field(default_factory=dict)
     """Group there to roles here. A group that is not listed gives nothing."""
+    scopes: dict[str, Names] = Field(default_factory=dict)
+    """Scope there (`scope` or `scp`) to scopes here; nothing for one that limits nothing. A scope that is not listed
+    keeps its name: like every scope it limits what the token may do."""
     attributes: dict[str, str] = Field(default_factory=dict)
     """Attribute here to claim there: `{plant: plant_code}`."""
     purposes: Names = ()
@@ -73,6 +76,9 @@ class IdentitySettings(Settings):
     """How long a locked account stays locked."""
     key_days: float = Field(default=30, gt=1, le=366)
     """How long a key signs tokens before the next one does; that one is published a day before."""
+    old_signatures: bool = False
+    """Whether requests signed by the first scheme (`TONGQU-HMAC-SHA256`), whose signature covers no headers, are taken;
+    the log names each client that still does so."""
     issuers: dict[str, IssuerEntry] = Field(default_factory=dict)
     """Other servers whose tokens are believed, by name."""
 

@@ -16,6 +16,7 @@ from tongqu.gateway.problems import Problem
 from tongqu.gateway.settings import SECONDS, GatewayEntry, RateEntry
 
 if TYPE_CHECKING:
+    from tongqu.core.policy import Actor
     from tongqu.gateway.entry import ApiEntry
     from tongqu.gateway.gate import AddressGate
     from tongqu.gateway.publication import Api
@@ -103,6 +104,13 @@ class Standing:
         self._owner.briefly(requests)
         if self._known:
             self._gate.vouch(self._address)
+
+
+def _clients_of(actor: Actor) -> list[str]:
+    """The clients that a call comes through: the caller, the one its token was issued to, those that act for it."""
+    chain = actor.attributes.get("act", ())
+    named = [actor.id, actor.attributes.get("client", ""), *(chain if isinstance(chain, tuple | list) else ())]
+    return [str(name).removeprefix("client:") for name in named]
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,9 +258,11 @@ class Admitting:
         }
 
     def _check_addresses(self, request: Request, api: Api | None) -> None:
-        client = request.actor.id.removeprefix("client:")
-        found = self._clients.get(client)
-        if found is not None and not found.allows(request.address):
+        if self._clients and not all(
+            found.allows(request.address)
+            for name in _clients_of(request.actor)
+            if (found := self._clients.get(name)) is not None
+        ):
             raise Problem("address.refused")
         if api is not None and not self._of(api.entry).addresses.allows(request.address):
             raise Problem("address.refused")

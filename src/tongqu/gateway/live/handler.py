@@ -20,7 +20,7 @@ from tongqu.gateway.stages import Admission, Identify, NoLimits
 
 RETRY_MS = 2000
 GREETING_SECONDS = 10.0
-"""How long a WebSocket may say nothing before it has subscribed."""
+"""How long a WebSocket may be without a subscription, whatever it says meanwhile."""
 MOST_SUBSCRIPTIONS = 50
 _CLOSES = {
     "auth.missing": 4401, "auth.invalid": 4401, "auth.expired": 4401, "access.denied": 4403, "address.refused": 4403,
@@ -135,6 +135,7 @@ class _Talk:
         self._address = address
         self._pumps: dict[str, asyncio.Task[None]] = {}
         self._close: tuple[int, str] | None = None
+        self._until: float | None = None
 
     async def hold(self, arguments: Sequence[str]) -> None:
         """Until one side leaves."""
@@ -156,9 +157,12 @@ class _Talk:
 
     async def _heard(self) -> str | None:
         if self._pumps:
+            self._until = None
             return await self._socket.receive()
+        if self._until is None:
+            self._until = asyncio.get_running_loop().time() + GREETING_SECONDS
         try:
-            async with asyncio.timeout(GREETING_SECONDS):
+            async with asyncio.timeout_at(self._until):
                 return await self._socket.receive()
         except TimeoutError:
             self._close = (_LEAVING, "nothing was subscribed")

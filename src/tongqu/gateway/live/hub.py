@@ -13,6 +13,7 @@ from tongqu.core.policy import Actor
 from tongqu.gateway import faults
 from tongqu.gateway.asking import Ask
 from tongqu.gateway.exchange import Notes, Reply, Request
+from tongqu.gateway.live.crowd import Crowd, owner_of
 from tongqu.gateway.live.keys import of_api
 from tongqu.gateway.live.marks import Marks
 from tongqu.gateway.live.views import Message, Seeing, View, messages
@@ -32,16 +33,6 @@ MOST = 500
 """Events that are read at once."""
 logger = logging.getLogger("tongqu.gateway")
 declare({"live.ended": Kind(503, "the server is stopping: connect again", "服务正在停止，请重新连接", retryable=True)})
-
-
-@dataclass(frozen=True)
-class Crowd:
-    """How many may subscribe to one process; `keys`: rows that are remembered for all of them together."""
-
-    subscribers: int = 5000
-    of_one: int = 2000
-    views: int = 1000
-    keys: int = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -291,15 +282,14 @@ class Hub:
         notes.rows = 0
         if found is not None:
             return found
-        if len(self._views) >= self._crowd.views:
-            raise Problem("overloaded", "there are too many different subscriptions")
+        owner = owner_of(seeing.actor)
+        self._crowd.room(self._views, owner)
         if not seeing.keyed and seeing.api.table:
             raise Problem("live.keyless")
         position = await asyncio.to_thread(self.feed.last)
         known = await seeing.all_keys(self.reader) if seeing.restricted and seeing.keyed else None
-        if known and len(known) + sum(len(view.known or ()) for view in self._views.values()) > self._crowd.keys:
-            raise Problem("overloaded", "the subscriptions follow too many rows: filter them")
-        view = self._views.setdefault(key, View(seeing, position, known))
+        self._crowd.room(self._views, owner, len(known or ()))  # others came meanwhile
+        view = self._views.setdefault(key, View(seeing, position, known, owner))
         self.at = min(self.at, view.upto)  # what was read while the view was made is read again, for it alone
         self._wake.set()
         return view

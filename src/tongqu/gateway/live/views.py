@@ -129,8 +129,9 @@ class View:
     that were seen: only of them is told that they are gone.
     """
 
-    def __init__(self, seeing: Seeing, position: int, known: set[int] | None):
+    def __init__(self, seeing: Seeing, position: int, known: set[int] | None, owner: str = ""):
         self.seeing = seeing
+        self.owner = owner
         self.since = position
         self.upto = position
         self.known = known

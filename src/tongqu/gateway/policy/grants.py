@@ -91,7 +91,7 @@ def grants(access: Access, dataset: Dataset, columns: pa.Schema, path: str) -> l
     if access.write_roles:
         made.append(Grant("access.write_roles", False, WRITE, frozenset(access.write_roles)))
     made += [
-        _grant(entry, dataset, columns, f"{path}.rules.{n}", f"access.rules.{n}")
+        _grant(entry, dataset, columns, f"{path}.rules[{n}]", f"access.rules[{n}]")
         for n, entry in enumerate(access.rules)
     ]
     return made

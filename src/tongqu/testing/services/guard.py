@@ -8,6 +8,7 @@ imported, since the script runs isolated (`python -I -S guard.py`). Linux only (
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import os
@@ -92,10 +93,24 @@ class Guard:
         """The opposite of `look_after`."""
         self._tell("-", what)
 
+    def close(self) -> None:
+        """End the guard, which first ends whatever it still looks after; called when this process ends."""
+        with self._lock:
+            child, self._child = self._child, None
+        if child is None or self._owner != os.getpid():
+            return
+        assert child.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            child.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=30)
+
     def _tell(self, sign: str, what: Process | Path) -> None:
         text = f"folder {what}" if isinstance(what, Path) else f"process {what.pid} {what.started}"
         with self._lock:
             if self._child is None or self._owner != os.getpid() or self._child.poll() is not None:
+                if self._child is None:
+                    atexit.register(self.close)
                 self._owner = os.getpid()
                 self._child = subprocess.Popen(
                     [sys.executable, "-I", "-S", __file__],
