@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install services demo test test-all check format bench docs tables lock clean
+.PHONY: help install services demo test test-all check format bench two-way docs tables lock clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,15 @@ test: services ## all tests, against real servers on loopback; what fails beside
 test-all: services ## the tests and the exhaustive crash matrix
 	TONGQU_REQUIRE_SERVICES=1 TONGQU_EXHAUSTIVE=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
+SECONDS ?= 3600
+FOLDER ?= soak
+
+chaos: services ## faults with new seeds in every world, for SECONDS; a seed that fails prints how to repeat it
+	$(BIN)/python -m tongqu.testing.chaos drill --seconds $(SECONDS)
+
+soak: services ## serve, a stream and random kills for SECONDS; samples and a plot in FOLDER
+	$(BIN)/python -m tongqu.testing.chaos soak --seconds $(SECONDS) --folder $(FOLDER)
+
 check: install ## every gate: format, lint, types, layers, docs in sync
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -45,6 +54,10 @@ format: install ## format and mend what can be mended
 bench: services ## measure against the databases' own tools; writes docs/benchmarks.md
 	$(BIN)/python -m bench
 
+two-way: install ## two-way sync: 10,000 concurrent edits beside last-write-wins, and 1,000,000 transfers while processes die
+	$(BIN)/python -m bench.two_way reads
+	$(BIN)/python -m bench.two_way bank
+
 docs: install ## write the generated reference pages
 	$(BIN)/python -m tongqu.app.reference
 
@@ -52,6 +65,11 @@ tables: services ## run the tests that the tables in the reference pages are mad
 	TONGQU_REQUIRE_SERVICES=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "oracle or tabled" \
 	  --write-tested docs/reference/tested.json tests/operators tests/connectors/test_schema_changes.py \
 	  tests/connectors/file/test_schema_changes.py
+	$(BIN)/python -m tongqu.app.reference
+
+guarantees: services ## run the tests that promises rest on, and write the page of guarantees
+	TONGQU_REQUIRE_SERVICES=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup \
+	  --write-proven docs/reference/proven.json $$($(BIN)/python -m tongqu.testing.proving)
 	$(BIN)/python -m tongqu.app.reference
 
 lock: ## resolve pyproject.toml into requirements.lock again (needs uv)

@@ -10,11 +10,13 @@ from pathlib import Path
 from bench.report import Measured, line, page
 from bench.scenarios import (
     cdc,
+    cdc_latency,
     diff,
     files,
     gateway,
     gateway_attack,
     gateway_zipf,
+    governed,
     mariadb,
     mariadb_cdc,
     memory,
@@ -24,6 +26,8 @@ from bench.scenarios import (
     quarantine,
     queue,
     rest,
+    state,
+    volume,
     whole,
 )
 from bench.scenarios.scenario import Scenario
@@ -32,16 +36,21 @@ from bench.world import World
 SCENARIOS: list[Scenario] = [
     *postgres.SCENARIOS, *mariadb.SCENARIOS, *files.SCENARIOS, *whole.SCENARIOS, *memory.SCENARIOS,
     *diff.SCENARIOS, *quarantine.SCENARIOS, *planning.SCENARIOS, *rest.SCENARIOS, *mongodb.SCENARIOS,
-    *cdc.SCENARIOS, *mariadb_cdc.SCENARIOS, *gateway.SCENARIOS, *gateway_zipf.SCENARIOS, *gateway_attack.SCENARIOS,
-    *queue.SCENARIOS,
+    *cdc.SCENARIOS, *cdc_latency.SCENARIOS, *mariadb_cdc.SCENARIOS,
+    *gateway.SCENARIOS, *gateway_zipf.SCENARIOS, *gateway_attack.SCENARIOS,
+    *queue.SCENARIOS, *governed.SCENARIOS,
+    *state.SCENARIOS,
 ]  # fmt: skip
+BY_NAME: list[Scenario] = [*volume.SCENARIOS]
+"""Those that take hours: run only where they are named by `--only`."""
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 
 def main() -> int:
     """Run what was asked for; 1 if a scenario could not be run or is a defect."""
     arguments = _arguments()
-    chosen = [s for s in SCENARIOS if not arguments.only or s.name in arguments.only.split(",")]
+    wanted = arguments.only.split(",")
+    chosen = [s for s in (*SCENARIOS, *BY_NAME) if s.name in wanted or (not arguments.only and s not in BY_NAME)]
     measured: list[Measured] = []
     failed = False
     with World(arguments.rows, arguments.rounds) as world:
@@ -68,7 +77,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rows", type=int, default=0, help="rows of the table (default 1,000,000)")
     parser.add_argument("--rounds", type=int, default=0, help="rounds of each comparison (default 5)")
-    parser.add_argument("--only", default="", help=f"some of: {', '.join(s.name for s in SCENARIOS)}")
+    parser.add_argument("--only", default="", help=f"some of: {', '.join(s.name for s in (*SCENARIOS, *BY_NAME))}")
     parser.add_argument("--quick", action="store_true", help="100,000 rows, 2 rounds; the page is not written")
     arguments = parser.parse_args()
     arguments.rows = arguments.rows or (100_000 if arguments.quick else 1_000_000)

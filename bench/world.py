@@ -23,6 +23,7 @@ POSTGRES: dict[str, str | int | float | bool] = {
     "max_wal_size": "8GB",
     "checkpoint_timeout": "30min",
     "wal_level": "logical",
+    "track_commit_timestamp": True,
     "autovacuum": False,
 }
 MARIADB: dict[str, str | int | float | bool] = {

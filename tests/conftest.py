@@ -18,7 +18,9 @@ from tongqu.testing.services import (
     Kafka,
     MariaDB,
     Mongodb,
+    Nats,
     Postgres,
+    Rabbitmq,
     Redis,
     Samba,
     Service,
@@ -32,7 +34,9 @@ from tongqu.testing.services import (
     start_kafka,
     start_mariadb,
     start_mongodb,
+    start_nats,
     start_postgres,
+    start_rabbitmq,
     start_redis,
     start_s3,
     start_samba,
@@ -45,7 +49,7 @@ from tongqu.testing.services.vendor_api import VendorApi
 
 S = TypeVar("S", bound=Service)
 
-pytest_plugins = ["tongqu.testing.tested"]
+pytest_plugins = ["tongqu.testing.tested", "tongqu.testing.proving"]
 
 _LABELS = pytest.StashKey[list[str]]()
 _SENT = "tongqu_services"  # key under which an xdist worker hands its labels to the controller
@@ -188,6 +192,30 @@ def kafka_server(pytestconfig: pytest.Config) -> Iterator[Kafka]:
 def kafka_url(kafka_server: Kafka) -> Iterator[str]:
     """URL of a fresh prefix of topics in noida-db, whose topics are deleted after the test."""
     yield from _fresh(kafka_server)
+
+
+@pytest.fixture(scope="session")
+def nats_server(pytestconfig: pytest.Config) -> Iterator[Nats]:
+    """NATS with JetStream, shared by the tests of this process."""
+    yield from _running(start_nats, pytestconfig)
+
+
+@pytest.fixture
+def nats_url(nats_server: Nats) -> Iterator[str]:
+    """URL of a fresh prefix of streams in NATS, whose streams are deleted after the test."""
+    yield from _fresh(nats_server)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server(pytestconfig: pytest.Config) -> Iterator[Rabbitmq]:
+    """RabbitMQ, shared by the tests of this process."""
+    yield from _running(start_rabbitmq, pytestconfig)
+
+
+@pytest.fixture
+def rabbitmq_url(rabbitmq_server: Rabbitmq) -> Iterator[str]:
+    """URL of a fresh prefix of queues in RabbitMQ."""
+    yield from _fresh(rabbitmq_server)
 
 
 @pytest.fixture

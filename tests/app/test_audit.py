@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -139,3 +140,13 @@ def test_looking_creates_nothing(tmp_path: Path) -> None:
     assert inside(tmp_path, "audit", "show", "--json").document == {"records": []}
     assert inside(tmp_path, "audit", "verify", "--json").document["ok"]
     assert not (tmp_path / "home").exists()
+
+
+def test_records_as_a_sheet(tmp_path: Path) -> None:
+    inside(tmp_path, "client", "add", "mes", "--json")
+    done = inside(tmp_path, "audit", "export", "all.csv", "--json").document
+    with (tmp_path / "all.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == done["records"] and rows[0]["kind"] == "action"
+    assert {row["what"] for row in rows} >= {"client.add", "audit.export"}
+    assert "begun" in json.loads(rows[1]["more"])

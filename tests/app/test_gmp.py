@@ -100,6 +100,50 @@ def test_a_signed_change_is_made_and_recorded_with_both_persons(
     assert inside(folder, "audit", "verify", "--json").document["ok"] is True
 
 
+def approve(folder: Path, id: str, name: str, password: str = "") -> Any:
+    command = [sys.executable, "-m", "tongqu", "api", "approve", id, "--as", name, "--json"]
+    done = subprocess.run(command, cwd=folder, env=environment(folder), input=password or PASSWORDS[name],
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    return json.loads(done.stdout)
+
+
+def test_a_change_waits_until_a_second_person_has_signed(
+    plant: tuple[Path, Gateway, list[tuple[str, str]]],
+) -> None:
+    folder, gateway, key = plant
+    signed = [*key, ("Tongqu-Reason", "later"), ("Tongqu-Signature", basic("zhang"))]
+    path, change = "/api/v1/batches?id=eq.1", {"state": "blocked"}
+    waits = gateway.ask(path, "PATCH", change, signed)
+    id = waits.json["pending"]
+    assert (waits.status, waits.json["code"], waits.headers["tongqu-pending"]) == (403, "gmp.approval", id)
+    assert gateway.ask(path, "PATCH", change, signed).json["pending"] == id  # it waits once
+    waiting = inside(folder, "api", "pending", "--json").document["pending"]
+    [one] = [one for one in waiting if one["id"] == id]
+    assert (one["who"], one["reason"], one["approver"]) == ("user:zhang", "later", "") and "blocked" in one["change"]
+    held = [*signed, ("Tongqu-Approval", f"Pending {id}")]
+    assert gateway.ask(path, "PATCH", change, held).json["code"] == "gmp.approval"  # nobody approved it yet
+    assert approve(folder, id, "zhang")["problems"][0]["code"] == "config.invalid_plan"
+    assert approve(folder, id, "li", "guessed")["ok"] is False
+    assert approve(folder, id, "li")["pending"][0]["approver"] == "user:li"
+    assert gateway.ask(path, "PATCH", {"state": "other"}, held).json["code"] == "gmp.approval"  # not this change
+    assert gateway.ask("/api/v1/batches?id=eq.2", "PATCH", change, held).json["code"] == "gmp.approval"
+    assert gateway.ask(path, "PATCH", change, held).status == 204
+    assert states(folder)[1] == "blocked"
+    assert gateway.ask(path, "PATCH", change, held).json["code"] == "gmp.approval"  # it served once
+    newest = inside(folder, "audit", "show", "--kind", "signed", "--limit", "1", "--json").document["records"][0]
+    assert (newest["who"], newest["approver"], newest["outcome"]) == ("user:zhang", "user:li", "done")
+
+
+def test_who_may_not_make_a_change_cannot_approve_it(plant: tuple[Path, Gateway, list[tuple[str, str]]]) -> None:
+    folder, gateway, key = plant
+    signed = [*key, ("Tongqu-Reason", "later"), ("Tongqu-Signature", basic("zhang"))]
+    id = gateway.ask("/api/v1/batches?id=eq.2", "PATCH", {"state": "x"}, signed).json["pending"]
+    assert approve(folder, id, "wang")["pending"][0]["approver"] == "user:wang"
+    held = [*signed, ("Tongqu-Approval", f"Pending {id}")]
+    assert gateway.ask("/api/v1/batches?id=eq.2", "PATCH", {"state": "x"}, held).json["code"] == "gmp.approval"
+    assert states(folder)[2] != "x"
+
+
 def test_a_refused_change_is_recorded_as_refused(plant: tuple[Path, Gateway, list[tuple[str, str]]]) -> None:
     folder, gateway, key = plant
     signed = [("Tongqu-Reason", "twice"), ("Tongqu-Signature", basic("zhang")), ("Tongqu-Approval", basic("li"))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sqlite3
 import stat
@@ -111,6 +112,15 @@ def test_the_catalogue_tells_who_sees_every_personal_field(folder: Path) -> None
     assert found["staff", "phone"]["pipelines"] == ["staff"]
 
 
+def test_the_catalogue_as_a_sheet(folder: Path) -> None:
+    done = privacy(folder, "catalogue", "--file", "fields.csv")
+    with (folder / "fields.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["field"] for row in rows] == [one["field"] for one in done.document["fields"]]
+    assert json.loads(rows[0]["apis"]) == done.document["fields"][0]["apis"]
+    assert privacy(folder, "catalogue", "--file", "fields.csv").document["problems"][0]["path"] == "--file"
+
+
 def test_a_person_is_found_in_every_published_table(folder: Path) -> None:
     found = privacy(folder, "find", "--subject", "employee=E1")
     assert found.code == 0
@@ -144,6 +154,22 @@ def test_who_is_erased_stays_erased(folder: Path) -> None:
     assert privacy(folder, "find", "--subject", "employee=E1").document["erased"] is True
     [stone] = privacy(folder, "tombstones").document["tombstones"]
     assert (stone["identity"], stone["reason"]) == ("employee", "asked") and "E1" not in json.dumps(stone["digest"])
+
+
+def test_a_person_is_found_however_a_table_spells_it(folder: Path) -> None:
+    with closing(sqlite3.connect(folder / "mes.db")) as db, db:
+        db.execute("UPDATE inspections SET inspector_no = 'e1   ' WHERE id = 3")
+    with closing(sqlite3.connect(folder / "hr.db")) as db, db:
+        db.execute("UPDATE people SET no = 'e1 ' WHERE no = 'E1'")
+    found = privacy(folder, "find", "--subject", "employee=E1")
+    assert where(found.document, "rows")["mes/inspections"] == 2
+    shown = privacy(folder, "erase", "--subject", "employee=e1").document
+    assert where(shown, "spellings")["mes/inspections"] == {"employee": 2}
+    done = privacy(folder, "erase", "--subject", "employee=e1", "--yes")
+    assert done.code == 0 and where(done.document, "left")["mes/inspections"] == 0
+    assert query(folder / "mes.db", "SELECT id FROM inspections WHERE inspector_no IS NOT NULL") == [(2,)]
+    assert inside(folder, "run", "staff", "--json").code == 0
+    assert query(folder / "erp.db", "SELECT no FROM staff ORDER BY no") == [("E2",), ("E3",)]
 
 
 @pytest.mark.parametrize(

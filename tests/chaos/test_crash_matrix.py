@@ -22,7 +22,8 @@ ONCE = ("after_open", "after_begin", "before_finish", "in_finish", "after_swap",
 """Points that are reached once a run; the others once a chunk."""
 ELSEWHERE = (
     "in_undo", "before_call", "after_call", "after_new_key", "mid_rotation", "before_retire", "in_retire",
-    "before_append", "after_append",
+    "before_append", "after_append", "after_intent", "after_side", "before_undo", "before_agreed",
+    "after_join", "before_state", "after_state",
 )  # fmt: skip
 """Points that a sync never reaches."""
 FACTORS: dict[str, list[str]] = {

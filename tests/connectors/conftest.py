@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
 
 from tongqu.testing.letters import letter
+from tongqu.testing.pushing import Pushing, event_stream, websockets_server
 from tongqu.testing.services import Dovecot
 
 
@@ -44,3 +46,17 @@ def imap_url(dovecot: Dovecot) -> str:
     user = f"u{secrets.token_hex(4)}"
     dovecot.put(user, letter("one"), letter("two", data_csv=b"id\n1\n"))
     return f"{dovecot.url_of(user)}/INBOX?security=none"
+
+
+@pytest.fixture(scope="session")
+def event_server() -> Iterator[Pushing]:
+    """A server of an event stream."""
+    with event_stream() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def websocket_server() -> Iterator[Pushing]:
+    """A server of WebSockets."""
+    with websockets_server() as server:
+        yield server

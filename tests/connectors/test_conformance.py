@@ -196,6 +196,20 @@ TestKafka = conformance(
         "test_replace_shows_the_old_rows_until_it_finishes": "never: messages are there as soon as they are committed",
     },
 )
+TestNats = conformance(
+    "nats",
+    lambda request: request.getfixturevalue("nats_url"),
+    waivers={"test_aborted_rows_are_gone": "never: a message that the stream has taken is not taken back by an abort"},
+)
+TestRabbitmq = conformance(
+    "rabbitmq",
+    lambda request: f"{request.getfixturevalue('rabbitmq_url')}&kind=stream",
+    waivers={"test_aborted_rows_are_gone": "never: a message that was confirmed is not taken back by an abort"},
+)
+TestSse = conformance("sse", lambda request: f"sse://{request.getfixturevalue('event_server').url}/orders")
+TestWebsocket = conformance(
+    "websocket", lambda request: f"ws://{request.getfixturevalue('websocket_server').url}/orders"
+)
 TestImap = conformance("imap", lambda request: request.getfixturevalue("imap_url"))
 TestSmtp = conformance("smtp", lambda _: "smtps://me:secret@127.0.0.1:1?sender=me@example.com&to=you@example.com")
 TestSinger = conformance(

@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tongqu.app.messages import language
+from tongqu.app.project.engine import EngineEntry
 from tongqu.app.project.model import NOT_RUN, DatasetEntry, NamingEntry, PipelineEntry, PurposeEntry
 from tongqu.app.project.reconciling import ReconcileEntry
+from tongqu.app.project.rules import ConnectionRules
 from tongqu.app.project.schedules import CalendarEntry, RunEntry
+from tongqu.app.project.twoway import TwoWayEntry
 from tongqu.core import operator, registry
 from tongqu.core.connector import Can, Connector
 from tongqu.core.settings import Settings
@@ -128,6 +131,8 @@ def project_schema() -> dict[str, Any]:
     }
     definitions["reconciliation"] = _model(ReconcileEntry, definitions)
     sections["reconcile"] = _named("reconciliation", "Tables that must hold the same rows, compared by `tongqu diff`.")
+    definitions["two_way"] = _model(TwoWayEntry, definitions)
+    sections["sync"] = _named("two_way", "Records that several systems hold, kept in agreement by `tongqu twoway`.")
     definitions["api"] = _model(ApiEntry, definitions)
     sections["apis"] = _named("api", "What is published, by name.")
     sections["gateway"] = _model(GatewayEntry, definitions)
@@ -137,6 +142,7 @@ def project_schema() -> dict[str, Any]:
     definitions["calendar"] = _model(CalendarEntry, definitions)
     sections["calendars"] = _named("calendar", "Days on which things run, by name.")
     sections["run"] = _model(RunEntry, definitions)
+    sections["engine"] = _model(EngineEntry, definitions)
     sections |= {name: {"type": "object", "description": "Not run by this version."} for name in NOT_RUN}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -167,6 +173,7 @@ def _connection(found: Connector, definitions: dict[str, Any]) -> dict[str, Any]
     properties = {name: _or_reference(value) for name, value in schema.get("properties", {}).items()}
     needed = schema.get("required", [])
     properties.setdefault("url", {"type": "string", "description": "All settings as one URL; single keys override it."})
+    properties |= _model(ConnectionRules, definitions)["properties"]
     result = {
         "title": found.title.get("en", found.name),
         "type": "object",

@@ -57,6 +57,10 @@ class _Listener:
         self._told = ""
 
     def __call__(self, event: Event) -> None:
+        from tongqu.core.events import Followed
+
+        if isinstance(event, Followed) and event.lag_rows is not None:
+            self._out.write(json.dumps({"behind": event.lag_rows}) + "\n")
         if event.run and event.run != self._told:
             self._told = event.run
             self._out.write(json.dumps({"run": event.run}) + "\n")
@@ -74,6 +78,11 @@ def _done(wire: Wire, told: Mapping[str, Any]) -> Outcome:
         from tongqu.app.services.reconciling import reconcile
 
         return reconcile(wire, subject, repair=bool(spec.get("repair")))
+    if told["kind"] == "twoway":
+        from tongqu.app.services.twoway import run as rounds
+
+        entry = wire.project.two_way(subject)
+        return rounds(wire, subject, watch=entry.mode == "cdc" and entry.schedule is None)
     from tongqu.app.services.backfilling import windowed
     from tongqu.app.services.piping import RunRequest
     from tongqu.app.services.running import run

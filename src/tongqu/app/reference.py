@@ -17,18 +17,19 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from tongqu.app import connector_page, operator_page, schema_page, type_table, vendor_page
+from tongqu.app import connector_page, guarantees_page, operator_page, schema_page, type_table, vendor_page
 from tongqu.app.messages import catalogue
 from tongqu.core import errors, operator
 from tongqu.kit.faults import POINTS
 
-_TESTED = "tested.json"
+_TESTED, _PROVEN = "tested.json", "proven.json"
 _MADE_OF_TESTS = "<!-- Made by `make tables` from tests that ran (tested.json); change the tests instead. -->\n\n"
+_PROVEN_BY = "<!-- Made by `make guarantees` from tests that ran (proven.json); change the tests instead. -->\n\n"
 _MADE = "<!-- Made by `make docs` from the code; edit the code instead. -->\n\n"
 
 
 def pages(folder: Path) -> dict[str, str]:
-    """Every reference page by file name. The folder has what tests noted (`tested.json`)."""
+    """Every reference page by file name. The folder has what tests noted (`tested.json`, `proven.json`)."""
     tested = json.loads((folder / _TESTED).read_text(encoding="utf-8"))
     return {
         **{name: _MADE + text for name, text in connector_page.pages().items()},
@@ -39,6 +40,7 @@ def pages(folder: Path) -> dict[str, str]:
         "operator-tests.md": _MADE_OF_TESTS + operator_page.page(tested, "en"),
         "operator-tests.zh-CN.md": _MADE_OF_TESTS + operator_page.page(tested, "zh"),
         "schema-changes.md": _MADE_OF_TESTS + schema_page.page(tested),
+        "guarantees.md": _PROVEN_BY + guarantees_page.page(json.loads((folder / _PROVEN).read_text(encoding="utf-8"))),
         "types.md": _MADE + type_table.page(),
     }
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tongqu.app.services.diffing import Comparing
     from tongqu.app.services.ends import Ends
     from tongqu.app.services.execution import Runner
+    from tongqu.app.services.governing import Governing
     from tongqu.app.services.hooks import Hooks
     from tongqu.app.services.identity import Callers
     from tongqu.app.services.profiling import Profiling
@@ -326,6 +327,13 @@ class Wire:
 
         return Versions.open(self.home)
 
+    @property
+    def governing(self) -> Governing:
+        """The budgets of the project's connections."""
+        from tongqu.app.services.governing import Governing
+
+        return Governing(self)
+
     @cached_property
     def surroundings(self) -> Surroundings:
         """Clock, ids and stopping."""
@@ -340,7 +348,8 @@ class Wire:
         from tongqu.engine.run import run
 
         return Runner(
-            engine=run, around=self.surroundings, scrubber=self.scrubber, runs=self.runs, touched=self.touching
+            engine=run, around=self.surroundings, scrubber=self.scrubber, runs=self.runs, touched=self.touching,
+            govern=self.governing.valves, took=self.governing.took,
         )  # fmt: skip
 
     @property

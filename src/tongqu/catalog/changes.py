@@ -14,7 +14,7 @@ Tree = Mapping[str, Any]
 
 SECTIONS = (
     "environments", "naming", "files", "connections", "datasets", "pipelines", "sync", "reconcile", "apis", "alerts",
-    "targets", "calendars",
+    "targets", "calendars", "hooks", "webhooks",
 )  # fmt: skip
 """Sections whose entries are resources (`pipelines.daily`); any other key of the tree is a resource by itself."""
 

@@ -180,6 +180,10 @@ class Session(ABC):
         """Write rows into the open transaction. Rows the target refuses are found by bisection and returned in
         `refused`; they do not fail the others."""
 
+    def insert(self, rows: pa.Table) -> Written:
+        """As `write`, faster where the target lacks all of their keys, which is very probable."""
+        return self.write(rows)
+
     def copy_in(self, data: Bytes) -> Written:
         """Write a chunk of raw bytes into the open transaction; raises RefusedRowsError if the target refuses any."""
         raise NotImplementedError(f"{type(self).__name__} takes no bytes ({data.format})")
@@ -193,8 +197,7 @@ class Session(ABC):
 
     def amend(self, rows: pa.Table) -> int:
         """Change the target's rows that have the keys of these rows in the columns that these rows have, and in no
-        others, in the open transaction. Each key comes once. Returns how many rows were there. Raises
-        InvalidPlanError where that cannot be done."""
+        others. Each key comes once. Returns how many rows were there. Raises InvalidPlanError where it cannot be."""
         raise InvalidPlanError(
             f"{type(self).__name__} cannot change single columns of {rows.num_rows} rows",
             hint="let the source's log send whole rows (PostgreSQL: REPLICA IDENTITY FULL)",
@@ -202,8 +205,7 @@ class Session(ABC):
 
     def clear(self) -> int:
         """Take all rows out of the target in the open transaction, as the source's table was emptied: they are deleted,
-        marked where the write asks for soft deletes, or their current versions are ended. Returns how many. Raises
-        InvalidPlanError where that cannot be done."""
+        marked, or their current versions are ended. Returns how many. Raises InvalidPlanError where it cannot be."""
         raise InvalidPlanError(f"{type(self).__name__} cannot empty its target", hint="sync it again in full")
 
     def dated(self, instant: str) -> None:
@@ -238,11 +240,11 @@ class Sink(ABC):
     """Formats `Session.copy_in` takes."""
     parallel: bool = True
     """Whether several sessions may write at the same time."""
+    relaxes: bool = False
+    """Whether a commit that is `relaxed` may be lost with the sink's server."""
 
     def lodge(self, folder: Path) -> None:
-        """A private folder in the project's home, which need not exist, for what the system itself cannot hold: the
-        ledger of calls, caches, recordings. Told once, before anything else is asked; creates nothing by itself."""
-        del folder
+        """As `Source.lodge`: the ledger of calls, caches, recordings. Told once, before anything else is asked."""
 
     @abstractmethod
     def check(self) -> Iterator[str]:

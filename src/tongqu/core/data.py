@@ -327,6 +327,9 @@ class Checkpoint:
     """Rows that steps before the sink refused in this chunk; stored in the same transaction."""
     settled: Sequence[Settled] = ()
     """What became of quarantined rows that went in again with this chunk; noted in the same transaction."""
+    relaxed: bool = False
+    """Whether the commit need not wait for the disk: it is durable with the next one that is not relaxed, and if the
+    sink's server crashes before, it may be undone, with all that came after it."""
 
 
 @dataclass(frozen=True)

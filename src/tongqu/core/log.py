@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 from typing import TYPE_CHECKING, Literal
@@ -54,13 +54,16 @@ class Finding:
 class Follow:
     """What a log is asked for. Grow this record, never the signature of `read`.
 
-    `after` is a position that a batch or `Log.begin` gave; `until` a position of `head` at which to end.
+    `after` is a position that a batch or `Log.begin` gave; `until` a position of `head` at which to end. `ready` waits
+    until whoever takes the batches has nothing to do, at most so many seconds: a log that gathers what has come calls
+    it before it looks, so that few changes come in one batch rather than in many that wait for each other.
     """
 
     after: Position
     until: Position | None = None
     batch_rows: int = 65_536
     stop: Event = field(default_factory=Event)
+    ready: Callable[[float], None] = lambda _: None
 
 
 class Log(ABC):

@@ -100,6 +100,27 @@ def check_changes(plan: Plan, changing: Collection[str], *, appends: bool = Fals
                 )
 
 
+KEEPS = ("aggregate", "deduplicate", "join", "window")
+"""The steps that can keep state of changing inputs."""
+
+
+def check_keeps(plan: Plan) -> None:
+    """Raise InvalidPlanError for the first step that can neither take changes one by one nor keep state."""
+    for step in plan.steps:
+        if not step.operator.chunk_safe and step.verb not in KEEPS:
+            raise InvalidPlanError(
+                f"step {step.id!r}: {step.verb} needs all rows, and its source gives only changes",
+                path=step.path,
+                hint=f"read the source with `mode: full`, or use steps that keep state: {', '.join(KEEPS)}",
+            )
+        for name in step.operator.side_names:
+            raise InvalidPlanError(
+                f"step {step.id!r}: {step.verb} looks up {name!r} in a pipeline whose steps keep state",
+                path=step.path,
+                hint="join it (how: left) and follow it too, or look it up in a pipeline behind this one's table",
+            )
+
+
 def plan(sources: Sequence[str], steps: Sequence[Step], sinks: Mapping[str, str | None], path: str = "") -> Plan:
     """Put steps and sinks together. A step without inputs follows the one above (the first one follows the only
     source); a sink without one takes the last step. Several inputs of a step that takes one are appended to each other.

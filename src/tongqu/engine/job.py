@@ -14,6 +14,8 @@ from tongqu.core.schema_changes import SchemaChanges
 
 if TYPE_CHECKING:
     from tongqu.engine.chain import Chain
+    from tongqu.engine.governing import Valve
+    from tongqu.engine.lending import Elsewhere
     from tongqu.meaning.dataset_rules import Verdict
 
 
@@ -67,6 +69,10 @@ class Stream:
     """Whether a changed row that steps leave out now is taken out of a target that is written by key."""
     identity: tuple[str, ...] = ()
     """Columns that the author says identify a row of the source; empty: its key does."""
+    read_from: str = ""
+    """The connection that is read instead of the one that is named, where that is in trouble."""
+    valves: Sequence[Valve] = ()
+    """The budgets of its connections that have one."""
     graph: Source | None = None
     """The whole graph of sources and steps where the chain looks something up; told for lineage, never read."""
 
@@ -82,6 +88,10 @@ class Job:
     """Streams that follow a log end when they have come to where its end was when they began."""
     run: str | None = None
     """The id of a new run; a resumed run keeps its own."""
+    shared: bool = False
+    """Other processes run the same job at the same time, and each follows its share of the log."""
+    elsewhere: Elsewhere | None = None
+    """Other processes that move splits of big loads; None: this one does it all."""
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,15 @@ class Pump:
 
     def move(self, checkpoint: Checkpoint) -> None:
         """Bring one split to its end, or return early when stopping was asked for."""
+        if not self.stream.valves:
+            self._move(checkpoint)
+            return
+        from tongqu.engine.governing import slots
+
+        with slots(self.stream.valves, self.around.stop):
+            self._move(checkpoint)
+
+    def _move(self, checkpoint: Checkpoint) -> None:
         failures, since = 0, None
         while not checkpoint.done and not self.around.stop.is_set():
             before = checkpoint.position
@@ -177,6 +186,10 @@ class Pump:
         rows = min(whole, _MERGED_ROWS) if self.write.mode in (WriteMode.UPSERT, WriteMode.HISTORY) else whole
         read = replace(self._read(checkpoint, None), chunk_rows=rows)
         pieces = self.stream.source.copy_out(read, self.route.select, self.route.format)
+        if self.stream.valves:
+            from tongqu.engine.governing import paced_bytes
+
+            pieces = paced_bytes(pieces, self.stream.valves, self.around.stop)
         counts, waiting = checkpoint.counts, 0
         with closing(_generator(pieces)) as chunks:
             for piece in chunks:
@@ -212,7 +225,12 @@ class Pump:
         """Go on in Arrow batches, up to `until` or the end."""
         chain = self.stream.chain.fork() if self.stream.chain is not None else None
         chunk = Chunk(replace(checkpoint.counts))
-        batches = ahead(self.stream.source.read(self._read(checkpoint, until)), self.around.stop)
+        found = self.stream.source.read(self._read(checkpoint, until))
+        if self.stream.valves:
+            from tongqu.engine.governing import paced
+
+            found = paced(found, self.stream.valves, self.around.stop)
+        batches = ahead(found, self.around.stop)
         with closing(batches):
             for batch in batches:
                 self._as_planned(batch)
@@ -239,6 +257,15 @@ class Pump:
             )
         self._apply(session, chain, chunk)
         return self._commit(session, checkpoint, until, chunk.counts, chunk.bad, done=bool(until.get("end")))
+
+    def put(self, session: Session, chain: Any, checkpoint: Checkpoint, batch: Batch) -> Checkpoint:
+        """Apply one batch and commit it with its position."""
+        assert batch.position is not None  # noqa: S101  # whoever calls has waited for one
+        self._as_planned(batch)
+        chunk = Chunk(replace(checkpoint.counts))
+        chunk.take(batch)
+        self._apply(session, chain, chunk)
+        return self._commit(session, checkpoint, batch.position, chunk.counts, chunk.bad, done=False)
 
     def _as_planned(self, batch: Batch) -> None:
         """Raise SchemaError for rows of another schema than was discovered: the source was altered meanwhile."""
@@ -348,6 +375,8 @@ class Pump:
         crash_point("after_acknowledge")
         self.emit(Committed(self.write.run, self.stream.name, checkpoint.split.id, total))
         self.tally.check(total, ended=False)
+        for valve in self.stream.valves:
+            valve.rest(self.around.stop)
         return replace(stepped, quarantine=())
 
 

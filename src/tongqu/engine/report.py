@@ -30,6 +30,10 @@ class StreamReport:
     """How far a stream that follows a log was behind it at the end."""
     latency_ms: dict[str, float] | None = None
     """`p50 p95 p99 max` of the time from a change's commit at the source until it could be seen."""
+    read_from: str = ""
+    """The connection that was read instead of the one that is named."""
+    runner: str = ""
+    """What moved the splits, where it was not this process."""
     warnings: list[dict[str, str]] = field(default_factory=list)
     """Rules about all rows that do not hold, as problems with `level`."""
 
@@ -57,6 +61,7 @@ class StreamReport:
             "write": self.write,
             "status": self.status,
         }
+        document |= {name: value for name, value in (("runner", self.runner), ("read_from", self.read_from)) if value}
         if self.schema:
             document |= {"schema": [change.to_json() for change in self.schema], "discarded": c.discarded}
         if self.mode in ("cdc", "stream"):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from threading import Event
 
 from tongqu.core.connector import Sink
@@ -16,9 +16,12 @@ from tongqu.core.errors import QualityError, TongquError
 from tongqu.core.events import Emit, SchemaChanged, StreamEnded, StreamPlanned
 from tongqu.engine.job import Job, Limits, Stream, Surroundings
 from tongqu.engine.lanes import route
+from tongqu.engine.lending import Elsewhere, lend, lendable
 from tongqu.engine.patience import Patience
 from tongqu.engine.pump import Pump, Tally
 from tongqu.engine.report import Report, StreamReport
+from tongqu.engine.sharing import sharable, share
+from tongqu.engine.wanting import write_of
 from tongqu.kit.faults import crash_point
 
 _SPLITS = 4
@@ -26,6 +29,8 @@ _SPLITS = 4
 
 def run(job: Job, emit: Emit, around: Surroundings) -> Report:
     """Run every stream; one that fails does not stop the others. Never raises for what a stream met."""
+    if job.shared and sharable(job):
+        return share(job, emit, around)
     if any(stream.mode in (Mode.CDC, Mode.STREAM) for stream in job.streams):
         from tongqu.engine.following.run import follow
 
@@ -64,9 +69,11 @@ class _Runner:
         return Report(run_id, reports, attempt, self.around.stop.is_set())
 
     def _task(self, stream: Stream) -> _StreamTask:
-        report = StreamReport(stream.name, stream.mode.value, stream.write.value)
+        report = StreamReport(stream.name, stream.mode.value, stream.write.value, read_from=stream.read_from)
         started = self.started[id(stream.sink)]
-        return _StreamTask(stream, self.job.limits, self.emit, self.around, started, self.job.restart, report)
+        return _StreamTask(
+            stream, self.job.limits, self.emit, self.around, started, self.job.restart, report, self.job.elsewhere
+        )
 
     def _move(self, tasks: Sequence[_StreamTask]) -> None:
         """Move all streams side by side. Rows that become visible at once wait for the rows they refer to."""
@@ -132,31 +139,11 @@ class _StreamTask:
     started: Started
     restart: bool
     report: StreamReport
+    elsewhere: Elsewhere | None = None
 
     def __post_init__(self) -> None:
         stream = self.stream
-        arriving = stream.chain.output if stream.chain is not None else stream.source_dataset
-        key = stream.key or arriving.key
-        incremental = stream.mode is Mode.INCREMENTAL
-        source = stream.source_dataset
-        self.write = Write(
-            stream=stream.name,
-            dataset=arriving.bound(stream.target, tuple(key)),
-            mode=stream.write,
-            sync=stream.sync,
-            run=self.started.run,
-            key=tuple(key),
-            deletes=stream.deletes,
-            incremental=incremental,
-            unique=bool(key) and set(key) == set(source.key) and stream.chain is None,
-            resumable=incremental or stream.source.can_resume(source),
-            restart=self.restart,
-            recipe=stream.chain.recipe if stream.chain is not None else stream.recipe,
-            schema_changes=stream.schema_changes,
-            renamed=stream.renamed,
-            started_at=self.around.now().isoformat(),
-            cursor=(arriving.cursor if stream.chain is not None else stream.cursor) if incremental else None,
-        )
+        self.write = write_of(stream, self.started.run, self.around.now().isoformat(), restart=self.restart)
         self._patience = Patience(self.started.run, stream.name, self.limits, self.around, self.emit)
         self.tally = Tally(self.limits)
         self.begun = self.around.now()
@@ -193,8 +180,13 @@ class _StreamTask:
         )  # fmt: skip
         self.emit(plan)
         pump = Pump(self.stream, self.write, chosen, self.limits, self.tally, self.emit, self.around)
+        left = [c for c in checkpoints if not c.done]
         try:
-            self._move(pump, [c for c in checkpoints if not c.done])
+            if self._elsewhere is not None and len(left) > 1:
+                report.runner = self._elsewhere.hands.name
+                lend(pump, left, opened.fence, self._elsewhere, self._patience)
+            else:
+                self._move(pump, left)
         finally:
             report.counts = self.tally.total()
         if self.around.stop.is_set() and not self._all_done(checkpoints):
@@ -283,7 +275,14 @@ class _StreamTask:
     def _wanted(self) -> int:
         if not self.stream.sink.parallel:
             return 1
+        if self._elsewhere is not None and not self.limits.splits:
+            return max(_SPLITS, 2 * self._elsewhere.hands.width())
         return self.limits.splits or min(_SPLITS, os.cpu_count() or 1)
+
+    @cached_property
+    def _elsewhere(self) -> Elsewhere | None:
+        """Other processes, if they can move this stream."""
+        return self.elsewhere if self.elsewhere is not None and lendable(self.stream) else None
 
     def _move(self, pump: Pump, checkpoints: Sequence[Checkpoint]) -> None:
         """Move the splits side by side; the first failure stops the others at their next commit."""

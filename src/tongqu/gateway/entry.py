@@ -118,6 +118,15 @@ class LimitEntry(Settings):
     """Largest cost the database may expect of a query, in its own figure."""
 
 
+class ExportEntry(Settings):
+    """How many rows one caller may take by itself; more when a second person allows it (`tongqu api allow`)."""
+
+    rows: int = Field(ge=1)
+    """Rows of one caller."""
+    per: Literal["hour", "day"] = "day"
+    """In which time."""
+
+
 class CacheEntry(Settings):
     """How long answers are kept."""
 
@@ -169,6 +178,9 @@ class ApiEntry(Settings):
     """How much a client may ask."""
     cache: CacheEntry | None = None
     """How long answers are kept (default: not at all)."""
+    export: ExportEntry | None = None
+    """How many rows a caller may take before a second person must allow more (default: nobody counts). Such answers are
+    not taken from the cache."""
     live: LiveEntry | None = None
     """How changes are learnt that others make in the table."""
     webhooks: dict[str, WebhookEntry] = Field(default_factory=dict)

@@ -11,14 +11,28 @@ from typing import Any, Protocol
 
 from tongqu.core.policy import Actor
 from tongqu.core.server import Format, Limits, Page
-from tongqu.gateway.asking import Ask, Compare, Condition, Negated, Related, Wanted
+from tongqu.gateway.asking import Ask, Related, Wanted
+from tongqu.gateway.conditions import relations_in, values_in
 from tongqu.gateway.exchange import Notes, Request
+from tongqu.gateway.exporting import TAKING, Exporting, Taker
 from tongqu.gateway.limit.costs import CostGate, Shapes
 from tongqu.gateway.persons import NOTED, Persons
 from tongqu.gateway.policy.decision import Action, Decision
 from tongqu.gateway.problems import Problem
 from tongqu.gateway.publication import Api, Publication
-from tongqu.gateway.related import Node, attached, child_asks, existing, kept, node_of, reached, tied, untied
+from tongqu.gateway.related import (
+    Node,
+    attached,
+    cacheable,
+    child_asks,
+    existing,
+    kept,
+    named,
+    node_of,
+    reached,
+    tied,
+    untied,
+)
 from tongqu.gateway.rendering import rendered
 from tongqu.gateway.rewrite import Cursors, Repeated, Rewritten, rewrite
 from tongqu.gateway.tracing import step
@@ -106,12 +120,14 @@ class Reader:
     """
 
     def __init__(
-        self, key: bytes, now: Callable[[], float], shelf: Shelf | None = None, persons: Persons | None = None
-    ) -> None:
+        self, key: bytes, now: Callable[[], float], shelf: Shelf | None = None, persons: Persons | None = None,
+        exporting: Exporting | None = None,
+    ) -> None:  # fmt: skip
         self._key = key
         self._now = now
         self._shelf = shelf
         self._persons = persons
+        self._exporting = exporting
         self._shapes = Shapes()
         self._kept: OrderedDict[tuple[int, int, str, int], tuple[Rewritten, Ask, Api, Cursors]] = OrderedDict()
         self._places: OrderedDict[tuple[int, int, str, str, str], tuple[Shelved, Ask]] = OrderedDict()
@@ -139,18 +155,22 @@ class Reader:
         """
         notes.api, notes.version, notes.action, notes.policy = api.name, api.version, "read", api.policy.version
         decision = decided(api, actor, "read")
-        again = again and _values(ask.where) <= WIDE
+        again = again and values_in(ask.where) <= WIDE
         node = node_of(api, decision, ask, actor=actor, within=within)
         version = within.version if within is not None else ""
         if self._cursors.version != version:
             self._cursors = replace(self._cursors, version=version)
 
+        counted = self._exporting is not None and not fresh and any(one.entry.export for one, _, _ in _reads(node))
+        taker = Taker.of(self._exporting, actor) if counted and self._exporting is not None else None
+
         async def make() -> Answer:
+            TAKING.set(taker)  # of this task alone
             async with asyncio.timeout(api.entry.limit.seconds + _GRACE_SECONDS):
                 return await asked()
 
         async def asked() -> Answer:
-            if self._persons is None or not _named(node):
+            if self._persons is None or not named(node):
                 return await self._made(node, format, again)
             noted: set[str] = set()
             token = NOTED.set(noted)
@@ -160,7 +180,7 @@ class Reader:
                 NOTED.reset(token)
             return replace(made, subjects=tuple(sorted(noted))) if noted else made
 
-        if self._shelf is None or fresh:
+        if self._shelf is None or fresh or counted:
             answer = await make()
         else:
             answer = await self._shelf.answer(self._place(node, format, again), make, notes)
@@ -175,7 +195,8 @@ class Reader:
         cache, noted = api.entry.cache, self._persons is not None and api.subjects
         kept = self._shelf is not None and cache is not None and cache.seconds
         plain = bool(decision.plan) and not (ask.related or ask.after) and ask.count == "none"
-        return plain and not kept and not noted and api.entry.limit.cost is None and not any(_relations(ask.where))
+        gated = api.entry.limit.cost is not None or (api.entry.export is not None and self._exporting is not None)
+        return plain and not kept and not noted and not gated and not any(relations_in(ask.where))
 
     async def repeat(
         self, api: Api, decision: Decision, asked: tuple[Ask, Sequence[str]], format: Format, request: Request
@@ -226,7 +247,7 @@ class Reader:
         return Answer(
             body=body, rows=page.rows, values=values, names=names, total=total, next=rewritten.next(page),
             decision=node.decision, offset=rewritten.offset, limit=rewritten.limit,
-            fields=(*rewritten.shown, *reached(node)), masks=rewritten.masks, cacheable=_cacheable(node),
+            fields=(*rewritten.shown, *reached(node)), masks=rewritten.masks, cacheable=cacheable(node),
         )  # fmt: skip
 
     async def _page(self, node: Node, ask: Ask, format: Format, again: bool = False) -> tuple[Rewritten, Page]:
@@ -236,14 +257,22 @@ class Reader:
         if limit.cost is not None:
             await self._affordable(rewritten, api, CostGate(limit.cost))
         bounds = Limits(seconds=limit.seconds, rows=limit.rows + 1)
+        taker = TAKING.get() if api.entry.export is not None else None
+        took = await taker.take(api, rewritten.limit) if taker is not None else None
+        page = await self._given(api, ask, rewritten, format, bounds)
+        if took is not None:
+            await took(page.rows)
+        return rewritten, page
+
+    async def _given(self, api: Api, ask: Ask, rewritten: Rewritten, format: Format, bounds: Limits) -> Page:
         with step("query", api=api.path, connection=api.connection):
             if self._persons is not None and api.subjects:
-                return rewritten, await self._persons.page(api, ask, rewritten, format, bounds)
-            return rewritten, await api.server.query(rewritten.query, format, bounds)
+                return await self._persons.page(api, ask, rewritten, format, bounds)
+            return await api.server.query(rewritten.query, format, bounds)
 
     def _place(self, node: Node, format: Format, again: bool) -> Shelved:
         """What the answer is kept under; found again as the rewriting is."""
-        simple = again and not node.branches and not (node.api.relations and any(_relations(node.ask.where)))
+        simple = again and not node.branches and not (node.api.relations and any(relations_in(node.ask.where)))
         key = (id(node.ask), id(node.api), node.decision.fingerprint, format, self._cursors.version)
         kept = self._places.get(key) if simple else None
         if kept is not None:
@@ -264,7 +293,7 @@ class Reader:
             self._kept.move_to_end(key)
             return kept[0]
         made = rewrite(ask, node.api, node.decision, self._cursors, relations=node.find)
-        if again and not (node.api.relations and any(_relations(ask.where))):
+        if again and not (node.api.relations and any(relations_in(ask.where))):
             self._kept[key] = (made, ask, node.api, self._cursors)
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
@@ -334,20 +363,11 @@ class Reader:
         return replace(ask, related=tuple(joined)) if joined or ask.related else ask
 
 
-def _named(node: Node) -> bool:
-    """Whether rows of it belong to persons."""
-    return bool(node.api.subjects) or any(_named(branch.node) for branch in node.branches)
-
-
-def _cacheable(node: Node) -> bool:
-    return node.decision.cacheable and all(_cacheable(branch.node) for branch in node.branches)
-
-
 def _reads(node: Node) -> Iterator[tuple[Api, Decision, str]]:
     """Every API that an answer depends on, with the decision that holds for it and what is asked of it."""
     ask = node.ask if node.ask.wanted is not None else replace(node.ask, wanted=(Wanted("*"),))
     yield node.api, node.decision, repr(ask)
-    for name in sorted(set(_relations(ask.where))):
+    for name in sorted(set(relations_in(ask.where))):
         found = node.find(name)
         if found is not None:
             yield *found, name
@@ -357,27 +377,6 @@ def _reads(node: Node) -> Iterator[tuple[Api, Decision, str]]:
         how = (related.relation, related.name, related.inner, related.spread, related.none, branch.shown, first[2])
         yield first[0], first[1], repr(how)
         yield from below
-
-
-def _relations(where: Condition | None) -> Iterator[str]:
-    """The relations whose fields a condition names."""
-    if isinstance(where, Compare):
-        if "." in where.field:
-            yield where.field.partition(".")[0]
-    elif isinstance(where, Negated):
-        yield from _relations(where.part)
-    elif where is not None:
-        for part in where.parts:
-            yield from _relations(part)
-
-
-def _values(where: Condition | None) -> int:
-    """How many values a condition compares with."""
-    if isinstance(where, Compare):
-        return len(where.value) if isinstance(where.value, tuple | list) else 1
-    if isinstance(where, Negated):
-        return _values(where.part)
-    return sum(map(_values, where.parts)) if where is not None else 0
 
 
 def _shelved(node: Node, format: Format, version: str) -> Shelved:

@@ -253,3 +253,13 @@ def _among(names: tuple[str, ...], keys: Sequence[tuple[str, ...]]) -> Condition
 
 def _and(one: Condition, other: Condition | None) -> Condition:
     return one if other is None else Joined("and", (one, other))
+
+
+def named(node: Node) -> bool:
+    """Whether rows of it belong to persons."""
+    return bool(node.api.subjects) or any(named(branch.node) for branch in node.branches)
+
+
+def cacheable(node: Node) -> bool:
+    """Whether nobody's personal data are shown as they are."""
+    return node.decision.cacheable and all(cacheable(branch.node) for branch in node.branches)

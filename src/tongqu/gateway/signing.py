@@ -6,6 +6,8 @@ import asyncio
 import base64
 import binascii
 import re
+import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -22,6 +24,8 @@ from tongqu.gateway.policy.decision import Action
 from tongqu.gateway.problems import Kind, Problem, declare
 from tongqu.gateway.publication import Api
 from tongqu.gateway.writing import ACTIONS, Edit, Writer, Written
+from tongqu.kit.serving.texts import dumps, plain
+from tongqu.store.pending import KEEP_SECONDS, Pending, Waiting
 
 if TYPE_CHECKING:
     from tongqu.core.server import Idempotency
@@ -38,6 +42,9 @@ declare(
 )
 REASON, SIGNATURE, APPROVAL = "tongqu-reason", "tongqu-signature", "tongqu-approval"
 _LONGEST = 500
+_SHOWN = 20_000
+"""Characters of a change that who approves is shown."""
+_PENDING = re.compile(r"pending(?: +(chg_[0-9a-f]{16}))?", re.IGNORECASE)
 _SIGNED = re.compile(r"Basic +([A-Za-z0-9+/=]{4,2000})(?: *; *otp=([0-9]{6,8}))?", re.IGNORECASE)
 CALL: ContextVar[Request | None] = ContextVar("call", default=None)
 """The request that is being answered."""
@@ -68,6 +75,7 @@ class Signing:
     """Checks and records signatures. `person` gives the actor that a person is, `note` commits a record to the audit
     trail and raises AuditError where it cannot.
 
+    The second one may be given later: then the change waits in a queue, and is sent again once it has been approved.
     A signature is the name and password of a person, with the second factor where it has one, given anew with each
     change (21 CFR 11.200). Whoever calls as a person signs as itself; the one who approves is another one. Both must be
     allowed to make the change by the rules of the API.
@@ -76,6 +84,11 @@ class Signing:
     doorkeeper: Doorkeeper
     person: Callable[[User], Actor]
     note: Callable[..., Any]
+    pending: Pending | None = None
+    """Where changes wait that come without the second signature; without one such are refused."""
+    user: Callable[[str], User | None] = lambda name: None
+    """A person who is alive, by name."""
+    now: Callable[[], float] = time.time
 
     @asynccontextmanager
     async def signed(self, api: Api, actor: Actor, edit: Edit, actions: Sequence[Action]) -> AsyncIterator[None]:
@@ -89,14 +102,21 @@ class Signing:
         if not 1 <= len(reason) <= _LONGEST or not reason.isprintable():
             raise Problem("gmp.reason", f"say why in the header Tongqu-Reason: 1 to {_LONGEST} characters, "
                           "percent-encoded UTF-8")  # fmt: skip
-        login, second = self._read(headers, SIGNATURE, "gmp.signature"), self._read(headers, APPROVAL, "gmp.approval")
-        if login.name.casefold() == second.name.casefold():
+        login = self._read(headers, SIGNATURE, "gmp.signature")
+        later = _PENDING.fullmatch(headers.get(APPROVAL, "").strip() or "pending")
+        second = None if later and self.pending is not None else self._read(headers, APPROVAL, "gmp.approval")
+        if second is not None and login.name.casefold() == second.name.casefold():
             raise Problem("gmp.approval", "who approves is another person than who signs")
         if actor.kind == "user" and actor.id != f"user:{login.name}":
             raise Problem("gmp.signature", "you sign as yourself")
         address = request.address if request is not None else ""
         signer = await self._person(login, address, "gmp.signature")
-        approver = await self._person(second, address, "gmp.approval")
+        if second is not None:
+            approver = await self._person(second, address, "gmp.approval")
+        else:
+            if not all(api.policy.decide(signer, action).allowed for action in actions):
+                raise Problem("gmp.signature", "this person may not make this change")
+            approver = await self._approved(later[1] if later else "", api, edit, signer, reason)
         for who, code in ((signer, "gmp.signature"), (approver, "gmp.approval")):
             if not all(api.policy.decide(who, action).allowed for action in actions):
                 raise Problem(code, "this person may not make this change")
@@ -114,6 +134,30 @@ class Signing:
             raise
         finally:
             await asyncio.to_thread(self.note, "signed", outcome=outcome, begun=begun.seq, **told)
+
+    async def _approved(self, id: str | None, api: Api, edit: Edit, signer: Actor, reason: str) -> Actor:
+        """Who signed the change second, in the queue, where it waits from now on if nobody did. Raises Problem
+        `gmp.approval`, which tells its id."""
+        pending, at = self.pending, self.now()
+        assert pending is not None  # noqa: S101  only then it is asked for
+        if id:
+            name = await asyncio.to_thread(pending.spend, id, api.path, digest(edit), signer.id, at)
+            user = await asyncio.to_thread(self.user, name.removeprefix("user:")) if name else None
+            if user is None:
+                raise Problem("gmp.approval", f"nobody approved this very change as {id}, or its time is over")
+            return self.person(user)
+        shown = {"rows": edit.rows, "where": repr(edit.where) if edit.where is not None else None,
+                 "columns": list(edit.columns or ())}  # fmt: skip
+        one = Waiting(
+            f"chg_{secrets.token_hex(8)}", api.path, digest(edit), edit.verb, dumps(plain(shown)).decode()[:_SHOWN],
+            signer.id, reason, at, at + KEEP_SECONDS,
+        )  # fmt: skip
+        kept = await asyncio.to_thread(pending.put, one)
+        raise Problem(
+            "gmp.approval", f"the change waits as {kept}: when a second person has approved it (`tongqu api approve`), "
+            f"send it again with Tongqu-Approval: Pending {kept}", headers=[("tongqu-pending", kept)],
+            more={"pending": kept},
+        )  # fmt: skip
 
     def _read(self, headers: Any, name: str, code: str) -> Login:
         found = _SIGNED.fullmatch(headers.get(name, "").strip())

@@ -82,8 +82,11 @@ class Admission(Protocol):
 class Sharing(Protocol):
     """An admission that knows requests which use several APIs."""
 
-    async def share(self, request: Request, api: Api, texts: Sequence[tuple[str, str]]) -> Ticket:
-        """Let a request that was admitted use one more API, asking it for `texts` under these names; raises Problem."""
+    async def share(
+        self, request: Request, api: Api, texts: Sequence[tuple[str, str]], cost: int = 1, first: bool = True
+    ) -> Ticket:
+        """Let a request that was admitted use one more API, asking it for `texts` under these names by so many
+        questions; the `first` API of a request, or a further one. Raises Problem."""
         ...
 
 

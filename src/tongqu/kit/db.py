@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from tongqu.kit.faults import crash_point
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -49,6 +51,14 @@ class Db(ABC):
     @abstractmethod
     def commit(self) -> None:
         """Commit; ConnectError if the connection broke and the outcome is unknown."""
+
+    def run_and_commit(self, sql: str, params: Sequence[Any] = ()) -> int:
+        """Run an UPDATE and commit unless it changed no row; returns how many it changed, 0 with nothing committed."""
+        changed = self.run(sql, params)
+        if changed != 0:
+            crash_point("in_commit")
+            self.commit()
+        return changed
 
     @abstractmethod
     def rollback(self) -> None:

@@ -8,6 +8,7 @@ import signal
 from tongqu.core.errors import InvalidSettingsError
 
 POINTS: dict[str, str] = {
+    "after_join": "a worker has taken a split of another process's run, and moved nothing of it",
     "after_open": "the fence is taken, no split is stored yet",
     "after_begin": "splits are stored, no row is written",
     "after_read": "a chunk was read from the source, nothing written",
@@ -23,8 +24,14 @@ POINTS: dict[str, str] = {
     "before_call": "a call to a system without transactions is noted, and not made",
     "after_call": "the system has carried the call out, and its outcome is not noted",
     "in_undo": "the kept generation is put back, not committed where the system has transactions for that",
+    "before_state": "what a chunk changes in what steps keep is in the state's open transaction",
+    "after_state": "the state has its new version, the sink has nothing of it",
     "before_append": "queue: what a group of appenders wants is in the open transaction",
     "after_append": "queue: it is on disk, and no appender was told",
+    "after_intent": "two-way: what will be written is noted, and nothing is written",
+    "after_side": "two-way: one side has committed its writes, and that is not noted",
+    "before_undo": "two-way: a side refused a row, and what another took of it is not taken back yet",
+    "before_agreed": "two-way: all sides are written, and what they agreed on is not noted",
     "after_new_key": "secrets: the new key is in the key file, nothing is under it yet",
     "mid_rotation": "secrets: some data keys or secrets are under the new key, others under the old one",
     "before_retire": "secrets: everything is under the new keys, the old ones are still there",

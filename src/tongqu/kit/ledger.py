@@ -20,6 +20,8 @@ from tongqu.kit.quarantine import Quarantine
 CHECKPOINT = "_tongqu_checkpoint"
 PREFIX = "_tongqu_"
 VERSION = 1
+CLAIM = 1 << 32
+"""A split that one of several processes has taken has its stream's fence plus a multiple of this."""
 
 _COLUMNS = ("run", "attempt", "fence", "state", "spec", "position", "counts", "updated_at", "version")
 
@@ -154,14 +156,37 @@ class Ledger:
 
     def advance(self, sync: str, stream: str, fence: int, checkpoint: Checkpoint, at: str) -> None:
         """Move a split's row to the checkpoint if its fence is ours; raises FencedError otherwise."""
-        changed = self._db.run(
-            f"UPDATE {self._checkpoint} SET position = ?, counts = ?, state = ?, updated_at = ? "
-            "WHERE sync = ? AND stream = ? AND split = ? AND fence = ?",
-            (_dump(checkpoint.position), _dump(checkpoint.counts.to_json()), "done" if checkpoint.done else "running",
-             at, sync, stream, checkpoint.split.id, fence),
-        )  # fmt: skip
-        if changed == 0:
+        if self._db.run(*self._advancing(sync, stream, fence, checkpoint, at)) == 0:
             raise fenced(stream)
+
+    def commit(self, sync: str, stream: str, fence: int, checkpoint: Checkpoint, at: str) -> None:
+        """As `advance`, and commit; nothing is committed if the fence is not ours."""
+        if self._db.run_and_commit(*self._advancing(sync, stream, fence, checkpoint, at)) == 0:
+            raise fenced(stream)
+
+    def _advancing(
+        self, sync: str, stream: str, fence: int, checkpoint: Checkpoint, at: str
+    ) -> tuple[str, tuple[Any, ...]]:
+        sql = (
+            f"UPDATE {self._checkpoint} SET position = ?, counts = ?, state = ?, updated_at = ? "
+            "WHERE sync = ? AND stream = ? AND split = ? AND fence = ?"
+        )
+        state = "done" if checkpoint.done else "running"
+        position, counts = _dump(checkpoint.position), _dump(checkpoint.counts.to_json())
+        return sql, (position, counts, state, at, sync, stream, checkpoint.split.id, fence)
+
+    def claim(self, sync: str, stream: str, split: str, fence: int) -> int:
+        """Take one split of a stream whose fence is given, from whoever holds it: the fence under which its row can be
+        advanced from now on, and which no fence of a stream ever equals. Raises FencedError."""
+        head = self.head(sync, stream, split, lock=True)
+        if head is None or head.fence % CLAIM != fence:
+            raise fenced(stream)
+        claimed = head.fence + CLAIM
+        self._db.run(
+            f"UPDATE {self._checkpoint} SET fence = ? WHERE sync = ? AND stream = ? AND split = ?",
+            (claimed, sync, stream, split),
+        )
+        return claimed
 
     def hold(self, sync: str, stream: str, fence: int) -> Head:
         """The stream's row, locked; raises FencedError if its fence is not ours."""

@@ -10,16 +10,20 @@ import pyarrow as pa
 from tongqu.core.columns import need_columns, no_duplicates
 from tongqu.core.data import Dataset
 from tongqu.core.errors import ExpressionError, InvalidSettingsError
-from tongqu.core.operator import Lineage, Operator, Place
+from tongqu.core.operator import Fault, Lineage, Operator, Place
 from tongqu.core.settings import titled
-from tongqu.meaning.expressions import Typed, parsed, render, typed
+from tongqu.meaning.event_time import END, START, EventWindow
+from tongqu.meaning.expressions import Typed, column, parsed, render, typed
 from tongqu.meaning.sandbox import quoted, relation_names
 
 
 class Aggregate(Operator):
     """One row a group: `aggregate: {by: [line_id, day], rate: "avg(passed::int)"}`; without `by` one row in all.
 
-    Every other key is a measure: an expression of aggregate functions. Nulls form a group of their own.
+    Every other key is a measure: an expression of aggregate functions. Nulls form a group of their own. With
+    `window: {on: ts, size: 1m}` rows are grouped by windows of event time too, whose columns `window_start` and
+    `window_end` come first (`hop` makes them overlap, `gap` makes sessions); a row without an instant is refused as
+    `window.no_time`. While changes are followed it keeps what it needs, see `docs/streaming.md`.
     """
 
     verb = "aggregate"
@@ -30,14 +34,19 @@ class Aggregate(Operator):
     """Columns that make a group."""
     measures: dict[str, str] = titled("指标", "Measures", default_factory=dict)
     """Each measure's name with its expression."""
+    window: EventWindow | None = titled("事件时间窗口", "Window", None)
+    """Windows of event time that rows are grouped by."""
 
     @classmethod
     def from_yaml(cls, raw: Any, path: str) -> Aggregate:
         if not isinstance(raw, Mapping) or not raw:
             raise InvalidSettingsError(f"aggregate takes `by` and measures (got {raw!r})", path=path)
         by = raw.get("by", ())
-        measures = {str(name): text for name, text in raw.items() if name != "by"}
-        return cls.parse({"by": [by] if isinstance(by, str) else by, "measures": measures}, path)
+        window = raw.get("window") if isinstance(raw.get("window"), Mapping) else None
+        own = ("by", "window") if window is not None else ("by",)
+        measures = {str(name): text for name, text in raw.items() if name not in own}
+        asked = {"by": [by] if isinstance(by, str) else by, "measures": measures}
+        return cls.parse({**asked, "window": window} if window is not None else asked, path)
 
     @classmethod
     def yaml_schema(cls) -> dict[str, Any]:
@@ -45,8 +54,12 @@ class Aggregate(Operator):
         return {
             "type": "object",
             "description": schema["description"],
-            "properties": {"by": schema["properties"]["by"]},
+            "properties": {
+                "by": schema["properties"]["by"],
+                "window": {"anyOf": [{"$ref": "#/$defs/EventWindow"}, {"type": "string"}]},
+            },
             "additionalProperties": {"type": "string"},
+            "$defs": schema["$defs"],
         }
 
     def bound(self, surroundings: Place) -> Aggregate:
@@ -57,30 +70,51 @@ class Aggregate(Operator):
     def output(self, inputs: Sequence[Dataset]) -> Dataset:
         (dataset,) = inputs
         need_columns(dataset, self.by)
-        no_duplicates([*self.by, *self.measures], self.verb)
+        windows = self.window.fields(dataset) if self.window else []
+        no_duplicates([*(f.name for f in windows), *self.by, *self.measures], self.verb)
         if not self.by and not self.measures:
             raise InvalidSettingsError("aggregate needs `by` or a measure")
-        fields: list[pa.Field[Any]] = [dataset.schema.field(c).with_nullable(True) for c in self.by]
+        fields: list[pa.Field[Any]] = [*windows, *(dataset.schema.field(c).with_nullable(True) for c in self.by)]
         fields += [made.field(name) for name, made in self._typed(dataset).items()]
-        return Dataset(dataset.name, pa.schema(fields), key=self.by)
+        return Dataset(dataset.name, pa.schema(fields), key=(START, *self.by) if self.window else self.by)
+
+    def faults(self, dataset: Dataset) -> Sequence[Fault]:
+        if self.window is None:
+            return ()
+        from sqlglot import exp
+
+        none = exp.Is(this=column(self.window.on), expression=exp.Null())
+        return (Fault("window.no_time", self.window.on, none, "is no instant, and windows need one"),)
+
+    @property
+    def within(self) -> Aggregate:
+        """The same measures over rows that have the columns of their window already."""
+        return self.model_copy(update={"by": (START, END, *self.by), "window": None})
 
     def lineage(self, inputs: Sequence[Dataset]) -> Lineage:
-        made: Lineage = {c: {(0, c)} for c in self.by}
+        made: Lineage = {c: {(0, self.window.on)} for c in (START, END)} if self.window else {}
+        made |= {c: {(0, c)} for c in self.by}
         return made | {name: {(0, c) for c in e.columns} for name, e in self._typed(inputs[0]).items()}
 
     def copies(self, inputs: Sequence[Dataset]) -> dict[str, tuple[int, str]]:
         return {c: (0, c) for c in self.by}
 
     def reads(self, inputs: Sequence[Dataset]) -> set[tuple[int, str]]:
-        return {(0, c) for c in self.by} | {(0, c) for e in self._typed(inputs[0]).values() for c in e.columns}
+        on = {(0, self.window.on)} if self.window else set()
+        return on | {(0, c) for c in self.by} | {(0, c) for e in self._typed(inputs[0]).values() for c in e.columns}
 
     def sql(self, relations: Sequence[str], inputs: Sequence[Dataset]) -> str:
         names = relation_names(inputs[0].columns)
         out = relation_names([*self.by, *self.measures])
         items = [f"{quoted(names[c])} AS {quoted(out[c])}" for c in self.by]
         items += [f"{render(e.tree, names)} AS {quoted(out[name])}" for name, e in self._typed(inputs[0]).items()]
-        by = ", ".join(quoted(names[c]) for c in self.by)
-        return f"SELECT {', '.join(items)} FROM {relations[0]}" + (f" GROUP BY {by}" if by else "")
+        by = [quoted(names[c]) for c in self.by]
+        relation = relations[0]
+        if self.window:
+            zoned = inputs[0].schema.field(self.window.on).type.tz is not None
+            relation = f"({self.window.sql(relation, quoted(names[self.window.on]), by, zoned)})"
+            items, by = [START, END, *items], [START, END, *by]
+        return f"SELECT {', '.join(items)} FROM {relation}" + (f" GROUP BY {', '.join(by)}" if by else "")
 
     def _typed(self, dataset: Dataset) -> dict[str, Typed]:
         from sqlglot import exp

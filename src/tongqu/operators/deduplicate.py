@@ -10,6 +10,7 @@ from tongqu.core.columns import need_columns
 from tongqu.core.data import Dataset
 from tongqu.core.operator import Lineage, Operator
 from tongqu.core.settings import titled
+from tongqu.meaning.event_time import Expiry, need_instants
 from tongqu.meaning.sandbox import quoted, relation_names
 
 
@@ -18,6 +19,7 @@ class Deduplicate(Operator):
 
     With `order` the row with the least (`first`) or greatest (`last`) value stays, nulls only if there is nothing else;
     ties and rows without `order` are decided by the order in which rows come in. Nulls in the key equal each other.
+    While a log is followed the keys are kept, until `expire: {on: ts, after: 7d}` if that is given.
     """
 
     verb = "deduplicate"
@@ -31,6 +33,8 @@ class Deduplicate(Operator):
     """Which row of a key stays."""
     order: str | None = titled("排序字段", "Order column", None)
     """Column that decides; without it the order of arrival."""
+    expire: Expiry | None = titled("过期", "Expire", None)
+    """When keys are forgotten while a log is followed."""
 
     @classmethod
     def from_yaml(cls, raw: Any, path: str) -> Deduplicate:
@@ -43,6 +47,8 @@ class Deduplicate(Operator):
     def output(self, inputs: Sequence[Dataset]) -> Dataset:
         (dataset,) = inputs
         need_columns(dataset, [*self.by, *([self.order] if self.order else [])])
+        if self.expire:
+            need_instants(dataset, self.expire.on)
         return replace(dataset, key=self.by)
 
     def lineage(self, inputs: Sequence[Dataset]) -> Lineage:

@@ -13,6 +13,7 @@ from tongqu.core.data import Dataset
 from tongqu.core.errors import InvalidPlanError
 from tongqu.core.operator import Lineage, Operator
 from tongqu.core.settings import titled
+from tongqu.meaning.event_time import TimeBound, need_instants
 from tongqu.meaning.joint import comparable
 from tongqu.meaning.sandbox import quoted, relation_names
 
@@ -25,7 +26,8 @@ class Join(Operator):
 
     `on` is a column of both, a list of such, or a mapping left column → right column. Null keys match nothing. Columns
     of the left come first, then the right's without its keys; a name that both have is refused unless `suffix` is
-    given for the right's. `semi` and `anti` keep the left's rows that have (have not) a match.
+    given for the right's. `semi` and `anti` keep the left's rows that have (have not) a match. With
+    `within: {left: sent_at, right: paid_at, after: 10m}` rows match only if they are so close in time.
     """
 
     verb = "join"
@@ -43,6 +45,8 @@ class Join(Operator):
     """Which rows without a match stay."""
     suffix: str = titled("后缀", "Suffix", "")
     """Added to the right's column names that the left has too."""
+    within: TimeBound | None = titled("时间范围", "Within", None)
+    """How far apart rows may be that match; needed where messages are followed, which would be kept for ever."""
 
     @model_validator(mode="before")
     @classmethod
@@ -67,6 +71,9 @@ class Join(Operator):
                 raise InvalidPlanError(
                     f"the keys {mine!r} ({first}) and {theirs!r} ({second}) are of different kinds", hint="cast one"
                 )
+        if self.within:
+            need_instants(left, self.within.left)
+            need_instants(right, self.within.right)
         fields = [left.schema.field(c) for c in left.columns]
         names = self._right_names(left, right)
         taken = set(left.columns)
@@ -91,12 +98,16 @@ class Join(Operator):
         return [((0, mine), (1, theirs)) for mine, theirs in self.on.items()]
 
     def reads(self, inputs: Sequence[Dataset]) -> set[tuple[int, str]]:
-        return {(0, c) for c in self.on} | {(1, c) for c in self.on.values()}
+        times = {(0, self.within.left), (1, self.within.right)} if self.within else set()
+        return times | {(0, c) for c in self.on} | {(1, c) for c in self.on.values()}
 
     def sql(self, relations: Sequence[str], inputs: Sequence[Dataset]) -> str:
         left, right = inputs
         mine, theirs = relation_names(left.columns), relation_names(right.columns)
         match = " AND ".join(f"l.{quoted(mine[a])} = r.{quoted(theirs[b])}" for a, b in self.on.items())
+        if self.within:
+            first, second = quoted(mine[self.within.left]), quoted(theirs[self.within.right])
+            match += f" AND {self.within.sql(f'l.{first}', f'r.{second}')}"
         out = relation_names(self.output(inputs).columns)
         items = []
         for c in left.columns:

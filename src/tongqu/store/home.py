@@ -135,6 +135,16 @@ class Home:
         return self.path / "tombstones.db"
 
     @property
+    def pending(self) -> Path:
+        """The database of changes that wait for a second person."""
+        return self.path / "pending.db"
+
+    @property
+    def exports(self) -> Path:
+        """The database of how many rows callers took."""
+        return self.path / "exports.db"
+
+    @property
     def contracts(self) -> Path:
         """The database of what published versions promise."""
         return self.path / "contracts.db"
@@ -148,3 +158,8 @@ class Home:
     def bells(self) -> Path:
         """The folder where processes that wait for work can be woken."""
         return self.path / "bells"
+
+    @property
+    def two_way(self) -> Path:
+        """The database of two-way syncs."""
+        return self.path / "two-way.db"

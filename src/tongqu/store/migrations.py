@@ -222,6 +222,90 @@ TOMBSTONES: tuple[str, ...] = (
 )
 """The same for erased persons, by keyed digests, and for what must not be erased: persons, or datasets as a whole."""
 
+TWO_WAY: tuple[str, ...] = (
+    """
+    CREATE TABLE syncs (
+        name TEXT PRIMARY KEY,
+        stage TEXT NOT NULL,
+        since REAL NOT NULL,
+        positions TEXT NOT NULL DEFAULT '{}',
+        shape TEXT NOT NULL DEFAULT '',
+        epoch INTEGER NOT NULL DEFAULT 0,
+        rounds INTEGER NOT NULL DEFAULT 0
+    ) WITHOUT ROWID;
+    CREATE TABLE records (
+        name TEXT NOT NULL,
+        key TEXT NOT NULL,
+        row TEXT,
+        last TEXT,
+        bases TEXT NOT NULL DEFAULT '{}',
+        version INTEGER NOT NULL,
+        origin TEXT NOT NULL,
+        at REAL NOT NULL,
+        PRIMARY KEY (name, key)
+    ) WITHOUT ROWID;
+    CREATE INDEX records_behind ON records (name, key) WHERE bases <> '{}';
+    CREATE TABLE batches (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        body TEXT NOT NULL,
+        open INTEGER NOT NULL DEFAULT 1,
+        at REAL NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX batches_open ON batches (name) WHERE open = 1;
+    CREATE TABLE steps (
+        batch TEXT NOT NULL,
+        step TEXT NOT NULL,
+        outcome TEXT NOT NULL,
+        at REAL NOT NULL,
+        PRIMARY KEY (batch, step)
+    ) WITHOUT ROWID;
+    CREATE TABLE overruled (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL,
+        key TEXT NOT NULL,
+        side TEXT NOT NULL,
+        said TEXT,
+        agreed TEXT,
+        at REAL NOT NULL
+    );
+    CREATE TABLE conflicts (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL,
+        key TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        sides TEXT NOT NULL,
+        why TEXT NOT NULL,
+        state TEXT NOT NULL,
+        ruling TEXT NOT NULL DEFAULT '',
+        who TEXT NOT NULL DEFAULT '',
+        at REAL NOT NULL
+    );
+    CREATE UNIQUE INDEX conflicts_waiting ON conflicts (name, key) WHERE state <> 'settled';
+    CREATE TABLE rounds (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL,
+        at REAL NOT NULL,
+        stage TEXT NOT NULL,
+        records INTEGER NOT NULL,
+        differences INTEGER NOT NULL,
+        errors INTEGER NOT NULL,
+        p95_ms REAL NOT NULL
+    );
+    CREATE INDEX rounds_of ON rounds (name, id);
+    CREATE TABLE moves (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL,
+        at REAL NOT NULL,
+        before TEXT NOT NULL,
+        stage TEXT NOT NULL,
+        why TEXT NOT NULL,
+        who TEXT NOT NULL
+    );
+    """,
+)
+"""The same for two-way syncs: records as they were agreed, what was intended and done, what waits for a person."""
+
 
 def migrate(connection: sqlite3.Connection, steps: tuple[str, ...]) -> None:
     """Bring the database to the newest version, each step in its own transaction; processes that come at the same

@@ -23,7 +23,7 @@ _SIZE = 12
 
 class Digests:
     """Digests of persons under the home's own key: nobody without the key can try persons out, and equal persons have
-    equal digests for as long as the home lives."""
+    equal digests for as long as the home lives, however their names are spelled (`folded`)."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
@@ -36,7 +36,7 @@ class Digests:
 
     def of(self, identity: str, value: Any) -> str:
         """The digest of who has this value of an identity (`employee`): 24 hex digits."""
-        told = f"{identity}\0{text_of(value)}".encode("utf-8", "surrogatepass")
+        told = f"{identity}\0{folded(text_of(value))}".encode("utf-8", "surrogatepass")
         return hmac.digest(self._key, told, "sha256")[:_SIZE].hex()
 
 
@@ -48,6 +48,12 @@ def text_of(value: Any) -> str:
         plain = format(value, "f")
         return plain.rstrip("0").rstrip(".") if "." in plain else plain
     return value.isoformat() if isinstance(value, date | datetime) else str(value)
+
+
+def folded(text: str) -> str:
+    """What spellings of one person have in common: databases pad texts with spaces (CHAR), and let `E7` be `e7` where a
+    collation says so. Nobody may stay because a table spells them otherwise."""
+    return text.rstrip(" ").lower()
 
 
 @dataclass(frozen=True)

@@ -212,6 +212,8 @@ MEANT: list[tuple[int, str, type[TongquError]]] = [
     (942, "ORA-00942: table or view does not exist", NotFoundError),
     (1, "ORA-00001: unique constraint violated", RefusedRowsError),
     (12899, "ORA-12899: value too large for column", RefusedRowsError),
+    (20000, "ORA-20000: the weight is negative", RefusedRowsError),
+    (20999, "ORA-20999: refused by a trigger", RefusedRowsError),
     (54, "ORA-00054: resource busy", BusyError),
     (1653, "ORA-01653: unable to extend table", WriteError),
     (3113, "ORA-03113: end-of-file on communication channel", ConnectError),

@@ -136,6 +136,26 @@ def test_every_change_can_be_kept_as_a_row(log: LogFile, target: str) -> None:
     assert found == [("r", 1, 1), ("r", 2, 1), ("r", 3, 1), ("u", 1, 0), ("d", 2, 0)]
 
 
+def test_a_kept_change_tells_which_columns_the_log_left_out(log: LogFile, target: str) -> None:
+    asked = wanted(write="append", deletes="ignore", tables=["orders"])
+    follow(log.path, target, asked)
+    log.write(("u", "orders", {"id": 1, "v": "new", "big": None}, ["big"]))
+    log.write(("u", "orders", {"id": 2, "v": "new", "big": None}))
+    balanced(follow(log.path, target, asked))
+    found = rows(target, "SELECT id, big, _unchanged, _origin FROM orders WHERE _op = 'u' ORDER BY id")
+    assert found == [(1, None, '["big"]', None), (2, None, None, None)]
+
+
+def test_a_kept_change_that_lacks_what_a_step_reads_is_set_aside(log: LogFile, target: str) -> None:
+    asked = wanted(write="append", deletes="ignore", tables=["orders"])
+    steps: list[dict[str, Any]] = [{"derive": {"size": "length(big)"}}]
+    follow(log.path, target, asked, steps=steps)
+    log.write(("u", "orders", {"id": 1, "v": "new", "big": None}, ["big"]))
+    numbers = balanced(follow(log.path, target, asked, steps=steps))["orders"]
+    assert (numbers["read"], numbers["quarantined"]) == (1, 1)
+    assert rows(target, "SELECT count(*) FROM orders WHERE _op = 'u'") == [(0,)]
+
+
 def test_messages_are_appended(log: LogFile, target: str) -> None:
     asked = Wanted(mode=Mode.STREAM, tables=("orders",))
     numbers = balanced(follow(log.path, target, Wanted(mode=Mode.STREAM, tables=("orders",)), changes=False))["orders"]

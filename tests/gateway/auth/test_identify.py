@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from tests.gateway.auth.conftest import Gate, request
 
 from tongqu.gateway.auth.identify import thumbprint
-from tongqu.gateway.auth.signatures import EMPTY, Signed
+from tongqu.gateway.auth.signatures import EMPTY, OLD, Signed
 from tongqu.gateway.exchange import Request
 from tongqu.gateway.problems import Problem
 
@@ -83,6 +84,40 @@ def test_what_was_signed_is_what_is_asked(gate: Gate, changed: dict[str, Any]) -
         gate.actor(headers=headers, path="/api/v1/质量 data", query="b=2+3&a=%C3%A9")
 
 
+@pytest.mark.parametrize("name", ["if-match", "idempotency-key", "prefer", "tongqu-purpose", "content-type"])
+def test_headers_that_decide_what_is_done_are_signed(gate: Gate, name: str) -> None:
+    gate.client(purposes=("audit", "care"))
+    key = gate.identity.identities.clients.issue("mes", "signature")
+    there: dict[str, Any] = {"path": "/api/v1/质量 data", "query": "b=2+3&a=%C3%A9"}
+    value = "care" if name == "tongqu-purpose" else '"a1"'
+    headers = signed_headers(gate, key.id, key.secret, "nonce-001", headers={name: value})
+    assert gate.actor(headers={**headers, name: value}, **there).known
+    for changed in ({}, {name: "audit"}):
+        headers = signed_headers(gate, key.id, key.secret, f"nonce-2{len(changed)}..", headers={name: value})
+        with pytest.raises(Problem, match=r"auth\.invalid"):
+            gate.actor(headers={**headers, **changed}, **there)
+
+
+def test_the_scheme_without_headers_is_taken_where_the_settings_say_so(
+    opened: Callable[..., Gate], caplog: pytest.LogCaptureFixture
+) -> None:
+    for accepted in (False, True):
+        gate = opened(old_signatures=accepted)
+        gate.client()
+        key = gate.identity.identities.clients.issue("mes", "signature")
+        there: dict[str, Any] = {"path": "/api/v1/质量 data", "query": "b=2+3&a=%C3%A9"}
+        for nonce in ("nonce-001", "nonce-002"):
+            headers = signed_headers(gate, key.id, key.secret, nonce, scheme=OLD)
+            if accepted:
+                assert gate.actor(headers={**headers, "prefer": "count=exact"}, **there).id == "client:mes"
+            else:
+                with pytest.raises(Problem, match=r"auth\.invalid"):
+                    gate.actor(headers=headers, **there)
+    assert [
+        one.message for one in caplog.records if "mes" in one.message and "signs without headers" in one.message
+    ] == ["the client mes signs without headers (TONGQU-HMAC-SHA256): let it sign by the newer scheme"]
+
+
 @pytest.mark.parametrize(
     "header",
     ["", " Credential=a", " Credential=a, Credential=b, Nonce=c, Signature=d",
@@ -90,7 +125,7 @@ def test_what_was_signed_is_what_is_asked(gate: Gate, changed: dict[str, Any]) -
 )  # fmt: skip
 def test_signatures_of_another_form(gate: Gate, header: str) -> None:
     with pytest.raises(Problem, match=r"auth\.invalid"):
-        gate.actor(headers={"authorization": f"TONGQU-HMAC-SHA256{header or ' '}"})
+        gate.actor(headers={"authorization": f"TONGQU2-HMAC-SHA256{header or ' '}"})
 
 
 async def read(asked: Request) -> bytes:

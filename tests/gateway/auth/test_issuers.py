@@ -64,6 +64,20 @@ def test_groups_there_are_roles_here(opened: Callable[..., Gate]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("told", "scopes"),
+    [({"scp": "orders:read openid"}, {"orders:read"}), ({"scp": ["read", "write"]}, {"read", "write"}),
+     ({"scope": "read", "scp": "write"}, {"read", "write"}), ({"scp": "access_as_user"}, set()),
+     ({"scp": "Files.Read"}, {"Files.Read"}), ({"scp": "view"}, {"items:read", "lines:read"})],
+)  # fmt: skip
+def test_whatever_the_claim_is_called_a_scope_limits(
+    opened: Callable[..., Gate], told: dict[str, Any], scopes: set[str]
+) -> None:
+    entry = {**ENTRY, "scopes": {"access_as_user": [], "view": ["items:read", "lines:read"]}}
+    gate = opened(fetch=Server(), issuers={"plant": entry})
+    assert gate.bearer(token(gate, **{"scope": None, **told})).scopes == scopes
+
+
+@pytest.mark.parametrize(
     "changed",
     [{"aud": "another"}, {"aud": None}, {"iss": "https://evil.example"}, {"exp": None}, {"sub": ""}, {"key": OTHER},
      {"alg": "PS256"}, {"kid": "k9"}, {"nbf": 1_795_334_400 + 100}],

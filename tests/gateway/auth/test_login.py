@@ -26,7 +26,7 @@ def person(gate: Gate, name: str = "zhang", **told: Any) -> None:
 
 def try_(gate: Gate, name: str = "zhang", password: str = PASSWORD, **told: str) -> str:
     """`in`, or why not."""
-    doorkeeper = Doorkeeper(gate.identity.identities, gate.identity.access.settings)
+    doorkeeper = Doorkeeper(gate.identity.identities, lambda: gate.identity.access.settings)
     try:
         doorkeeper.let_in(Login(name, password, **{"address": "192.0.2.7", **told}))
     except RefusedLoginError as refused:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,29 @@ def test_what_one_replica_made_another_gives(redis: Redis, tmp_path: Path) -> No
         assert await other.ask(row("never")) == ("old", "hit")
         one.time = other.time = 111
         assert await other.ask(row("new")) == ("new", "miss")
+
+    two(tmp_path, redis.database(), work)
+
+
+def test_answers_in_values_are_kept_to_the_last_digit(redis: Redis, tmp_path: Path) -> None:
+    rows = [
+        [1, "é 试", Decimal("1.50"), 2**70, 0.1, None, True],
+        [{"d": [Decimal("1.10"), {"l": None}]}, [], {}, "", 1e300, -0.0, 5],
+    ]
+    given = replace(answered(""), body=b"", values=rows, rows=2)
+
+    async def make() -> Answer:
+        return given
+
+    async def work(one: Replica, other: Replica) -> None:
+        await one.cache.answer(kept(), make, Notes())
+        found = await other.cache.answer(kept(), make, notes := Notes())
+        assert notes.cache == "hit"
+        assert repr([list(row) for row in found.values]) == repr(rows)
+        other.feed.append("c/t", [TOUCHED], "call")
+        other.touches.look()
+        await one.cache.answer(kept(), make, notes := Notes())
+        await other.cache.answer(kept(), make, notes)
 
     two(tmp_path, redis.database(), work)
 

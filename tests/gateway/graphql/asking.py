@@ -29,12 +29,14 @@ class Graphql:
     there: Plant
     bounds: GraphqlEntry = field(default_factory=GraphqlEntry)
     shared: list[tuple[str, list[tuple[str, str]]]] = field(default_factory=list)
+    costs: list[tuple[str, int, bool]] = field(default_factory=list)
     seen: list[Request] = field(default_factory=list)
     tick: float = 0.0
 
     def __post_init__(self) -> None:
-        async def share(request: Request, api: Api, texts: Any) -> Ticket:
+        async def share(request: Request, api: Api, texts: Any, cost: int, first: bool) -> Ticket:
             self.shared.append((api.name, list(texts)))
+            self.costs.append((api.name, cost, first))
             return Pass()
 
         def tell(request: Request, reply: Reply, seconds: float) -> None:

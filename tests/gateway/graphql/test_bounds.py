@@ -94,3 +94,13 @@ def test_an_ordinary_document_is_within_the_bounds(tmp_path: Path) -> None:
         assert "data" in await gql.call(query)
 
     run(tmp_path, work)
+
+
+def test_limits_count_every_question_not_the_request(tmp_path: Path) -> None:
+    async def work(there: Plant) -> None:
+        gql = Graphql(there)
+        await gql.data("{items{nodes{id}}}")
+        await gql.data("{a:items{nodes{id}} b:items{totalCount nodes{id defects{no}}} lines{nodes{id}}}")
+        assert gql.costs == [("items", 1, True), ("items", 1, True), ("items", 2, False), ("lines", 1, False)]
+
+    run(tmp_path, work)

@@ -124,6 +124,35 @@ def test_what_is_too_much_is_shed_and_says_so() -> None:
     assert code(one, request(), None) == ""
 
 
+def test_a_request_of_many_questions_counts_for_many() -> None:
+    one = admitting(limits={"client": {"requests": 10, "per": "hour"}})
+    to, asked = api(limit={"requests": 6, "per": "hour"}), request()
+
+    async def share(cost: int, *, first: bool) -> str:
+        try:
+            (await one.share(asked, to, [], cost, first)).close()
+        except Problem as problem:
+            return problem.code
+        return ""
+
+    assert code(one, asked, None) == ""  # the request itself: 1 of 10 of the client
+    assert asyncio.run(share(2, first=True)) == ""  # 2 of 10, and 2 of 6 of the API
+    assert asyncio.run(share(5, first=False)) == "limit.exceeded"
+    assert asyncio.run(share(4, first=False)) == ""  # 6 of 10, 6 of 6
+    assert [code(one, asked, None) for _ in range(5)] == ["", "", "", "", "limit.exceeded"]
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"client": "mes"}, {"act": ("client:mes",)}, {"client": "portal", "act": ("client:portal", "client:mes")}],
+)
+def test_a_persons_token_is_good_from_where_its_client_may_call(attributes: dict[str, Any]) -> None:
+    one = admitting(clients={"mes": {"allow": "10.0.0.0/8"}})
+    person = Actor("user:zhang", "user", attributes=attributes)
+    assert code(one, request(person, "10.9.9.9"), api()) == ""
+    assert code(one, request(person, "192.0.2.1"), api()) == "address.refused"
+
+
 def test_from_where_a_client_and_an_api_may_be_called() -> None:
     one = admitting(clients={"mes": {"allow": "10.0.0.0/8"}})
     assert code(one, request(address="10.0.0.1"), None) == ""

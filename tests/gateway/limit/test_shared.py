@@ -41,6 +41,17 @@ def test_scopes_are_taken_together_in_one_round_trip(redis: Redis) -> None:
     ]
 
 
+def test_a_request_that_weighs_more_takes_more(redis: Redis) -> None:
+    async def ask() -> list[tuple[bool, int]]:
+        meter = SharedMeter(redis.database(), time.monotonic_ns, patience=5)
+        wanted = [(Rate("api", 6, 3600), "mes x")]
+        told = [(one.allowed, one.left) for weight in (4, 3, 2) for one in await meter.take(wanted, [weight])]
+        await meter.close()
+        return told
+
+    assert asyncio.run(ask()) == [(True, 2), (False, 2), (True, 0)]
+
+
 def test_keys_are_gone_when_they_no_longer_matter(redis: Redis) -> None:
     async def ask() -> int:
         url = redis.database()

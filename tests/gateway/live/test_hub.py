@@ -17,7 +17,8 @@ from tongqu.core.policy import Actor
 from tongqu.gateway.asking import Ask, Compare
 from tongqu.gateway.exchange import Notes
 from tongqu.gateway.live import hub, views
-from tongqu.gateway.live.hub import Crowd, Hub, Subscription, Told
+from tongqu.gateway.live.crowd import Crowd
+from tongqu.gateway.live.hub import Hub, Subscription, Told
 from tongqu.gateway.live.ledger import FeedLedger
 from tongqu.gateway.problems import Problem
 from tongqu.gateway.stages import Nobody
@@ -90,6 +91,35 @@ def test_subscribers_who_see_the_same_share_one_view(tmp_path: Path) -> None:
         assert world.hub.numbers == (51, 2)
 
     run(tmp_path, work)
+
+
+def test_one_caller_has_a_share_of_the_views(tmp_path: Path) -> None:
+    crowd = Crowd(views=5, views_of_one=3)
+    other = Actor("client:other", roles=QUALITY.roles, attributes=QUALITY.attributes)
+
+    async def work(world: World) -> None:
+        mine = [await world.follow(Ask(where=Compare("weight", "gt", str(number)))) for number in range(3)]
+        with pytest.raises(Problem, match="overloaded"):
+            await world.follow(Ask(where=Compare("weight", "gt", "9")))
+        await world.follow(Ask(where=Compare("weight", "gt", "0")))  # the same question again is the same view
+        await world.follow(Ask(where=Compare("weight", "lt", "9")), actor=other)
+        mine[1].leave()
+        await world.follow(Ask(where=Compare("weight", "gt", "9")))  # in the place of the one that nobody follows
+        assert world.hub.numbers == (5, 4)
+
+    run(tmp_path, work, crowd)
+
+
+def test_one_caller_has_a_share_of_the_rows_that_are_remembered(tmp_path: Path) -> None:
+    other = Actor("client:other", roles=QUALITY.roles, attributes=QUALITY.attributes)
+
+    async def work(world: World) -> None:
+        await world.follow()
+        with pytest.raises(Problem, match="overloaded"):
+            await world.follow(Ask(where=Compare("weight", "gt", "0")))
+        await world.follow(Ask(where=Compare("weight", "gt", "0")), actor=other)
+
+    run(tmp_path, work, Crowd(keys_of_one=4))
 
 
 def test_a_slow_subscriber_is_told_that_it_lags_and_catches_up_from_the_feed(

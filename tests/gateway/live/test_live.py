@@ -187,6 +187,29 @@ def test_events_are_sent_to_a_browser_and_resumed_by_its_last_id(place: tuple[Ga
         assert (kind, data["op"]) == ("change", "delete")
 
 
+def test_changes_may_be_told_as_cloud_events(place: tuple[Gateway, str, Path]) -> None:
+    gateway, key, _ = place
+    with ExitStack() as opened:
+        mine = opened.enter_context(socket(gateway, key))
+        told = say(mine, type="subscribe", id="s", query="select=id", envelope="cloudevents")
+        assert told["type"] == "subscribed"
+        events = opened.enter_context(
+            closing(follow(gateway, "/live/v1/lots?select=id", key, prefer="envelope=cloudevents"))
+        )
+        assert next(events)[0] == "subscribed"
+        assert change(gateway, key, "POST", "/api/v1/lots", {"id": 60, "plant": "A", "weight": 1}) == 201
+        kind, mark, first = next(events)
+        second = hear(mine, 60)
+        assert kind == "change" and first["id"] == mark and second["position"] == second["event"]["id"]
+        for event in (first, second["event"]):
+            assert (event["specversion"], event["type"], event["source"]) == (
+                "1.0", "io.tongqu.lots.insert", "/api/v1/lots",
+            )  # fmt: skip
+            assert event["data"] == {"op": "insert", "key": {"id": 60}, "row": {"id": 60}}
+        assert say(mine, type="subscribe", id="t", envelope="other")["code"] == "message.malformed"
+    assert change(gateway, key, "DELETE", "/api/v1/lots/60") == 204
+
+
 def test_what_others_change_is_found_by_the_cursor_ties_and_all(place: tuple[Gateway, str, Path]) -> None:
     gateway, _, folder = place
     with closing(follow(gateway, "/live/v1/open?plant=eq.C")) as events:
@@ -204,10 +227,11 @@ def test_what_others_change_is_found_by_the_cursor_ties_and_all(place: tuple[Gat
 Told = tuple[str, str, dict[str, Any]]
 
 
-def follow(gateway: Gateway, path: str, key: str = "", mark: str = "") -> Generator[Told, None, None]:
+def follow(gateway: Gateway, path: str, key: str = "", mark: str = "", prefer: str = "") -> Generator[Told, None, None]:
     """The events of a stream: kind, id, data."""
-    headers = {**({"Authorization": f"Bearer {key}"} if key else {}), **({"Last-Event-ID": mark} if mark else {})}
-    with urlopen(Request(gateway.url + path, headers=headers), timeout=10) as answer:  # noqa: S310  # our own address
+    given = {"Authorization": f"Bearer {key}" if key else "", "Last-Event-ID": mark, "Prefer": prefer}
+    headers = {name: text for name, text in given.items() if text}
+    with urlopen(Request(gateway.url + path, headers=headers), timeout=30) as answer:  # noqa: S310  # our own address
         assert answer.headers["content-type"].startswith("text/event-stream")
         event: dict[str, str] = {}
         for line in answer:

@@ -154,6 +154,25 @@ def test_a_delivery_is_signed_so_that_others_can_verify_it(tmp_path: Path) -> No
             Webhook(SECRET).verify(asked.body + b" ", dict(asked.headers))
 
 
+@pytest.mark.parametrize("envelope", ["cloudevents", "cloudevents-binary"])
+def test_a_delivery_may_be_a_cloud_event_and_is_signed_alike(tmp_path: Path, envelope: str) -> None:
+    async def work(world: World) -> None:
+        world.now = time.time()
+        await world.insert(10)
+        await world.look()
+
+    with Receiver() as receiver:
+        run(tmp_path, receiver.url + "/hook", work, envelope=envelope)
+        (asked,) = receiver.sent
+        told = Webhook(SECRET).verify(asked.body, dict(asked.headers))
+        whole = envelope == "cloudevents"
+        context = told if whole else {name.removeprefix("ce-"): text for name, text in asked.headers.items()}
+        assert (context["specversion"], context["type"]) == ("1.0", "io.tongqu.items.insert")
+        assert (context["source"], context["id"]) == ("/api/v1/items", asked.headers["webhook-id"])
+        assert (told["data"] if whole else told)["row"]["lot"] == "L10"
+        assert asked.headers["content-type"].startswith("application/cloudevents+json" if whole else "application/json")
+
+
 def test_while_a_secret_is_rotated_both_sign(tmp_path: Path) -> None:
     async def work(world: World) -> None:
         world.now = time.time()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -64,6 +65,47 @@ def diff(
     from tongqu.app.cli.changing import show_contract_changes
 
     call.answer(call.ask("api.diff", name=name, old=old, new=new), show_contract_changes)
+    return 0
+
+
+@command(app, "exports", "api.exports", managed=True)
+def exports(call: Call) -> int:
+    """Show who waits for more rows than one may take alone, and what was allowed."""
+    document = call.ask("api.exports")
+    call.answer(document, _show_exports)
+    return 3 if document["waiting"] else 0
+
+
+@command(app, "allow", "api.allow", audited=True, managed=True)
+def allow(
+    call: Call,
+    name: Name,
+    client: Annotated[str, typer.Argument(metavar="CLIENT", help=t("api.allow.client"), show_default=False)],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help=t("api.allow.reason"))] = "",
+) -> int:
+    """Let a caller that waits take as many rows again, as a second person."""
+    call.answer(call.ask("api.allow", name=name, client=client, reason=reason), _show_exports)
+    return 0
+
+
+@command(app, "pending", "api.pending", managed=True)
+def pending(call: Call) -> int:
+    """Show changes that wait for the signature of a second person."""
+    document = call.ask("api.pending")
+    call.answer(document, _show_pending)
+    return 3 if any(not one["approver"] for one in document["pending"]) else 0
+
+
+@command(app, "approve", "api.approve", audited=True, managed=True)
+def approve(
+    call: Call,
+    id: Annotated[str, typer.Argument(metavar="ID", help=t("api.approve.id"), show_default=False)],
+    name: Annotated[str, typer.Option("--as", metavar="NAME", help=t("api.approve.as"))],
+    code: Annotated[str, typer.Option("--code", metavar="CODE", help=t("api.approve.code"))] = "",
+) -> int:
+    """Sign a change as the second person; the password comes by prompt or stdin."""
+    document = call.ask("api.approve", id=id, name=name, code=code, password=_password(name))
+    call.answer(document, _show_pending)
     return 0
 
 
@@ -133,4 +175,27 @@ def _show_contract(document: Mapping[str, Any]) -> None:
         users = ", ".join(document["consumers"].get(name, ())) or "—"
         yes = ("✓" if field[word] else "—" for word in ("nullable", "set"))
         rows.append((f"{name}{mark}", field["type"], *yes, users))
+    table(rows)
+
+
+def _show_exports(document: Mapping[str, Any]) -> None:
+    names = ("client", "api", "at", "rows", "until", "by", "reason")
+    rows: list[tuple[str, ...]] = [tuple(t(f"column.{name}") for name in names)]
+    rows += [tuple(str(one.get(name, "")) for name in names) for one in (*document["waiting"], *document["allowed"])]
+    table(rows)
+
+
+def _password(name: str) -> str:
+    """What was typed, or all of stdin without its last line break."""
+    if not sys.stdin.isatty():
+        return sys.stdin.read().removesuffix("\n").removesuffix("\r")
+    from getpass import getpass
+
+    return getpass(t("user.ask", name=name))
+
+
+def _show_pending(document: Mapping[str, Any]) -> None:
+    names = ("id", "api", "change", "who", "reason", "at", "approver")
+    rows: list[tuple[str, ...]] = [tuple(t(f"column.{name}") for name in names)]
+    rows += [tuple(str(one[name] or "") for name in names) for one in document["pending"]]
     table(rows)

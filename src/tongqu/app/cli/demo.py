@@ -26,10 +26,24 @@ def demo(
     call: Call,
     dir: Annotated[Path | None, typer.Option("--dir", metavar="DIR", help=t("demo.dir"))] = None,
     *,
+    change: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[change [ORDER] [FIELD=VALUE]…]", help=t("demo.live.change"), show_default=False),
+    ] = None,
+    live: Annotated[bool, typer.Option("--live", help=t("demo.live"))] = False,
+    auto: Annotated[int, typer.Option("--auto", metavar="N", min=0, max=100_000, help=t("demo.live.auto"))] = 0,
+    erp: Annotated[str, typer.Option("--erp", metavar="URL", help=t("demo.live.erp"), show_default=False)] = "",
     serve: Annotated[bool, typer.Option("--serve", help=t("demo.serve"))] = False,
     port: Annotated[int, typer.Option("--port", metavar="PORT", min=0, max=65535, help=t("demo.port"))] = 8700,
 ) -> int:
-    """Build the factory in the folder (default: a new temporary one), play the acts, tell what happened; serve it."""
+    """Build the factory in the folder (default: a new temporary one), play the acts, tell what happened; serve it. With
+    `--live` an ERP is followed instead, and `--live change` changes a row of it."""
+    if live:
+        from tongqu.app.cli.demo_live import change_order, play_live
+
+        return change_order(call, dir, erp, change) if change else play_live(call, dir, erp, port=port, auto=auto)
+    if change or auto or erp:
+        raise typer.BadParameter(t("demo.live.needed"), param_hint="--live")
     if serve:
         return serve_demo(call, dir, port)
     code, _ = _played(call, dir)

@@ -26,9 +26,18 @@ Until = Annotated[str, typer.Option("--until", metavar="TIME", help=t("audit.unt
 
 
 @command(app, "catalogue", "privacy.catalogue")
-def catalogue(call: Call) -> int:
+def catalogue(
+    call: Call,
+    *,
+    file: Annotated[Path | None, typer.Option("--file", metavar="FILE", help=t("privacy.catalogue.file"))] = None,
+) -> int:
     """List every personal field and who sees it."""
-    return _told(call, _service(call).catalogue(), _show_catalogue)
+    document = _service(call).catalogue()
+    if file is not None:
+        from tongqu.app.services.privacy.catalogue import kept
+
+        kept(document, file)
+    return _told(call, document, _show_catalogue)
 
 
 @command(app, "find", "privacy.find")

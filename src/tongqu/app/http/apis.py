@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tongqu.app.http.operation import Asked, Given, Operation
-from tongqu.core.settings import Names
+from tongqu.core.settings import Names, Secret
 
 
 class OfFiles(Given):
@@ -62,6 +62,30 @@ class Explain(OfApi):
     """Instead of those that are registered."""
 
 
+class AllowExport(Given):
+    """Who may take more rows of an API."""
+
+    name: str
+    """The API."""
+    client: str
+    """Who waits: a client's name, or `user:NAME`."""
+    reason: str
+    """Why."""
+
+
+class Approve(Given):
+    """A second person's signature."""
+
+    id: str
+    """The change that waits."""
+    name: str
+    """Who signs."""
+    password: Secret
+    """Their password, given anew."""
+    code: str = ""
+    """The code of their second factor."""
+
+
 class Prove(OfFiles):
     """Which APIs."""
 
@@ -107,6 +131,34 @@ def _applied(asked: Asked) -> int:
         store.close()
 
 
+def _exports(asked: Asked, given: Given) -> Mapping[str, Any]:
+    """Who waits for more rows than it may take by itself, and what was allowed."""
+    from tongqu.app.services.exporting import Exporting
+
+    return Exporting(asked.wire).list()
+
+
+def _allow(asked: Asked, given: AllowExport) -> Mapping[str, Any]:
+    """Let a caller that waits take as many rows again, as a second person."""
+    from tongqu.app.services.exporting import Exporting
+
+    return Exporting(asked.wire).allow(given.client, given.name, given.reason, asked.person.actor)
+
+
+def _pending(asked: Asked, given: Given) -> Mapping[str, Any]:
+    """Changes that wait for the signature of a second person, with their rows."""
+    from tongqu.app.services.approving import Approving
+
+    return Approving(asked.wire).list()
+
+
+def _approve(asked: Asked, given: Approve) -> Mapping[str, Any]:
+    """Sign a change as the second person, with name and password given anew."""
+    from tongqu.app.services.approving import Approving
+
+    return Approving(asked.wire).approve(given.id, given.name, given.password.get_secret_value(), given.code)
+
+
 def _explain(asked: Asked, given: Explain) -> Mapping[str, Any]:
     """What a caller sees and may change, by which rules, and the SQL of it."""
     from tongqu.app.services.explaining import ExplainRequest, explained
@@ -149,6 +201,10 @@ OPERATIONS = (
     Operation("api.diff", "GET", "/apis/{name}/contract/changes", "look", _diff, GoOver),
     Operation("policy.explain", "GET", "/apis/{name}/policy", "policy", _explain, Explain),
     Operation("policy.test", "GET", "/policy/proof", "policy", _prove, Prove),
+    Operation("api.exports", "GET", "/exports", "calls", _exports),
+    Operation("api.allow", "POST", "/apis/{name}/exports", "security", _allow, AllowExport, about=("client",)),
+    Operation("api.pending", "GET", "/pending", "rows", _pending),
+    Operation("api.approve", "POST", "/pending/{id}/approval", "known", _approve, Approve, about=("name",)),
     Operation("health", "GET", "/health", "look", _health),
     Operation("limits", "GET", "/limits", "system", _limits),
     Operation("metrics", "GET", "/metrics", "system", _metrics),

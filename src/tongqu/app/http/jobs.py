@@ -85,6 +85,11 @@ class OfEntry(Given):
     """Its name."""
 
 
+def _budgets(asked: Asked, given: Nothing) -> Mapping[str, Any]:
+    """Every connection whose use is bounded, and how it stands."""
+    return asked.wire.governing.shown()
+
+
 def _jobs(asked: Asked, given: WhichJobs) -> Mapping[str, Any]:
     """The newest jobs."""
     if not asked.wire.has_jobs():
@@ -192,6 +197,7 @@ OPERATIONS = (
     Operation("schedule.resume", "POST", f"{_SCHEDULE}/resume", "run", _go_on, OfSchedule),
     Operation("schedule.trigger", "POST", f"{_SCHEDULE}/jobs", "run", _trigger, OfSchedule, status=202),
     Operation("schedule.event", "POST", "/events/{name}", "run", _event, OfEvent, status=202),
+    Operation("budgets.list", "GET", "/budgets", "look", _budgets, Nothing),
     Operation("reconcile.list", "GET", "/reconcile", "look", _entries, Nothing),
     Operation("reconcile.show", "GET", _ENTRY, "rows", _entry, OfEntry),
     Operation("reconcile.compare", "POST", f"{_ENTRY}/jobs", "run", _compare, OfEntry, status=202),

@@ -40,7 +40,7 @@ async def log_in(face: Face, request: Request, told: LogIn) -> tuple[Reply, dict
 
 def _let_in(face: Face, request: Request, told: LogIn) -> tuple[Reply, dict[str, Any]]:
     identity = face.managed.identity
-    doorkeeper = Doorkeeper(identity.identities, identity.access.settings)
+    doorkeeper = Doorkeeper(identity.identities, lambda: identity.access.settings)
     login = Login(told.name, told.password.get_secret_value(), told.code, told.new.get_secret_value(), request.address)
     try:
         user = doorkeeper.let_in(login)

@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tongqu.app.http import apis, audit, identity, jobs, people, project, quarantine, queues, runs, secrets, streams
+from tongqu.app.http import (
+    apis,
+    audit,
+    identity,
+    jobs,
+    people,
+    project,
+    quarantine,
+    queues,
+    runs,
+    secrets,
+    streams,
+    twoway,
+)
 from tongqu.app.http.operation import Asked, Operation
 
 if TYPE_CHECKING:
@@ -14,7 +27,7 @@ if TYPE_CHECKING:
 
 OPERATIONS: Mapping[str, Operation] = {
     operation.name: operation
-    for area in (project, apis, audit, identity, people, runs, jobs, quarantine, queues, secrets, streams)
+    for area in (project, apis, audit, identity, people, runs, jobs, quarantine, queues, secrets, streams, twoway)
     for operation in area.OPERATIONS
 }
 """By name. Where two addresses fit a request the first one counts, which has no parameter in that place."""

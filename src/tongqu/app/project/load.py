@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 from tongqu.app.project.apis import check_apis, check_audit, gateway_of, unserved
 from tongqu.app.project.calendars import check_calendars, check_run, check_schedules
 from tongqu.app.project.connections import check_connections
+from tongqu.app.project.dictionary import check_dictionary
+from tongqu.app.project.engine import EngineEntry, check_engine
+from tongqu.app.project.hooks import check_hooks, with_hooks
 from tongqu.app.project.leaving import left_behind
 from tongqu.app.project.model import (
     NOT_RUN,
@@ -26,14 +29,17 @@ from tongqu.app.project.places import Key, Places, ProblemsError, dotted_path, n
 from tongqu.app.project.problems import parse
 from tongqu.app.project.purposes import check_purposes
 from tongqu.app.project.reconciling import ReconcileEntry, check_reconcile
+from tongqu.app.project.rules import ConnectionRules, split_rules
 from tongqu.app.project.schedules import CalendarEntry, RunEntry
+from tongqu.app.project.twoway import TwoWayEntry, check_two_way
+from tongqu.app.project.webhooks import with_webhooks
 from tongqu.app.project.yaml import read_yaml
 from tongqu.core.errors import ConfigError, InvalidSettingsError, TongquError, UnknownNameError
-from tongqu.core.operator import parse_step
 from tongqu.gateway.auth.settings import IdentitySettings
 
 if TYPE_CHECKING:
     from tongqu.gateway.entry import ApiEntry
+    from tongqu.gateway.hooks.settings import HookEntry
     from tongqu.gateway.settings import GatewayEntry
 
 MAIN = "tongqu.yaml"
@@ -63,6 +69,8 @@ class Project:
     """What the environment's overlay says."""
     reconcile: Mapping[str, ReconcileEntry] = field(default_factory=dict)
     """Tables that must hold the same rows."""
+    sync: Mapping[str, TwoWayEntry] = field(default_factory=dict)
+    """Records that several systems hold and that are kept in agreement."""
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     """How callers of the APIs are known."""
     apis: Mapping[str, ApiEntry] = field(default_factory=dict)
@@ -77,6 +85,12 @@ class Project:
     """Days on which things run."""
     running: RunEntry = field(default_factory=RunEntry)
     """How things are run."""
+    rules: Mapping[str, ConnectionRules] = field(default_factory=dict)
+    """What bounds the use of connections, and who stands in for them, by name."""
+    engine: EngineEntry = field(default_factory=EngineEntry)
+    """On what big loads run."""
+    hooks: Mapping[str, HookEntry] = field(default_factory=dict)
+    """Addresses that others call with their events."""
 
     def pipeline(self, name: str) -> PipelineEntry:
         """The pipeline of that name; raises UnknownNameError with the nearest."""
@@ -104,6 +118,15 @@ class Project:
                 params={"name": name},
             )  # fmt: skip
         return self.reconcile[name]
+
+    def two_way(self, name: str) -> TwoWayEntry:
+        """The entry of the section `sync` of that name; raises UnknownNameError with the nearest."""
+        if name not in self.sync:
+            raise UnknownNameError(
+                f"there is no entry {name!r} under sync", path=MAIN, hint=nearest(name, list(self.sync)),
+                params={"name": name},
+            )  # fmt: skip
+        return self.sync[name]
 
 
 def load(folder: Path, env: str = "") -> Project:
@@ -214,45 +237,42 @@ def checked(
     problems: list[TongquError] = []
     tree = laid(shared, over)
     sections = _sections(tree, places, problems)
-    name = tree.get("project", folder.absolute().name)
-    if not isinstance(name, str):
-        problems.append(InvalidSettingsError("project is a name", path=places.path(("project",))))
+    name = _name(tree, folder, places, problems)
+    sections["connections"], rules = split_rules(sections["connections"], places, problems)
     notes: list[Mapping[str, str]] = [
         *_not_run(sections, places),
         *check_connections(sections["connections"], places, problems),
     ]
-    dictionary: dict[str, DatasetEntry] = {}
-    for entry_name, values in sections["datasets"].items():
-        entry = parse(DatasetEntry, values, ("datasets", entry_name), places, problems)
-        if entry:
-            dictionary[entry_name] = entry
-            _check_entry(entry_name, entry, places, problems)
-            _check_rules(entry_name, sections["datasets"], places, problems)
-            _check_references(entry_name, entry, sections["connections"], places, problems)
+    dictionary = check_dictionary(sections, places, problems)
     naming = check_naming(sections, dictionary, places, problems, notes)
     environments = _environments(sections["environments"], places, problems)
+    hooks = check_hooks(sections["hooks"], sections["connections"], places, problems)
+    sections["pipelines"] = with_hooks(sections["pipelines"], hooks, sections["hooks"], places, problems)
     pipelines = check_pipelines(sections["pipelines"], sections["connections"], sections["datasets"], places, problems)
     reconcile = check_reconcile(sections["reconcile"], sections["connections"], places, problems)
-    calendars = check_calendars(sections["calendars"], places, problems)
-    check_schedules(sections, {"pipelines": pipelines, "reconcile": reconcile}, calendars, places, problems)
+    sync = check_two_way(sections["sync"], sections["connections"], places, problems)
+    timed: dict[str, Mapping[str, Any]] = {"pipelines": pipelines, "reconcile": reconcile, "sync": sync}
+    calendars = _calendars(sections, timed, places, problems)
     running = check_run(sections["run"], sections["connections"], places, problems)
+    engine = check_engine(sections["engine"], places, problems)
     identity = parse(IdentitySettings, sections["identity"], ("identity",), places, problems)
     apis = check_apis(sections["apis"], sections["connections"], dictionary, places, problems)
+    apis = with_webhooks(apis, sections["webhooks"], sections["apis"], places, problems)
     gateway = gateway_of(sections["gateway"], places, problems) if sections["gateway"] else None
     check_audit(sections["audit"], places, problems)
     purposes = check_purposes(sections["purposes"], apis, dictionary, places, problems)
-    notes += unserved(apis, sections["connections"], places)
     if problems:
         raise ProblemsError(list({(found.path, found.message): found for found in problems}.values()))
     return Project(
         folder=folder,
-        name=str(name),
+        name=name,
         files=files,
         connections=sections["connections"],
         dictionary=dictionary,
         entries=sections["datasets"],
         pipelines=pipelines,
         reconcile=reconcile,
+        sync=sync,
         identity=identity or IdentitySettings(),
         apis=apis,
         gateway=gateway,
@@ -260,13 +280,34 @@ def checked(
         purposes=purposes,
         calendars=calendars,
         running=running,
+        engine=engine,
+        rules=rules,
+        hooks=hooks,
         places=places,
-        notes=(*notes, *left_behind(pipelines, dictionary, places)),
+        notes=(*notes, *unserved(apis, sections["connections"], places), *left_behind(pipelines, dictionary, places)),
         environments=environments,
         naming=naming,
         shared=shared,
         overlay=over,
     )
+
+
+def _name(tree: Mapping[str, Any], folder: Path, places: Places, problems: list[TongquError]) -> str:
+    name = tree.get("project", folder.absolute().name)
+    if not isinstance(name, str):
+        problems.append(InvalidSettingsError("project is a name", path=places.path(("project",))))
+    return str(name)
+
+
+def _calendars(
+    sections: Mapping[str, Mapping[str, Any]],
+    timed: Mapping[str, Mapping[str, Any]],
+    places: Places,
+    problems: list[TongquError],
+) -> dict[str, CalendarEntry]:
+    calendars = check_calendars(sections["calendars"], places, problems)
+    check_schedules(sections, timed, calendars, places, problems)
+    return calendars
 
 
 def _sections(tree: Mapping[str, Any], places: Places, problems: list[TongquError]) -> dict[str, dict[str, Any]]:
@@ -298,45 +339,6 @@ def _environments(
                 )
             )
     return found
-
-
-def _check_entry(name: str, entry: DatasetEntry, places: Places, problems: list[TongquError]) -> None:
-    for at, column in enumerate(entry.key):
-        if entry.closed and column not in entry.fields:
-            problems.append(
-                UnknownNameError(
-                    f"the key column {column!r} is not a field of the dataset {name!r}",
-                    path=places.path(("datasets", name, "key", at)),
-                    hint=nearest(column, list(entry.fields)),
-                )
-            )
-
-
-def _check_references(
-    name: str, entry: DatasetEntry, connections: Mapping[str, Any], places: Places, problems: list[TongquError]
-) -> None:
-    """The connections that references name are there."""
-    for field_name, told in entry.fields.items():
-        if told.reference is not None and told.reference.connection not in connections:
-            problems.append(
-                UnknownNameError(
-                    f"there is no connection {told.reference.connection!r}",
-                    path=places.path(("datasets", name, "fields", field_name, "reference", "connection")),
-                    hint=nearest(told.reference.connection, list(connections)),
-                    params={"name": told.reference.connection},
-                )
-            )
-
-
-def _check_rules(
-    name: str, dictionary: Mapping[str, Mapping[str, Any]], places: Places, problems: list[TongquError]
-) -> None:
-    """Types, patterns and bounds of the entry are good ones, whether or not a pipeline checks them today."""
-    try:
-        parse_step({"check": name}, f"datasets.{name}", dictionary)
-    except TongquError as error:
-        error.path = places.located(error.path)
-        problems.append(error)
 
 
 def _not_run(sections: Mapping[str, Mapping[str, Any]], places: Places) -> list[dict[str, str]]:

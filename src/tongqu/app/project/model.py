@@ -17,9 +17,10 @@ Title = dict[Literal["zh", "en"], str]
 
 SECTIONS = (
     "project", "environments", "naming", "connections", "datasets", "pipelines", "sync", "reconcile", "apis", "alerts",
-    "targets", "gateway", "identity", "audit", "purposes", "calendars", "run",
+    "targets", "gateway", "identity", "audit", "purposes", "calendars", "run", "engine", "hooks",
+    "webhooks",
 )  # fmt: skip
-NOT_RUN = ("sync", "alerts", "targets")
+NOT_RUN = ("alerts", "targets")
 """Sections that this version reads and does not run."""
 
 
@@ -178,7 +179,7 @@ class PipelineSource(Settings):
     """Where a pipeline reads."""
 
     connection: str
-    """Name of a connection."""
+    """Name of a connection; `hook: NAME` in its place means the events of a hook."""
     dataset: str | None = None
     """Remote name of the one dataset to read."""
     datasets: list[str] | None = None
@@ -269,6 +270,8 @@ class PipelineLimit(Settings):
     """Rows that are committed at once."""
     memory_mb: int | None = Field(default=None, ge=64)
     """Memory for joins, sorts and aggregates before they spill to disk."""
+    state_rows: int | None = Field(default=None, ge=1)
+    """Most rows that steps may keep while logs are followed (default 50 million); beyond it the stream stops."""
 
 
 class PipelineEntry(Settings):

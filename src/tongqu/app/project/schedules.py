@@ -173,6 +173,23 @@ class CalendarEntry(Settings):
         return self
 
 
+class Workers(Settings):
+    """How many processes share one stream of messages, by how many wait."""
+
+    min: int = Field(default=1, ge=1, le=64)
+    """So many at least."""
+    max: int = Field(default=1, ge=1, le=64)
+    """So many at most; more than the topic has partitions are of no use."""
+    backlog: int = Field(default=100_000, ge=1)
+    """One more is begun while more messages than this wait, and one ends when less than a tenth of it do."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min > self.max:
+            raise ValueError("min is more than max")
+        return self
+
+
 class RunEntry(Settings):
     """How `serve` and `worker` run things."""
 
@@ -187,6 +204,8 @@ class RunEntry(Settings):
     """Runs at the same time that use a connection: `{erp: 2}`."""
     lease_seconds: float = Field(default=15, ge=1, le=600)
     """After so long without a sign of life a process's work is taken over."""
+    workers: Workers | None = None
+    """Streams of messages are shared by several processes: `{min: 1, max: 3, backlog: 100000}`."""
     keep_days: float = Field(default=180, gt=0)
     """How long jobs that are over are kept."""
     owner: str | None = None

@@ -32,6 +32,8 @@ class Attempt:
         self.why = ""
         """Why it was asked to stop: a wish, `leave`, `timeout` or `lost`."""
         self.run = ""
+        self.behind: int | None = None
+        """Messages that wait for it, where it follows its share of a log."""
         self.document: dict[str, Any] = {}
         self.code = 1
         self.over = Event()
@@ -94,6 +96,8 @@ class Attempt:
                     continue
                 if "end" in told:
                     self.document = told["end"]
+                elif "behind" in told:
+                    self.behind = int(told["behind"])
                 elif told.get("run"):
                     self.run = str(told["run"])
                     self._heard()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tongqu.app.services.sheets import written
 from tongqu.core.errors import AuditError, InvalidSettingsError
 from tongqu.store.home import Home
 from tongqu.store.scrub import Scrubber
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tongqu.app.project.load import Project
     from tongqu.gateway.audit.settings import AuditEntry
 
+COLUMNS = ("at", "kind", "who", "what", "on", "api", "version", "outcome", "status", "rows", "reason", "address", "id",
+           "trace")  # fmt: skip
+"""What of a record has a column of its own in CSV."""
 _AGO = re.compile(r"(\d{1,5})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -67,22 +70,20 @@ class Auditing:
             return verify(self._place()).to_json()
 
     def export(self, file: Path, **wanted: str) -> dict[str, Any]:
-        """Write records, oldest first, as JSON lines into a new file of mode 0600. That it was done is audited."""
+        """Write records, oldest first, into a new file of mode 0600: as CSV where its name ends with `.csv`, else as
+        JSON lines. That it was done is audited."""
         from tongqu.store.audit.reading import every
         from tongqu.store.audit.trail import Trail
 
         chosen = _wanted(wanted)
-        count = 0
         with _readable(self.home):
             trail = Trail.open(self.home)
             try:
                 of = {name: value for name, value in wanted.items() if value}
                 with trail.action(operator(), "audit.export", str(file), of=of) as told:
                     handle = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-                    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                        for record in every(trail.place, chosen):
-                            stream.write(json.dumps(record, ensure_ascii=False) + "\n")
-                            count += 1
+                    with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
+                        count = written(every(trail.place, chosen), stream, COLUMNS if file.suffix == ".csv" else ())
                     told["records"] = count
             finally:
                 trail.close()

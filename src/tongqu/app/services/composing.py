@@ -9,10 +9,12 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tongqu.app.services import auditing
+from tongqu.app.services.hooking import no_queue
 from tongqu.app.services.pretending import mocks_of
 from tongqu.app.services.streaming import Streams
 from tongqu.gateway.audit.assembled import Audited
@@ -25,9 +27,11 @@ from tongqu.gateway.docs.documents import Documents
 from tongqu.gateway.docs.handler import DocsHandler
 from tongqu.gateway.etags import Tags
 from tongqu.gateway.exchange import Reply, Request
+from tongqu.gateway.exporting import Exporting
 from tongqu.gateway.gate import AddressGate
 from tongqu.gateway.graphql.handler import GraphqlHandler
 from tongqu.gateway.health import Health
+from tongqu.gateway.hooks.handler import PREFIX, HooksHandler, Means
 from tongqu.gateway.limit.admission import Admitting
 from tongqu.gateway.limit.rates import Meter
 from tongqu.gateway.limit.shared import SharedMeter
@@ -49,14 +53,19 @@ from tongqu.gateway.soap.security import MessageIdentify
 from tongqu.gateway.stages import Pass, Sharing, Ticket, Watches
 from tongqu.gateway.writing import Writer
 from tongqu.kit.drivers import driver
+from tongqu.store.exports import Exports
 from tongqu.store.feed import Feed
 from tongqu.store.key_file import key_file
+from tongqu.store.pending import Pending
 from tongqu.store.subjects import Digests
 
 if TYPE_CHECKING:
     from tongqu.app.project.load import Project
+    from tongqu.gateway.audit.settings import AuditEntry
     from tongqu.gateway.publication import Api, Publication
+    from tongqu.kit.queue.queue import Queue
     from tongqu.store.home import Home
+    from tongqu.store.identity.users import User
     from tongqu.store.scrub import Scrubber
 
 logger = logging.getLogger(__name__)
@@ -74,19 +83,48 @@ class Gateway:
     cache: Cache
     feed: Feed
     streams: Streams
+    hooks: HooksHandler
+    counts: tuple[Exports, Pending]
+    """What is counted and kept of calls, to be closed."""
     entry: GatewayEntry = field(default_factory=GatewayEntry)
     resolve: Callable[[str], Any] = str
     """Resolves `${…}`."""
     shared: SharedMeter | None = None
     """Where limits are counted for several replicas."""
-    leaving: asyncio.Task[None] | None = None
-    """The closing of what `shared` was before."""
+    leaving: list[asyncio.Future[None]] = field(default_factory=list)
+    """The closing of what was before."""
+    audited: Callable[[Project], AuditEntry] | None = None
+    """The section `audit` of a project with its references resolved."""
     mocks: Mocks | None = None
     """Made-up rows for who wants them."""
 
-    def adopt(self, project: Project) -> None:
+    def prepared(self, project: Project) -> Callable[[], None]:
+        """What makes this project's settings count: called in the serving loop it swaps them all in at once. What can
+        fail is done now, in any thread, and raises SecretError, AuditError, MissingDriverError or OSError."""
+        told = self.audited(project) if self.audited is not None else self.audit.entry
+        swap = self.audit.prepared(told) if told != self.audit.entry else None
+
+        def adopt() -> None:
+            self.identity.adopt(project.identity)
+            if swap is not None:
+                ending = asyncio.get_running_loop().run_in_executor(None, swap())
+                self._leave(ending)
+                self.streams.traced_by(self.audit.tracing)
+                stages = self.site.stages
+                gate = [stages.gate] if isinstance(stages.gate, AddressGate) else []
+                watch = Watches(self.metrics, *self.audit.watches, *gate)
+                self.site.stages = replace(stages, watch=watch, tracing=self.audit.tracing)
+            self._protect(project)
+
+        return adopt
+
+    def _leave(self, ending: asyncio.Future[None]) -> None:
+        self.leaving = [one for one in self.leaving if not one.done()] + [ending]
+
+    def _protect(self, project: Project) -> None:
         """Protect as this project says from the next request on; counters of limits begin anew where they changed."""
         entry = project.gateway or GatewayEntry()
+        self.hooks.adopt(project.hooks, entry.sizes)
         if entry != self.entry:
             self.entry = entry
             before, self.shared = self.shared, _shared(entry, self.resolve)
@@ -95,7 +133,7 @@ class Gateway:
                 if isinstance(route.handler, GraphqlHandler):
                     route.handler.adopt(entry)
             if before is not None:
-                self.leaving = asyncio.get_running_loop().create_task(before.close())
+                self._leave(asyncio.get_running_loop().create_task(before.close()))
 
     def begin(self) -> None:
         """Start what goes on by itself, in the running loop."""
@@ -108,8 +146,8 @@ class Gateway:
     async def leave(self) -> None:
         """Release what belongs to the event loop."""
         await self.streams.leave()
-        if self.leaving is not None:
-            await self.leaving
+        await self.hooks.leave()
+        await asyncio.gather(*self.leaving)
         if self.shared is not None:
             await self.shared.close()
         if self.mocks is not None:
@@ -122,6 +160,9 @@ class Gateway:
         self.identity.close()
         self.board.close()
         self.streams.close()
+        self.hooks.close()
+        for one in self.counts:
+            one.close()
         self.feed.close()
 
 
@@ -134,9 +175,11 @@ def compose(
     *,
     resolve: Callable[[str], Any] = str,
     mocks: Mocks | None = None,
+    queue: Callable[[str], Queue] = no_queue,
 ) -> Gateway:
     """The gateway of a home, ready to be served; `resolve` resolves the references of its settings, `mocks` gives
-    made-up rows. Raises what its files do: SecretError, CheckpointError, OSError."""
+    made-up rows, `queue` opens the queue of a connection. Raises what its files do: SecretError, CheckpointError,
+    OSError."""
     home.ensure()
     key = _key(home)
     entry = project.gateway or GatewayEntry()
@@ -147,9 +190,13 @@ def compose(
     metrics = Metrics(board)
     audit.measured_by(metrics)
     cache = opened(home, entry.cache, project.name, resolve)
-    reader = Reader(_derived(key, b"cursors"), time.time, cache, Persons(Digests.open(home).of))
+    exports = Exports.open(home)
+    exporting = Exporting(exports, time.time, audit.trail.note)
+    metrics.gauge("tongqu_export_alerts", "Callers that were oddly fast or wanted more rows", lambda: exporting.odd)
+    reader = Reader(_derived(key, b"cursors"), time.time, cache, Persons(Digests.open(home).of), exporting)
     feed = Feed.open(home)
-    writer, tags = _writer(reader, feed, identity, project, audit), Tags(_derived(key, b"tags"))
+    pending = Pending.open(home)
+    writer, tags = _writer(reader, feed, identity, audit, pending), Tags(_derived(key, b"tags"))
     rest = RestHandler(reader, writer, tags, entry.sizes)
     soap = SoapHandler(reader, writer, identity.identify, tags=tags, sizes=entry.sizes)
     routes = [
@@ -169,20 +216,23 @@ def compose(
     for route in streams.routes:
         site.add(route)
     mocks = mocks or mocks_of()
+    hooks = HooksHandler(Means(resolve, queue), entry.sizes)
+    site.add(Route(PREFIX, hooks, "open"))
     site.pretending = mocks
     site.ready = Ready(site, identity.identify)
     docs = DocsHandler(Documents(reader, mocks))
     site.add(Route("/openapi", docs, "open"))
     site.add(Route("/docs", docs, "open"))
-    return Gateway(site, identity, audit, metrics, board, cache, feed, streams, entry, resolve, shared, mocks=mocks)
+    return Gateway(site, identity, audit, metrics, board, cache, feed, streams, hooks, (exports, pending), entry,
+                   resolve, shared, mocks=mocks, audited=partial(auditing.settings, home, scrubber))  # fmt: skip
 
 
 def _graphql(reader: Reader, writer: Writer, entry: GatewayEntry, site: Site) -> GraphqlHandler:
     """GraphQL, whose requests use several APIs: each within its own limits and told of as a call of its own."""
 
-    async def share(request: Request, api: Api, texts: Sequence[tuple[str, str]]) -> Ticket:
+    async def share(request: Request, api: Api, texts: Sequence[tuple[str, str]], cost: int, first: bool) -> Ticket:
         admission = site.stages.admission
-        return await admission.share(request, api, texts) if isinstance(admission, Sharing) else Pass()
+        return await admission.share(request, api, texts, cost, first) if isinstance(admission, Sharing) else Pass()
 
     def tell(request: Request, reply: Reply, seconds: float) -> None:
         site.stages.watch.saw(request, reply, seconds)
@@ -190,9 +240,15 @@ def _graphql(reader: Reader, writer: Writer, entry: GatewayEntry, site: Site) ->
     return GraphqlHandler(reader, writer, entry, share=share, tell=tell)
 
 
-def _writer(reader: Reader, feed: Feed, identity: Identity, project: Project, audit: Audited) -> Writer:
-    doorkeeper = Doorkeeper(identity.identities, project.identity)
-    return SigningWriter(reader, FeedLedger(feed), Signing(doorkeeper, identity.access.actor, audit.trail.note))
+def _writer(reader: Reader, feed: Feed, identity: Identity, audit: Audited, pending: Pending) -> Writer:
+    doorkeeper = Doorkeeper(identity.identities, lambda: identity.access.settings)
+
+    def user(name: str) -> User | None:
+        found = identity.identities.users.get(name)
+        return found if found and found.alive(identity.identities.database.seconds()) else None
+
+    signing = Signing(doorkeeper, identity.access.actor, audit.trail.note, pending, user)
+    return SigningWriter(reader, FeedLedger(feed), signing)
 
 
 def _shared(entry: GatewayEntry, resolve: Callable[[str], Any]) -> SharedMeter | None:

@@ -40,10 +40,14 @@ class End:
     kept: str = ""
     lodging: Path | None = None
     """The connector's folder in the project's home."""
+    stands_for: str = ""
+    """The identity of the connection that it is read instead of."""
 
     @property
     def identity(self) -> str:
         """What it points to, without credentials; addresses of another site's network are told apart from ours."""
+        if self.stands_for:
+            return self.stands_for
         network = self.settings.network if isinstance(self.settings, Networked) else ""
         return f"{self.settings.identity()} via {network}" if network else self.settings.identity()
 

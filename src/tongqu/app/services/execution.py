@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
@@ -27,6 +27,7 @@ from tongqu.core.events import (
     StreamPlanned,
     Warned,
 )
+from tongqu.engine.governing import Valves
 from tongqu.engine.job import Job, Stream, Surroundings
 from tongqu.engine.report import Report
 from tongqu.store.runs import Runs, Started
@@ -76,6 +77,10 @@ class Runner:
     listeners: list[Emit] = field(default_factory=list)
     notice: Callable[[TongquError], None] = lambda error: None
     """Told of an error that becomes part of the document."""
+    govern: Callable[[Sequence[str]], Valves] = lambda names: Valves()
+    """The budgets of connections that have one; what it gives is closed when the run is over."""
+    took: Callable[[Mapping[str, str]], None] = lambda taken: None
+    """Told the alternatives that a run reads, by the connection that they stand in for."""
     touched: Callable[[str, Sequence[str]], None] = lambda sink, tables: None
     """Told the sink's name and the tables whenever rows of them became durable."""
     _open: ExitStack = field(default_factory=ExitStack)

@@ -82,13 +82,14 @@ class Applied:
             )
         files = find_files(self._folder)
         project = checked(self._folder, files, head.shared, head.overlay, Places(folder=self._folder.absolute()))
-        connections = self._whole(project.connections)
+        connections = self.whole(project.connections)
         return replace(project, connections=connections), str(head.version)
 
     def _opened(self) -> Versions:
         return Versions.open(self._home)
 
-    def _whole(self, connections: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    def whole(self, connections: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+        """Connections with their hidden parts as the files have them now."""
         try:
             now: Mapping[str, Any] = load(self._folder, self._env).connections
         except TongquError:

@@ -21,19 +21,19 @@ from tongqu.app.project.pipelines import narrowed, shape, steps_of
 from tongqu.app.project.places import Places, nearest
 from tongqu.app.services.ends import End, Ends
 from tongqu.app.services.execution import Runner
-from tongqu.app.services.following import check_following
+from tongqu.app.services.following import FOLLOWING, check_following
 from tongqu.app.services.graph_source import GraphSource, looked_up
 from tongqu.app.services.judging import judge
 from tongqu.app.services.referring import knowing
+from tongqu.app.services.stating import check_written, state_source
+from tongqu.app.services.unlocking import guarding, unlocked
 from tongqu.core.connector import Sink, Source
 from tongqu.core.data import Dataset, Deletes, Mode, WriteMode
-from tongqu.core.errors import InvalidPlanError, NotFoundError, SecretError, UnknownNameError, learnt
-from tongqu.core.operator import Step
-from tongqu.core.plan import Plan, Trunk, check_changes, toward, trunk
+from tongqu.core.errors import InvalidPlanError, NotFoundError, UnknownNameError, learnt
+from tongqu.core.plan import Plan, Trunk, check_changes, check_keeps, toward, trunk
 from tongqu.core.schema_changes import SchemaChanges
 from tongqu.engine.chain import Chain
 from tongqu.engine.compile import check_deletes, check_followed, check_targets, cursor_of, default_write
-from tongqu.engine.forgetting import Forgetting, guarded
 from tongqu.engine.graph import Graph
 from tongqu.engine.job import Job, Limits, Stream
 from tongqu.engine.sides import Side
@@ -96,16 +96,29 @@ class Part:
         return self.name if len(self.entry.all_sinks) == 1 else f"{self.name}.{self.sink_name}"
 
     @property
+    def connections(self) -> list[str]:
+        """The ends that rows pass through."""
+        return sorted({self.sink.name, *(end.name for end in self.ends.values())})
+
+    @property
     def whole(self) -> bool:
         """Whether the steps to this sink need all rows at once."""
         return trunk(self.plan) is None
 
+    @property
+    def stateful(self) -> bool:
+        """Whether logs are followed through steps that need more than the row at hand, and keep state for it."""
+        return self.whole and all(mode in FOLLOWING for mode in self.modes.values())
+
     def check_modes(self) -> None:
         """Raise InvalidPlanError where steps need all rows and a source gives only changes."""
         changing = [name for name in self.ends if self.mode(name) is not Mode.FULL]
-        check_changes(self.plan, changing, appends=self.writes.write_mode is WriteMode.APPEND)
+        if self.stateful:
+            check_keeps(self.plan)
+        else:
+            check_changes(self.plan, changing, appends=self.writes.write_mode is WriteMode.APPEND)
         check_following(self.ends, self.modes, self.entry, self.places.path(("pipelines", self.name)))
-        if changing and self.whole:
+        if changing and self.whole and not self.stateful:
             raise InvalidPlanError(
                 f"{changing[0]!r} gives only changes, and this pipeline brings rows of several inputs together",
                 path=self.places.path(("pipelines", self.name)),
@@ -149,7 +162,8 @@ class Part:
         with learnt():
             found = {name: self._datasets(name, source) for name, source in sources.items()}
             if along is None:
-                streams = [self._graph(sources, {name: several[0] for name, several in found.items()}, sink)]
+                made = partial(self._kept, keep) if self.stateful else self._graph
+                streams = [made(sources, {name: several[0] for name, several in found.items()}, sink)]
             else:
                 first, sides = along.source, self._sides(along, sources, found)
                 chains = {d.name: self._steps(along, self._moving(first, d), sides) for d in found[first]}
@@ -265,6 +279,19 @@ class Part:
         stream = self._stream(source.dataset, source, sink, target=target, mode=Mode.FULL)
         return replace(stream, recipe=graph.recipe)
 
+    def _kept(
+        self, keep: Callable[[Any], Any], sources: Mapping[str, Source], datasets: Mapping[str, Dataset], sink: Sink
+    ) -> Stream:
+        """Steps that keep state, as one source whose log is followed."""
+        graph = Graph(self.plan, datasets)
+        home = self.sink.lodging
+        source = keep(state_source(graph, sources, self.modes, entry=self.entry, name=self.stream, home=home))
+        stream = self._stream(source.dataset, source, sink, target=self.writes.dataset or self.stream, mode=Mode.CDC)
+        check_written(source.dataset, self.writes.key, self.places.path(("pipelines", self.name)))
+        shown = Mode.CDC if Mode.CDC in self.modes.values() else Mode.STREAM
+        told = GraphSource(graph, sources, self.sink_name)
+        return replace(stream, key=source.dataset.key, mode=shown, recipe=graph.recipe, graph=told)
+
     def _stream(self, given: Dataset, source: Source, sink: Sink, *, target: str, mode: Mode) -> Stream:
         key = self._key(given)
         write = self.writes.write_mode or default_write(mode, key)
@@ -337,33 +364,11 @@ def limits(entry: PipelineEntry) -> Limits:
     )
 
 
-def _unlocked(step: Step, ends: Ends) -> Step:
-    """The step with the keys that it refers to."""
-    try:
-        return replace(step, operator=step.operator.unlocked(ends.secret))
-    except SecretError as error:
-        error.path = error.path or step.path
-        raise
-
-
-def _guarded(whole: Plan, entry: PipelineEntry, project: Project, ends: Ends) -> Plan:
-    """The plan that leaves out erased persons: by what the dictionary says of what is read and of what is written."""
-    named = {name: told.subject for name, told in project.dictionary.items() if told.subject}
-    if not named:
-        return whole
-    sources: dict[str, Forgetting | None] = {}
-    for source, reads in entry.all_sources.items():
-        meaning = reads.as_ or reads.dataset
-        sources[source] = ends.forgetting({"": named.get(meaning, {})} if meaning else named)
-    sinks = {sink: ends.forgetting({"": named.get(told.dataset or "", {})}) for sink, told in entry.all_sinks.items()}
-    return guarded(whole, sources, sinks)
-
-
 def parts(name: str, request: RunRequest, project: Project, ends: Ends) -> list[Part]:
     """A pipeline's sinks, each with what it takes; all names and references are looked up, nothing is connected to."""
     entry = project.pipeline(name)
-    steps = [_unlocked(step, ends) for step in steps_of(entry, name, project.entries, project.places)]
-    whole = _guarded(shape(entry, name, steps), entry, project, ends)
+    steps = [unlocked(step, ends) for step in steps_of(entry, name, project.entries, project.places)]
+    whole = guarding(shape(entry, name, steps), entry, project, ends)
     opened = {source: ends.end(reads.connection) for source, reads in entry.all_sources.items()}
     meanings = {
         source: project.dictionary.get(reads.as_ or reads.dataset or "") for source, reads in entry.all_sources.items()

@@ -21,6 +21,9 @@ RETRY_SECONDS = 5.0
 _LAST_REQUESTS = 60.0
 """How long old servers wait for the last request that uses them."""
 
+Prepared = Callable[[Project], Callable[[], None]]
+"""Makes ready, off the serving loop, what a project says beside its APIs; what it gives swaps that in, in the loop, in
+the same turn as the APIs. Raises TongquError or OSError for what cannot be: then the old version goes on as a whole."""
 Tell = Callable[[str, Mapping[str, Any]], None]
 """Is told what happened: `served`, `kept` (a new version is wrong, the old one goes on), `degraded`, `restored`."""
 
@@ -79,8 +82,8 @@ class Reloading:
         self._tell_degraded(compiled)
         return self.served
 
-    async def follow(self, site: Site, adopt: Callable[[Project], None]) -> None:
-        """Look for newer versions until cancelled; `adopt` gets each project that is served from now on."""
+    async def follow(self, site: Site, prepared: Prepared) -> None:
+        """Look for newer versions until cancelled; `prepared` gets each project that is served from now on."""
         waited = 0.0
         while True:
             await asyncio.sleep(LOOK_SECONDS)
@@ -88,7 +91,7 @@ class Reloading:
             try:
                 stamp = await asyncio.to_thread(self._origin.stamp)
                 if stamp != self.served.stamp:
-                    await self._newer(site, adopt, stamp)
+                    await self._newer(site, prepared, stamp)
                 elif (self.served.compiled.unreachable and waited >= RETRY_SECONDS) or self._ended():
                     waited = 0.0
                     await self._again(site)
@@ -113,7 +116,7 @@ class Reloading:
         self._alive = [one for one in self._alive if one is not compiled]
         await self._publishing.close(compiled, *self._alive)
 
-    async def _newer(self, site: Site, adopt: Callable[[Project], None], stamp: Hashable) -> None:
+    async def _newer(self, site: Site, prepared: Prepared, stamp: Hashable) -> None:
         before = self.served
         before.stamp = stamp  # looked at once, right or wrong
         try:
@@ -127,8 +130,15 @@ class Reloading:
             await self._publishing.close(compiled, *self._alive)
             self._keep([problem for status in compiled.statuses for problem in status.problems])
             return
+        try:
+            adopt = await asyncio.to_thread(prepared, project)
+        except (TongquError, OSError) as error:
+            await self._publishing.close(compiled, *self._alive)
+            told = error.problem() if isinstance(error, TongquError) else {"code": "internal", "message": str(error)}
+            self._keep([{"path": "", "hint": "", **told}])
+            return
         self.served = Served(project, compiled, stamp)
-        adopt(project)
+        adopt()
         self._swap(site, before.compiled, compiled)
         self._tell("served", {"config": compiled.publication.version, "apis": len(compiled.publication.apis)})
         self._tell_degraded(compiled)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from tongqu.app.project.load import Project
+from tongqu.app.services.elsewhere import elsewhere
 from tongqu.app.services.ends import Ends
 from tongqu.app.services.execution import Outcome, Run, Runner
 from tongqu.app.services.flows import Names
 from tongqu.app.services.following import FOLLOWING
 from tongqu.app.services.piping import Part, RunRequest, parts
+from tongqu.app.services.standing_in import instead, taken
 from tongqu.core.connector import Source
 from tongqu.core.errors import InvalidPlanError
+from tongqu.engine.job import Job
 
 
 def run(request: RunRequest, project: Project, ends: Ends, runner: Runner, new_id: Callable[[], str]) -> Outcome:
@@ -37,7 +40,7 @@ def run(request: RunRequest, project: Project, ends: Ends, runner: Runner, new_i
         together: dict[str, Source] = {}
         try:
             found = [replace(part, together=together) for part in several] if len(several) > 1 else several
-            outcomes += _each(found, request, project, runner, new_id)
+            outcomes += _Running(request, project, ends, runner).each(found, new_id)
         finally:
             for source in together.values():
                 source.close()
@@ -46,20 +49,44 @@ def run(request: RunRequest, project: Project, ends: Ends, runner: Runner, new_i
     return combined(outcomes)
 
 
-def _each(
-    several: Sequence[Part], request: RunRequest, project: Project, runner: Runner, new_id: Callable[[], str]
-) -> list[Outcome]:
-    """The sinks of one pipeline, one after the other."""
-    outcomes: list[Outcome] = []
-    for part in several:
-        kept = (part.sink.kept,) if part.sink.kept else ()
-        named = {name: end.name for name, end in part.ends.items()}
-        names = Names(named, part.sink.name, "run", project.name, request.version, request.hash)
-        told = Run("run", request.command, kept, names)
-        outcomes.append(runner.execute(told, partial(part.job, runner, new_id())))
-        if runner.around.stop.is_set():
-            break
-    return outcomes
+@dataclass(frozen=True)
+class _Running:
+    request: RunRequest
+    project: Project
+    ends: Ends
+    runner: Runner
+
+    def each(self, several: Sequence[Part], new_id: Callable[[], str]) -> list[Outcome]:
+        """The sinks of one pipeline, one after the other."""
+        outcomes: list[Outcome] = []
+        request, runner = self.request, self.runner
+        for part in several:
+            kept = (part.sink.kept,) if part.sink.kept else ()
+            named = {name: end.name for name, end in part.ends.items()}
+            names = Names(named, part.sink.name, "run", self.project.name, request.version, request.hash)
+            told = Run("run", request.command, kept, names)
+            outcomes.append(runner.execute(told, partial(self._planned, part, new_id())))
+            if runner.around.stop.is_set():
+                break
+        return outcomes
+
+    def _planned(self, part: Part, id: str) -> Job:
+        """The job, read from alternatives where that is better, on other machines where the project says so, and
+        within the budgets of its connections."""
+        request, project, runner = self.request, self.project, self.runner
+        others = taken(part, project, self.ends)
+        part = instead(part, others, self.ends)
+        job = replace(
+            part.job(runner, id),
+            elsewhere=elsewhere(part, project, request, others, runner.scrubber),
+            shared=project.running.workers is not None and not request.until_caught_up,
+        )
+        if others:
+            named = part.entry.all_sources
+            runner.took({named[source].connection: other for source, other in others.items()})
+            job = replace(job, streams=[replace(one, read_from=", ".join(others.values())) for one in job.streams])
+        valves = runner.keep(runner.govern(part.connections)).several
+        return replace(job, streams=[replace(stream, valves=valves) for stream in job.streams]) if valves else job
 
 
 def combined(outcomes: Sequence[Outcome]) -> Outcome:

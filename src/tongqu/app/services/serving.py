@@ -15,11 +15,12 @@ from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
+from tongqu.app.services.governing import show_budgets
 from tongqu.app.services.managed import Manage, Managing, managed
 from tongqu.app.services.origins import Applied, Files, Origin
 from tongqu.app.services.proving import Proofs
 from tongqu.app.services.publishing import Publishing
-from tongqu.app.services.reloading import Reloading
+from tongqu.app.services.reloading import Prepared, Reloading
 from tongqu.app.services.serve_place import MANAGE_SOCKET, READY, SAME_SIGNAL, SOCKET, HttpPlace, Owner, ServeRequest
 from tongqu.app.services.timing import local_zone
 from tongqu.core.errors import InvalidSettingsError
@@ -138,6 +139,7 @@ async def _serve(
     wire: Wire, origin: Origin, request: ServeRequest, place: HttpPlace, tell: Tell, *, manage: Manage | None
 ) -> dict[str, Any]:
     from tongqu.app.services.composing import compose
+    from tongqu.app.services.hooking import no_queue, queues_of
     from tongqu.app.services.pretending import mocks_of, profiles_of
 
     worker = READY in os.environ
@@ -158,14 +160,15 @@ async def _serve(
             wire.home, wire.scrubber, served.project, served.compiled.publication, health,
             resolve=wire.references.resolve,
             mocks=mocks_of(profiles_of(wire, lambda: reloading.served.project), always=request.mock),
+            queue=no_queue if request.mock else queues_of(wire.ends_of(lambda: reloading.served.project)),
         )  # fmt: skip
         managing = _managed(wire, gateway, manage, owner.token, reloading)
         gc.collect()
         gc.freeze()  # what was compiled stays: the collector need not walk it while calls wait
         servers = await _listening(gateway, place)
-        adopt = _adopting(gateway, reloading)
-        adopt(served.project)
-        following = asyncio.get_running_loop().create_task(reloading.follow(gateway.site, adopt))
+        prepared = _adopting(wire, gateway, reloading)
+        prepared(served.project)()
+        following = asyncio.get_running_loop().create_task(reloading.follow(gateway.site, prepared))
         warning = asyncio.get_running_loop().create_task(_expiring(wire, gateway, reloading, request).run())
         if worker:
             os.write(int(os.environ[READY]), b"1")
@@ -220,21 +223,30 @@ def _expiring(wire: Wire, gateway: Gateway, reloading: Reloading, request: Serve
     return made
 
 
-def _adopting(gateway: Gateway, reloading: Reloading) -> Callable[[Project], None]:
+def _adopting(wire: Wire, gateway: Gateway, reloading: Reloading) -> Prepared:
     """Protect as a project says, and show how its connections do among the metrics."""
 
     def number(name: str, which: int) -> float:
         held = reloading.served.compiled.held.get(name)
         return ((held.server.connections if held is not None else None) or (0, 0))[which]
 
-    def adopt(project: Project) -> None:
-        gateway.adopt(project)
+    def prepared(project: Project) -> Callable[[], None]:
+        adopt = gateway.prepared(project)
+
+        def swap() -> None:
+            adopt()
+            measure(project)
+
+        return swap
+
+    def measure(project: Project) -> None:
         for name in {entry.source.connection for entry in project.apis.values()}:
             used, limit = "Connections of a source that are in use", "Connections of a source that may be in use"
             gateway.metrics.gauge("tongqu_source_connections", used, partial(number, name, 0), connection=name)
             gateway.metrics.gauge("tongqu_source_connections_limit", limit, partial(number, name, 1), connection=name)
+        show_budgets(wire, project, gateway.metrics)
 
-    return adopt
+    return prepared
 
 
 async def _listening(gateway: Gateway, place: HttpPlace) -> list[HttpServer]:

@@ -28,6 +28,7 @@ from tongqu.store.intake import SqliteIntake
 from tongqu.store.outbox import Outbox
 
 if TYPE_CHECKING:
+    from tongqu.gateway.tracing import Tracing
     from tongqu.store.home import Home
 
 
@@ -79,6 +80,10 @@ class Streams:
         metrics.gauge("tongqu_live_subscribers", "Open live subscriptions", lambda: self.hub.numbers[0])
         metrics.gauge("tongqu_live_views", "Different live subscriptions", lambda: self.hub.numbers[1])
         metrics.gauge("tongqu_intake_waiting", "Parcels that were taken in and wait", lambda: self.drainer.depth)
+
+    def traced_by(self, tracing: Tracing | None) -> None:
+        """Tell of deliveries and batches there from now on."""
+        self.dispatcher.tracing = self.drainer.tracing = tracing
 
     def start(self) -> None:
         """Begin, in the running loop."""

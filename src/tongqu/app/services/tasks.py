@@ -1,4 +1,4 @@
-"""What a project has to run: each pipeline and each reconcile entry as the jobs that it makes."""
+"""What a project has to run: each pipeline, reconcile entry and two-way sync as the jobs that it makes."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ LOCAL = ("duckdb", "sqlite", "file")
 """Connectors whose data are files of one host."""
 RECONCILE = "reconcile."
 """What stands before the names of reconcile entries where pipelines have names too."""
+TWO_WAY = "sync."
+"""The same for two-way syncs."""
+_BEFORE = {"run": "", "reconcile": RECONCILE, "twoway": TWO_WAY}
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,10 @@ class Tasks:
         for name, told in project.reconcile.items():
             both = (told.left.connection, told.right.connection)
             found[RECONCILE + name] = _task(project, name, "reconcile", place, both)
+        for name, sync in project.sync.items():
+            always = sync.mode == "cdc" and sync.schedule is None
+            ends_of = (side.connection for side in sync.between)
+            found[TWO_WAY + name] = _task(project, name, "twoway", place, ends_of, kept=always)
         most = dict(project.running.connections)
         for name, values in project.connections.items():
             if _type(values) == "duckdb":
@@ -93,7 +100,7 @@ class Tasks:
         """The task of that name; raises UnknownNameError."""
         if name not in self.named:
             raise UnknownNameError(
-                f"there is no pipeline or reconcile entry {name!r}", path=name, params={"name": name},
+                f"there is no pipeline, reconcile or sync entry {name!r}", path=name, params={"name": name},
                 hint=f"valid: {', '.join(sorted(self.named))}",
             )  # fmt: skip
         return self.named[name]
@@ -106,11 +113,14 @@ class Tasks:
 def _task(
     project: Project, name: str, kind: str, place: str, connections: Iterable[str], *, kept: bool = False
 ) -> Task:
-    entry: Any = project.pipelines[name] if kind == "run" else project.reconcile[name]
+    entries: Mapping[str, Mapping[str, Any]] = {
+        "run": project.pipelines, "reconcile": project.reconcile, "twoway": project.sync
+    }  # fmt: skip
+    entry: Any = entries[kind][name]
     used = tuple(sorted(set(connections)))
     told = json.dumps([entry.model_dump(mode="json"), [project.connections.get(one) for one in used]], default=str)
     return Task(
-        name=name if kind == "run" else RECONCILE + name,
+        name=_BEFORE[kind] + name,
         kind=kind,
         subject=name,
         place=place,

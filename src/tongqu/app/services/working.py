@@ -15,6 +15,7 @@ from typing import Any
 
 from tongqu.app.project.load import Project
 from tongqu.app.services.attempts import Attempt, passing
+from tongqu.app.services.crowding import LOOK, Crowding
 from tongqu.app.services.scheduling import Scheduler
 from tongqu.app.services.tasks import Tasks
 from tongqu.core.errors import ConnectError, TongquError
@@ -70,6 +71,8 @@ class Working:
 
     def __post_init__(self) -> None:
         self._bell = self.jobs.database.bell()
+        self._crowding = Crowding(self.jobs, self.scheduler.new_id)
+        self._crowded = False
         self.scheduler.nudge = self._bell.nudge
 
     def leave(self) -> None:
@@ -112,6 +115,7 @@ class Working:
             return self._until_next(stopping=True)
         self._adopt()
         self.scheduler.step()
+        self._crowd()
         self._take()
         self._purge()
         idle = self.until_idle and not self._attempts and self.scheduler.tasks is not None
@@ -131,6 +135,13 @@ class Working:
         except TongquError as error:
             self.tell("unusable", {"problem": error.problem()})
         self._stamp = stamp
+
+    def _crowd(self) -> None:
+        """Let streams of messages have as many members as what waits demands."""
+        behind = {id: attempt.behind for id, attempt in self._attempts.items() if attempt.behind is not None}
+        held = {id: attempt.job for id, attempt in self._attempts.items()}
+        tasks = self.scheduler.tasks
+        self._crowded = tasks is not None and self._crowding.step(tasks, behind, held)
 
     def _take(self) -> None:
         tasks = self.scheduler.tasks
@@ -208,6 +219,8 @@ class Working:
         waits += [left for left in pressed if left is not None]
         if self._attempts:
             waits.append(self._renewed - time.monotonic())
+        if self._crowded:
+            waits.append(LOOK)
         if not stopping and self.scheduler.tasks is not None:
             due = self.scheduler.next()
             if due is not None:

@@ -49,6 +49,7 @@ connector = Connector(
     | Can.REPLACE
     | Can.TRANSACTIONS
     | Can.ONE_WRITER
+    | Can.STREAM
     | Can.SERVES,
     schemes=("file", "sftp", "ftp", "ftps", "s3", "webdav", "davs", "smb", "http", "https", "imap", "imaps"),
     claims=claims,

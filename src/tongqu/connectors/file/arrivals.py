@@ -53,7 +53,7 @@ def versions(shelf: Shelf, found: Iterable[Found]) -> dict[str, tuple[bytes, byt
     for one in found:
         path = path_of(one.path)[0]
         if path not in listed:
-            listed[path] = _version(path, _entry(shelf, one.path))
+            listed[path] = _version(path, entry_of(shelf, one.path))
     return listed
 
 
@@ -61,7 +61,7 @@ def _version(path: str, entry: Entry) -> tuple[bytes, bytes]:
     return _hash(path), _hash(json.dumps(entry.identity, sort_keys=True))
 
 
-def _entry(shelf: Shelf, file: File) -> Entry:
+def entry_of(shelf: Shelf, file: File) -> Entry:
     """What the list told of a file, or of the archive or encrypted file that it is in."""
     while (base := getattr(file, "base", None)) is not None:
         file = base
@@ -81,7 +81,7 @@ def fresh(shelf: Shelf, found: Sequence[Found], known: Known, shown: str) -> lis
     for one in found:
         name, version = listed[path_of(one.path)[0]]
         before = known.get(name)
-        other = before != version or _entry(shelf, one.path).identity == _UNTOLD
+        other = before != version or entry_of(shelf, one.path).identity == _UNTOLD
         if before is None or (other and shelf.settings.changed == "again"):
             wanted.append(one)
         elif before != version and shelf.settings.changed == "error":
@@ -111,7 +111,7 @@ def ready(shelf: Shelf, groups: Mapping[str, list[Found]], stop: Event) -> dict[
             path = path_of(one.path)[0]
             if before and before[name].get(path) != now[path]:
                 continue
-            if settings.min_age_seconds and _entry(shelf, one.path).mtime > latest:
+            if settings.min_age_seconds and entry_of(shelf, one.path).mtime > latest:
                 continue
             if settings.marker and not _marked(shelf, path, folders):
                 continue

@@ -23,9 +23,14 @@ class IncomingSettings(Settings):
     """Only files are taken that have not changed for so long, by the clock of this machine."""
     stable_seconds: float = titled("稳定时间(秒)", "Stable for, seconds", 0.0, ge=0, le=600)
     """Look twice, so long apart, and take only files whose size and time are the same both times."""
+    watch_seconds: float = titled("查看间隔(秒)", "Look every, seconds", 5.0, gt=0, le=86_400)
+    """How often `--mode stream` looks for new files; in folders of this machine the system tells of them at once."""
+    tail: bool = titled("逐行跟踪", "Follow lines", False)
+    """With `--mode stream`: files of this machine grow, and each line that is added is a row; they may be renamed in
+    their folder or begun again. Plain CSV (a record is a line) and JSON Lines in UTF-8."""
     after: Literal["keep", "delete", "move"] = titled("读取后", "Afterwards", "keep")
-    """What becomes of a file once its rows are committed and visible (mode incremental only): it stays, is deleted, or
-    is moved into `archive`, under a name with a number if there is one already."""
+    """What becomes of a file once its rows are committed and visible (modes incremental and stream): it stays, is
+    deleted, or is moved into `archive`, under a name with a number if there is one already."""
     archive: str = titled("归档目录", "Archive folder", "")
     """The folder for `after: move`: from the file's own folder (`done`, `../done`), or from the root (`/done`)."""
     members: Names = titled("压缩包成员", "Members", ())
@@ -41,4 +46,6 @@ class IncomingSettings(Settings):
     def _somewhere(self) -> Self:
         if (self.after == "move") != bool(self.archive):
             raise ValueError("`after: move` and `archive` go together")
+        if self.tail and (self.after != "keep" or self.marker):
+            raise ValueError("files that grow have no end: `tail` goes without `after` and `marker`")
         return self

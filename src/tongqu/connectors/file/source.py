@@ -8,7 +8,6 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from threading import Event, Lock
-from typing import Any
 
 import pyarrow as pa
 
@@ -26,6 +25,7 @@ from tongqu.connectors.file.arrivals import (
     versions,
 )  # fmt: skip
 from tongqu.connectors.file.choices import chosen
+from tongqu.connectors.file.completing import completed
 from tongqu.connectors.file.finding import find
 from tongqu.connectors.file.layout import Layout, Part
 from tongqu.connectors.file.looking import Looked, look_at_all, look_at_new
@@ -37,11 +37,11 @@ from tongqu.connectors.file.shelf import Shelf, path_of
 from tongqu.core.connector import Source
 from tongqu.core.data import Batch, Bytes, Dataset, Mode, Position, Read, Split
 from tongqu.core.errors import InvalidPlanError, NotFoundError
+from tongqu.core.log import Log
 from tongqu.core.scan import Scan
 from tongqu.core.select import Select
 from tongqu.kit import files
 from tongqu.kit.formats.columnar import ParquetFile, fitted
-from tongqu.kit.formats.types import convert
 from tongqu.kit.patterns import wanted
 
 _NOTHING = pa.RecordBatch.from_pylist([])
@@ -209,7 +209,9 @@ class FileSource(Source):
         if read.mode is Mode.INCREMENTAL:
             return unpacked((read.split.spec.get("until") or {}).get(PARTS, ()))
         if read.mode is not Mode.FULL:
-            raise InvalidPlanError(f"files have no mode {read.mode.value}", hint="valid modes: full, incremental")
+            raise InvalidPlanError(
+                f"files have no mode {read.mode.value}", hint="valid modes: full, incremental, stream"
+            )
         spec = read.split.spec.get("parts")
         return [Part.from_json(one) for one in spec] if spec else list(self._layout(read.dataset.name).parts)
 
@@ -233,7 +235,7 @@ class FileSource(Source):
                         return
                     position = {"part": number, **piece.position}
                     if piece.rows.num_rows or piece.bad:
-                        yield Batch(read.dataset.name, _completed(piece.rows, asked, part), position, bad=piece.bad)
+                        yield Batch(read.dataset.name, completed(piece.rows, asked, part), position, bad=piece.bad)
                 if self._shelf.place is None:  # a stream from elsewhere looks by itself when it is at its end
                     part.unchanged(self._shelf)
         if read.until is None or position != read.until:
@@ -269,23 +271,33 @@ class FileSource(Source):
         bounds = [count * i // wanted for i in range(wanted + 1)]
         return [replace(part, groups=(a, b)) for a, b in pairwise(bounds)]
 
+    def log(self, name: str, datasets: Sequence[Dataset]) -> Log:
+        """See Source.log: files that arrive, each read once when it is whole."""
+        from tongqu.connectors.file.following import FileLog
+
+        if len(datasets) != 1:
+            raise InvalidPlanError(f"files of each dataset are followed by themselves, not of {len(datasets)} together")
+        dataset = datasets[0]
+
+        def found() -> list[files.Found]:
+            try:
+                self._found = self._arrived()
+            except NotFoundError:
+                self._found = {}
+            return self._found.get(dataset.name, [])
+
+        def put_away_some(paths: Iterable[str], known: Known) -> None:
+            self._put_away(dataset.name, paths, known)
+
+        if self._settings.tail:
+            from tongqu.connectors.file.tailing import tailed
+
+            return tailed(self._shelf, dataset, found)
+        return FileLog(self._shelf, self._memory, dataset, found, put_away_some)
+
     def close(self) -> None:
         """See Source.close."""
         self._shelf.close()
-
-
-def _completed(rows: pa.RecordBatch, wanted: pa.Schema, part: Part) -> pa.RecordBatch:
-    """The rows with the columns the file lacks: its folders' values, else null."""
-    if rows.schema.names == wanted.names:
-        return rows
-    columns: list[Any] = []
-    for field in wanted:
-        if field.name in part.columns:
-            columns.append(rows.column(field.name))
-        else:
-            value = pa.array([part.partitions.get(field.name)], pa.string())
-            columns.append(pa.repeat(convert(value, field.type)[0][0], rows.num_rows))
-    return pa.RecordBatch.from_arrays(columns, schema=wanted)
 
 
 def _split_id(parts: Sequence[Part]) -> str:

@@ -183,7 +183,8 @@ class JdbcDb(TableDb):
         text = str(found.getMessage() if hasattr(found, "getMessage") else found).strip()
         if self._settings.password:
             text = text.replace(self._settings.password.get_secret_value(), "•")
-        own = self.dialect.meaning(state, text) if hasattr(self, "dialect") else None
+        number = found.getErrorCode() if hasattr(found, "getErrorCode") else 0
+        own = self.dialect.meaning(state, f"{text} ({number})") if hasattr(self, "dialect") else None
         if own is not None:
             return own(text, path=self.where)
         if not state:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from threading import Lock
+from threading import Event, Lock
 from time import monotonic
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from tongqu.connectors.kafka.cluster import Cluster, lost, sifted, taken
+from tongqu.connectors.kafka.pieces import Offsets, batches, offsets
 from tongqu.connectors.kafka.topic import Topic
 from tongqu.core.connector import Source
 from tongqu.core.data import Batch, Dataset, Position, Read
 from tongqu.core.errors import InvalidPlanError
+from tongqu.core.lending import Part
 from tongqu.core.log import Finding, Follow, Lag, Log
-from tongqu.kit.messages.parsed import Decoded
 
-Offsets = dict[str, dict[int, int]]
-"""The offset of the next message, by topic and partition."""
 _IDLE, _POLL = 1.0, 0.1
 
 
@@ -146,6 +144,14 @@ class KafkaLog(Log):
             with self._cluster.told():
                 consumer.incremental_assign([self._cluster.spot(topic, p, low) for p, (low, _) in bounds.items()])
 
+    def share(
+        self, take: Callable[[str], Position | None], give_up: Callable[[str], None], rows: int, stop: Event
+    ) -> Generator[Part, None, None]:
+        """See Shared.share."""
+        from tongqu.connectors.kafka.sharing import Member
+
+        return Member(self._cluster, self._topics, self.group, self).read(take, give_up, rows, stop)
+
     # ---- for others to see
 
     def acknowledge(self, position: Position) -> None:
@@ -219,25 +225,6 @@ def _none(read: Read) -> pa.RecordBatch:
 
 def _empty(topic: Topic) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist([], schema=topic.described().schema)
-
-
-def batches(dataset: str, decoded: Decoded) -> list[Batch]:
-    """Rows as batches, cut where the table was emptied; what could not be read is with the last."""
-    made: list[Batch] = []
-    start = 0
-    for at in np.array(decoded.truncates, np.int64):
-        if at > start:
-            made.append(Batch(dataset, decoded.rows.slice(start, int(at) - start), None))
-        made.append(Batch(dataset, decoded.rows.slice(int(at), 0), None, kind="truncate"))
-        start = int(at)
-    made.append(Batch(dataset, decoded.rows.slice(start), None, bad=decoded.bad))
-    return made
-
-
-def offsets(position: Position) -> Offsets:
-    """The offsets of a position."""
-    told = position.get("topics") or {}
-    return {topic: {int(p): int(offset) for p, offset in parts.items()} for topic, parts in told.items()}
 
 
 def _position(at: Mapping[str, Mapping[int, int]]) -> Position:

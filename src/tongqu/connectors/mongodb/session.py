@@ -37,8 +37,8 @@ class MongodbSession(SqlSession):
         self._token = token(landing.write, split)
         self._next: int | None = None
 
-    def _db(self) -> Db:
-        db = super()._db()
+    def _db(self, *, chunk: bool = True) -> Db:
+        db = super()._db(chunk=chunk)
         assert isinstance(db, MongodbDb)  # noqa: S101  # the sink makes them
         db.register(self._landing.write.sync)
         return db

@@ -32,6 +32,8 @@ _DENIED = {1031, 1720, 1950, 41900}
 _MISSING = {904, 942, 2289, 4043, 12514, 12505}
 _DATA = {1, 1400, 1401, 1407, 1438, 1461, 1722, 1830, 1839, 1841, 1843, 1847, 1850, 1858, 1861, 2290, 2291, 2292, 12899,
          22835, 6502, 1426, 1480}  # fmt: skip
+_RAISED = range(20000, 21000)
+"""What triggers raise themselves (`raise_application_error`)."""
 _BUSY = {54, 30006, 4021}
 _FULL = {1536, 1652, 1653, 1654, 1658, 19502}
 _BROKEN = {28, 60, 1012, 1033, 1034, 1089, 3113, 3114, 3135, 8177, 12170, 12537, 12541, 12543, 12545, 12570, 25408}
@@ -47,7 +49,7 @@ def meaning(code: int, text: str, where: str, *, reading: bool) -> TongquError:
         return PrivilegeError(f"not allowed: {text}", path=where, hint="grant the missing right to this login")
     if code in _MISSING:
         return NotFoundError(text, path=where, hint="check the names; what may not be seen is said not to be there")
-    if code in _DATA:
+    if code in _DATA or code in _RAISED:
         return RefusedRowsError(text, path=where, params={"code": code})
     if code in _BUSY:
         return BusyError(f"waited too long for a lock: {text}", path=where, hint="run later")

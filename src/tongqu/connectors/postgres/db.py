@@ -20,6 +20,7 @@ from tongqu.core.errors import (
 )
 from tongqu.kit.db import Db, Row
 from tongqu.kit.drivers import driver
+from tongqu.kit.faults import crash_point
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,7 +39,9 @@ SESSION = {
 
 _RETRY_CLASSES = ("08", "40", "53", "57", "58")
 _NO_SPACE = "53100"
+_DIVISION_BY_ZERO = "22012"
 _COPIED = 16_384
+_MOST_PREPARED = 200
 
 
 class PgDb(Db):
@@ -57,6 +60,8 @@ class PgDb(Db):
                 **settings.libpq(), application_name=f"tongqu {role}", options=options, autocommit=True
             )
             self.connection.prepare_threshold = None
+        self._prepared: set[str] = set()
+        self._relaxed = False
 
     @property
     def version(self) -> int:
@@ -95,26 +100,76 @@ class PgDb(Db):
         names = ", ".join(quoted(name) for name in texts.column_names)
         self.copy_in(f"COPY {table} ({names}) FROM STDIN (FORMAT BINARY)", chain([HEADER], rows, [TRAILER]))
 
+    def prepared(self, name: str, text: str) -> None:
+        """Have this connection know a statement; `text` is what follows its name in PREPARE."""
+        if name in self._prepared:
+            return
+        if len(self._prepared) >= _MOST_PREPARED:
+            self.run("DEALLOCATE ALL")
+            self._prepared.clear()
+        self.run(f"PREPARE {name} {text}")
+        self._prepared.add(name)
+
+    def at_once(self, sql: str, point: str) -> Row:
+        """The one row of a statement that is asked together with what it needs: in an open transaction a savepoint,
+        else the transaction's begin. After an error the savepoint is undone, or the transaction is ended."""
+        is_open = self.connection.info.transaction_status != 0
+        before, after = (f"SAVEPOINT {point}", f"; RELEASE SAVEPOINT {point}") if is_open else (self._beginning, "")
+        try:
+            with translated(self._settings):
+                cursor = self.connection.execute(f"{before}; {sql}{after}")
+                while cursor.description is None:
+                    cursor.nextset()
+                return cursor.fetchone()  # type: ignore[no-any-return]  # driver is imported lazily
+        except RefusedRowsError:
+            self.run(f"ROLLBACK TO SAVEPOINT {point}") if is_open else self.rollback()
+            raise
+
+    @property
+    def _beginning(self) -> str:
+        return f"BEGIN; SET LOCAL lock_timeout = '{self._settings.lock_seconds}s'; SET CONSTRAINTS ALL IMMEDIATE"
+
     def begin(self) -> None:
         """See Db.begin. Deferrable constraints are checked with each statement, so a bad row is found while it can
         still be set aside."""
         with translated(self._settings):
             if self.connection.info.transaction_status == 0:
-                lock = f"SET LOCAL lock_timeout = '{self._settings.lock_seconds}s'"
-                self.connection.execute(f"BEGIN; {lock}; SET CONSTRAINTS ALL IMMEDIATE")
+                self.connection.execute(self._beginning)
+
+    def run_and_commit(self, sql: str, params: Sequence[Any] = ()) -> int:
+        """See Db.run_and_commit: in one question; the server itself stops before the COMMIT if no row was changed."""
+        psycopg = driver("psycopg", "postgres")
+        text = sql.replace("%", "%%").replace("?", "%s")
+        crash_point("in_commit")
+        try:
+            with translated(self._settings), psycopg.ClientCursor(self.connection) as cursor:
+                asked = f"WITH moved AS ({text} RETURNING 1) SELECT 1 / count(*) FROM moved; COMMIT"
+                cursor.execute(self._ending(asked), params)
+        except RefusedRowsError as error:
+            if error.params.get("state") != _DIVISION_BY_ZERO:
+                raise
+            self.rollback()
+            return 0
+        return 1
 
     def relax(self) -> None:
-        """See Db.relax."""
-        self.run("SET LOCAL synchronous_commit = off")
+        """See Db.relax. The server is told with the commit."""
+        self._relaxed = True
 
     def commit(self) -> None:
         """See Db.commit."""
         with translated(self._settings):
-            self.connection.execute("COMMIT")
+            self.connection.execute(self._ending("COMMIT"))
+
+    def _ending(self, sql: str) -> str:
+        """The last question of a transaction."""
+        relaxed, self._relaxed = self._relaxed, False
+        return f"SET LOCAL synchronous_commit = off; {sql}" if relaxed else sql
 
     def rollback(self) -> None:
         """See Db.rollback."""
         psycopg = driver("psycopg", "postgres")
+        self._relaxed = False
         try:
             if self.connection.info.transaction_status != 0:
                 self.connection.execute("ROLLBACK")

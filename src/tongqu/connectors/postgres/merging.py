@@ -63,8 +63,11 @@ def _char(text: str) -> str:
     return "E'\\t'" if text == "\t" else literal(text)
 
 
-def load_loosely(db: PgDb, landing: Landing, rows: pa.Table, types: Sequence[str], loose: set[str]) -> int:
-    """Load columns that have no exact binary form as text and let the server parse them into their types."""
+def load_loosely(
+    db: PgDb, into: tuple[str, str], rows: pa.Table, types: Sequence[str], loose: set[str]
+) -> int:  # fmt: skip
+    """Load columns that have no exact binary form as text and let the server parse them into their types; `into` is the
+    table and what an INSERT into it must say."""
     import pyarrow as pa
 
     from tongqu.connectors.postgres.encode import HEADER, TRAILER, Encoder
@@ -87,7 +90,7 @@ def load_loosely(db: PgDb, landing: Landing, rows: pa.Table, types: Sequence[str
         f"COPY {temp} ({listed}) FROM STDIN (FORMAT BINARY)", (b for g in ([HEADER], blocks, [TRAILER]) for b in g)
     )
     casts = ", ".join(f"{quoted(n)}::{kind}" if n in loose else quoted(n) for n, kind in zip(names, types, strict=True))
-    done = db.run(f"INSERT INTO {load_place(db, landing)} ({listed}) {overriding(landing)}SELECT {casts} FROM {temp}")
+    done = db.run(f"INSERT INTO {into[0]} ({listed}) {into[1]}SELECT {casts} FROM {temp}")
     db.run(f"DROP TABLE {temp}")
     return done
 
@@ -132,6 +135,12 @@ def merge(db: PgDb, landing: Landing, source: str) -> Written:
     db_source = quoted(source.rpartition(".")[2]) if source == landing.chunk else place(db, source)
     step = Merge(db, landing, db_source)
     return step.history() if landing.write.mode is WriteMode.HISTORY else step.upsert()
+
+
+def exact(landing: Landing) -> bool:
+    """Whether the target itself refuses two rows of a key."""
+    target = landing.target
+    return target is None or set(landing.write.key) in [set(u) for u in (*target.unique, target.key)]
 
 
 class Merge:
@@ -179,9 +188,7 @@ class Merge:
         rows, distinct = (0, 0) if known else self._deduplicated()
         if self._soft:
             self._db.run(f"ALTER TABLE {self._target} ADD COLUMN IF NOT EXISTS {DELETED} timestamptz")
-        target = self._landing.target
-        exact = target is None or set(self._key) in [set(u) for u in (*target.unique, target.key)]
-        inserted, updated, came = self._on_conflict() if exact else self._update_insert()
+        inserted, updated, came = self._on_conflict() if exact(self._landing) else self._update_insert()
         if known:
             rows = distinct = came
         deleted = self._delete_missing()
@@ -209,6 +216,15 @@ class Merge:
 
     def _on_conflict(self) -> tuple[int, int, int]:
         """Rows inserted, rows updated, rows that came."""
+        found = self._db.rows(f"{self._upserting()}, (SELECT count(*) FROM {self._from}) FROM done")
+        inserted, updated, came = map(int, found[0])
+        return inserted, updated, came
+
+    def one_statement(self) -> str:
+        """An upsert of a source whose keys come once, as one query: rows inserted, rows updated."""
+        return f"{self._upserting()} FROM done"
+
+    def _upserting(self) -> str:
         names = ", ".join(quoted(n) for n in self._columns)
         keys = ", ".join(quoted(n) for n in self._key)
         action = (
@@ -216,14 +232,11 @@ class Merge:
             if self._values or self._soft
             else "DO NOTHING"
         )
-        found = self._db.rows(
+        return (
             f"WITH done AS (INSERT INTO {self._target} AS t ({names}) {self._overriding}"
             f"SELECT {names} FROM {self._from} ON CONFLICT ({keys}) {action} RETURNING (t.xmax = 0) AS fresh) "
-            "SELECT count(*) FILTER (WHERE fresh), count(*) FILTER (WHERE NOT fresh), "
-            f"(SELECT count(*) FROM {self._from}) FROM done"
+            "SELECT count(*) FILTER (WHERE fresh), count(*) FILTER (WHERE NOT fresh)"
         )
-        inserted, updated, came = map(int, found[0])
-        return inserted, updated, came
 
     def _update_insert(self) -> tuple[int, int, int]:
         """For targets without a unique index on the key; safe because only the fence's holder writes."""

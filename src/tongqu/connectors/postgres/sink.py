@@ -25,6 +25,7 @@ class PostgresSink(SqlSink):
 
     columns_fold: ClassVar[bool] = False
     commit_empties: ClassVar[bool] = True
+    relaxes = True
     row_id: ClassVar[str] = "ctid"
     row_hole: ClassVar[str] = "?::text::tid"
     formats = ("pgcopy-binary", "pgcopy-text", "csv")
@@ -164,17 +165,47 @@ class PostgresSink(SqlSink):
 
     def load(self, db: Db, landing: Landing, rows: pa.Table) -> int:
         """See SqlSink.load."""
+        pg = self._pg(db)
+        return self._loaded(pg, landing, ddl.load_place(pg, landing), rows)
+
+    def _loaded(self, pg: PgDb, landing: Landing, table: str, rows: pa.Table) -> int:
         from tongqu.connectors.postgres.encode import supports
         from tongqu.connectors.postgres.exact import as_decimals
 
-        pg = self._pg(db)
         rows = self._writable(landing, rows)
         types = [landing.types[name] for name in rows.schema.names]
         rows = as_decimals(rows, types)
         loose = [f.name for f, kind in zip(rows.schema, types, strict=True) if not supports(f.type, kind)]
         if loose:
-            return merging.load_loosely(pg, landing, rows, types, set(loose))
-        return self._copy(pg, ddl.load_place(pg, landing), rows, types)
+            return merging.load_loosely(pg, (table, merging.overriding(landing)), rows, types, set(loose))
+        return self._copy(pg, table, rows, types)
+
+    def upsert_few(self, db: Db, landing: Landing, rows: pa.Table) -> Written | None:
+        """See SqlSystem.upsert_few."""
+        from tongqu.connectors.postgres import few
+
+        return few.upserted(self._pg(db), landing, rows) if rows.num_rows <= few.MOST else None
+
+    def remove_few(self, db: Db, landing: Landing, rows: pa.Table) -> int | None:
+        """See SqlSystem.remove_few."""
+        from tongqu.connectors.postgres import few
+
+        return few.removed(self._pg(db), landing, rows) if rows.num_rows <= few.MOST else None
+
+    def inserts(self, db: Db, landing: Landing) -> bool:
+        """See SqlSystem.inserts. COPY does not know rules and row security; without a unique index nothing refuses."""
+        pg = self._pg(db)
+        if not merging.exact(landing):
+            return False
+        found = pg.rows(
+            "SELECT NOT relhasrules AND NOT relrowsecurity AND relkind IN ('r', 'p') FROM pg_catalog.pg_class "
+            "WHERE oid = to_regclass(?)", (ddl.place(pg, landing.write.dataset.name),)
+        )  # fmt: skip
+        return bool(found and found[0][0])
+
+    def insert(self, db: Db, landing: Landing, rows: pa.Table) -> int:
+        """See SqlSystem.insert."""
+        return self._loaded(self._pg(db), landing, ddl.place(self._pg(db), landing.write.dataset.name), rows)
 
     @staticmethod
     def _copy(pg: PgDb, table: str, rows: pa.Table, types: Sequence[str]) -> int:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from tongqu.connectors.postgres.arrow_read import ArrowReader
     from tongqu.core.compare import Comparable, Comparison
+    from tongqu.core.feeling import Feeling
     from tongqu.core.log import Log
 
 _SPLIT_ROWS = 50_000
@@ -305,6 +306,21 @@ class PostgresSource(Source):
                 found = holder.rows("SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_export_snapshot() END")
                 self._snapshot = found[0][0]
             return self._snapshot
+
+    def instant(self) -> str:
+        """See Dated.instant."""
+        return self._shared_snapshot() or ""
+
+    def feel(self) -> Feeling:
+        """See Felt.feel."""
+        from tongqu.connectors.postgres.feeling import feel
+
+        with self._lock:
+            return feel(self._db())
+
+    def at(self, instant: str) -> None:
+        """See Dated.at."""
+        self._exported = instant
 
     @staticmethod
     def _alive(db: PgDb) -> bool:

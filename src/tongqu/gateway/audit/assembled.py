@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from tongqu.gateway.audit.settings import AuditEntry
 from tongqu.gateway.audit.shipping import Shipper, Shipping
@@ -25,7 +26,10 @@ class Audited:
     watch: AuditWatch
     usage: Usage
     shipping: Shipping
+    entry: AuditEntry
+    warn: Callable[[str], None]
     tracing: Tracing | None = None
+    metrics: Metrics | None = None
 
     @classmethod
     def open(cls, home: Home, entry: AuditEntry, process: str, warn: Callable[[str], None]) -> Audited:
@@ -35,11 +39,43 @@ class Audited:
         usage = Usage.open(home)
         watch = AuditWatch(trail, process, usage, warn=warn)
         shippers = [Shipper(trail.place, name, sink_of(sink), warn) for name, sink in entry.sinks.items()]
-        tracing = Tracing(entry.traces, share=entry.traces.share) if entry.traces else None
-        made = cls(trail, watch, usage, Shipping(shippers), tracing)
+        made = cls(trail, watch, usage, Shipping(shippers), entry, warn, _tracing(entry))
         watch.start()
         made.shipping.start()
         return made
+
+    def prepared(self, entry: AuditEntry) -> Callable[[], Callable[[], None]]:
+        """What keeps the trail by another entry, with its secrets in it. All that can fail is done now, and raises as
+        `open` does; what is given back swaps it in at once, and gives back what ends the old parts (it may take as long
+        as a sink does, and belongs into a thread)."""
+        before = self.entry.sinks
+        fresh = {name: sink for name, sink in entry.sinks.items() if before.get(name) != sink}
+        new: list[Shipper] = []
+        try:
+            new += (Shipper(self.trail.place, name, sink_of(sink), self.warn) for name, sink in fresh.items())
+            changed = entry.traces != self.entry.traces
+            tracing = _tracing(entry) if changed else self.tracing
+        except BaseException:
+            for one in new:
+                one.close()
+            raise
+        gone = [one for one in self.shipping.shippers if one.name in fresh or one.name not in entry.sinks]
+
+        def swap() -> Callable[[], None]:
+            self.trail.keep(Keeping(entry.profile, entry.keep_days))
+            old, self.tracing, self.entry = self.tracing, tracing, entry
+            ended = self.shipping.swap(gone, new)
+            if self.metrics is not None:
+                self._measure(self.metrics)
+
+            def end() -> None:
+                ended()
+                if changed and old is not None:
+                    old.close()
+
+            return end
+
+        return swap
 
     @property
     def watches(self) -> tuple[Watch, ...]:
@@ -57,11 +93,21 @@ class Audited:
         ]
         for name, help, read in gauges:
             metrics.gauge(name, help, read)
-        for one in self.shipping.shippers:
-            behind, failing = "tongqu_audit_sink_behind_bytes", "tongqu_audit_sink_failing"
-            metrics.gauge(behind, "Bytes of the trail that a sink has not got yet", one.behind, sink=one.name)
-            metrics.gauge(failing, "Whether a sink takes nothing at the moment", one.failing, sink=one.name)
+        self.metrics = metrics
+        self._measure(metrics)
         self.watch.each_second = metrics.refresh
+
+    def _measure(self, metrics: Metrics) -> None:
+        """Show how the sinks do, by name; one that is gone is behind with nothing."""
+
+        def number(name: str, read: Callable[[Shipper], float]) -> float:
+            return sum(read(one) for one in self.shipping.shippers if one.name == name)
+
+        for name in self.entry.sinks:
+            behind, failing = "tongqu_audit_sink_behind_bytes", "tongqu_audit_sink_failing"
+            late, stuck = partial(number, name, Shipper.behind), partial(number, name, Shipper.failing)
+            metrics.gauge(behind, "Bytes of the trail that a sink has not got yet", late, sink=name)
+            metrics.gauge(failing, "Whether a sink takes nothing at the moment", stuck, sink=name)
 
     def close(self) -> None:
         """Commit what was seen, ship what is left (one attempt), close the files. Raises AuditError if the rest cannot
@@ -74,3 +120,7 @@ class Audited:
                 self.tracing.close()
             self.usage.close()
             self.trail.close()
+
+
+def _tracing(entry: AuditEntry) -> Tracing | None:
+    return Tracing(entry.traces, share=entry.traces.share) if entry.traces else None

@@ -198,28 +198,43 @@ class Shipping:
         self.shippers = tuple(shippers)
         self._seconds = seconds
         self._longest = longest
-        self._stop = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self._running: dict[Shipper, tuple[threading.Thread, threading.Event]] = {}
 
     def start(self) -> None:
         """Begin."""
         for shipper in self.shippers:
-            thread = threading.Thread(target=self._run, args=(shipper,), name=f"audit-{shipper.name}", daemon=True)
-            thread.start()
-            self._threads.append(thread)
+            self._begin(shipper)
+
+    def swap(self, gone: Sequence[Shipper], new: Sequence[Shipper]) -> Callable[[], None]:
+        """Ship to new sinks and to some no more. What is given back waits for the end of those: it may take as long as
+        a sink does."""
+        ending = [(shipper, *self._running.pop(shipper)) for shipper in gone if shipper in self._running]
+        for _, _, stop in ending:
+            stop.set()
+        self.shippers = (*(one for one in self.shippers if one not in gone), *new)
+        for shipper in new:
+            self._begin(shipper)
+
+        def end() -> None:
+            for shipper, thread, _ in ending:
+                thread.join()
+                shipper.close()
+
+        return end
 
     def close(self) -> None:
         """Send what is left (one attempt) and stop; may be called twice."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-        self._threads = []
-        for shipper in self.shippers:
-            shipper.close()
+        self.swap(self.shippers, ())()
 
-    def _run(self, shipper: Shipper) -> None:
+    def _begin(self, shipper: Shipper) -> None:
+        stop = threading.Event()
+        thread = threading.Thread(target=self._run, args=(shipper, stop), name=f"audit-{shipper.name}", daemon=True)
+        self._running[shipper] = thread, stop
+        thread.start()
+
+    def _run(self, shipper: Shipper, stop: threading.Event) -> None:
         wait = self._seconds
-        while not self._stop.wait(wait):
+        while not stop.wait(wait):
             shipper.ship()
             wait = min(wait * 2, self._longest) if shipper.state.error else self._seconds
         shipper.ship()

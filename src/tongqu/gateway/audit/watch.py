@@ -289,8 +289,10 @@ class WhileAudited:
         """See stages.Readmitting."""
         return self._admission.standing(request, api) if isinstance(self._admission, Readmitting) else None
 
-    async def share(self, request: Request, api: Api, texts: Sequence[tuple[str, str]]) -> Ticket:
+    async def share(
+        self, request: Request, api: Api, texts: Sequence[tuple[str, str]], cost: int = 1, first: bool = True
+    ) -> Ticket:
         """See stages.Sharing; whoever got this far was found to be written down."""
         if isinstance(self._admission, Sharing):
-            return await self._admission.share(request, api, texts)
+            return await self._admission.share(request, api, texts, cost, first)
         return Pass()

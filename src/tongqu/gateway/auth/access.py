@@ -59,9 +59,20 @@ class Access:
 
     def __init__(self, identities: Identities, settings: IdentitySettings, keyring: Keyring):
         self.identities = identities
-        self.settings = settings
         self.keyring = keyring
-        self.issuer = settings.issuer or f"urn:tongqu:{identities.seal.derived('instance').hex()[:16]}"
+        self._own = f"urn:tongqu:{identities.seal.derived('instance').hex()[:16]}"
+        self.settings = settings
+        """What counts now; swapped whole."""
+
+    @property
+    def issuer(self) -> str:
+        """The name that stands in tokens as `iss`."""
+        return self.settings.issuer or self._own
+
+    def adopt(self, settings: IdentitySettings) -> None:
+        """Give and believe tokens so from now on."""
+        self.settings = settings
+        self.keyring.adopt(settings.key_days)
 
     def token(self, grant: Grant) -> tuple[str, int]:
         """A signed token and its life in seconds; raises BadTokenError if one it depends on is not alive."""

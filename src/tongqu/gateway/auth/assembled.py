@@ -27,6 +27,8 @@ class Identity:
     access: Access
     identify: Identify
     oauth: OAuthHandler
+    issuers: Callable[[IdentitySettings, Issuers | None], Issuers | None]
+    """Makes those that settings name, with the keys that those before know."""
 
     @classmethod
     def open(
@@ -45,8 +47,21 @@ class Identity:
         keyring = Keyring(identities, days=settings.key_days)
         access = Access(identities, settings, keyring)
         seconds = identities.database.seconds
-        issuers = Issuers(settings.issuers, fetch, seconds=seconds, elapsed=elapsed) if settings.issuers else None
-        return cls(identities, access, Identify(access, issuers), OAuthHandler(access))
+
+        def issuers(told: IdentitySettings, before: Issuers | None) -> Issuers | None:
+            if not told.issuers:
+                return None
+            return Issuers(told.issuers, fetch, seconds=seconds, elapsed=elapsed, before=before)
+
+        identify = Identify(access, issuers(settings, None))
+        return cls(identities, access, identify, OAuthHandler(access), issuers)
+
+    def adopt(self, settings: IdentitySettings) -> None:
+        """Know callers by these settings from the next request on; called in the serving loop."""
+        if settings != self.access.settings:
+            made = self.issuers(settings, self.identify.issuers)
+            self.access.adopt(settings)
+            self.identify.adopt(made)
 
     def close(self) -> None:
         """Close the file of identities."""

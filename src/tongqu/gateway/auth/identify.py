@@ -30,7 +30,7 @@ REMEMBERED = 20_000
 """Callers that are kept verified at the same time."""
 _NOTE_SECONDS = 60.0
 _ISSUER_HEADERS = ("x5t", "x5t#S256")
-_OWN = ("/oauth/", "/.well-known/")
+_OWN = ("/oauth/", "/.well-known/", "/hooks/")
 """Where credentials are judged by the endpoint itself."""
 _BASIC = "/soap/"
 """Where HTTP Basic is taken: what generated clients of SOAP speak."""
@@ -43,12 +43,13 @@ class Identify:
     def __init__(self, access: Access, issuers: Issuers | None = None):
         self._access = access
         self._identities = access.identities
-        self._issuers = issuers
+        self.issuers = issuers
         self._remembered: OrderedDict[bytes, Known] = OrderedDict()
         self._placed: OrderedDict[tuple[int, str, str], tuple[Known, Actor]] = OrderedDict()
         self._revision = -1
         self._noted: dict[str, float] = {}
         self._warned: set[str] = set()
+        self._edition = 0
 
     async def actor(self, request: Request) -> Actor:
         """The caller, `Actor.nobody` without credentials; raises Problem `auth.…` for credentials that are not good."""
@@ -77,6 +78,13 @@ class Identify:
         ):
             raise invalid()
         return self._called(known, request)
+
+    def adopt(self, issuers: Issuers | None) -> None:
+        """Believe these issuers from now on; whoever was found good by other settings is looked at again."""
+        self.issuers = issuers
+        self._edition += 1
+        self._remembered.clear()
+        self._placed.clear()
 
     def revision(self) -> int:
         """A number that changes with anybody's rights, wherever they were changed, at most a second later."""
@@ -129,6 +137,7 @@ class Identify:
         place = hashlib.sha256(token.encode()).digest()
         if found := self._recalled(place):
             return found
+        edition = self._edition
         try:
             known = await self._verified(token)
         except ExpiredError:
@@ -137,12 +146,12 @@ class Identify:
             raise invalid() from None
         except TongquError:
             raise Problem("source.unavailable", "the token's issuer cannot be asked at the moment") from None
-        return self._keep(place, known)
+        return self._keep(place, known) if edition == self._edition else await self._bearer(authorization)
 
     async def _verified(self, text: str) -> Known:
-        token = read(text, more=_ISSUER_HEADERS if self._issuers else ())
-        if self._issuers is not None and self._issuers.knows(token):
-            return await asyncio.to_thread(self._issuers.check, token)
+        token = read(text, more=_ISSUER_HEADERS if self.issuers else ())
+        if self.issuers is not None and self.issuers.knows(token):
+            return await asyncio.to_thread(self.issuers.check, token)
         return self._access.known(self._access.checked(read(text)))
 
     def _api_key(self, key: str) -> Known:

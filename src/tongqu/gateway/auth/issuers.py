@@ -45,12 +45,22 @@ class Issuers:
         *,
         seconds: Callable[[], float],
         elapsed: Callable[[], float] = time.monotonic,
+        before: Issuers | None = None,
     ):
+        """`before`: keys of entries that are the same as there are known already."""
         self._entries = {entry.issuer: (name, entry) for name, entry in entries.items()}
         self._fetch = fetch
         self._seconds = seconds
         self._elapsed = elapsed
-        self._keys = {entry.issuer: _Keys() for entry in entries.values()}
+        known: Mapping[str, tuple[IssuerEntry | None, _Keys | None]] = {} if before is None else before.known()
+        self._keys: dict[str, _Keys] = {}
+        for entry in entries.values():
+            same, keys = known.get(entry.issuer, (None, None))
+            self._keys[entry.issuer] = keys if keys is not None and same == entry else _Keys()
+
+    def known(self) -> dict[str, tuple[IssuerEntry, _Keys]]:
+        """Each entry and its keys, by the issuer's name."""
+        return {name: (entry, self._keys[name]) for name, (_, entry) in self._entries.items()}
 
     def knows(self, token: Compact) -> bool:
         """Whether the token says to be from one of them."""

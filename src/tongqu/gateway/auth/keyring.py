@@ -34,6 +34,11 @@ class Keyring:
         self._period = days * 86_400
         self._loaded: _Loaded | None = None
 
+    def adopt(self, days: float) -> None:
+        """Change keys after so many days from now on."""
+        self._period = days * 86_400
+        self._loaded = None
+
     def sign(self, claims: Mapping[str, Any], typ: str = "at+jwt") -> str:
         """The claims as a signed token."""
         from joserfc.jws import serialize_compact

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Literal
@@ -49,9 +50,14 @@ class Doorkeeper:
     """Lets people in. A try is counted before it is checked, so that many at once get no more tries than one after
     another; a locked account costs no hash, and its tries are not held against the address."""
 
-    def __init__(self, identities: Identities, settings: IdentitySettings):
+    def __init__(self, identities: Identities, settings: Callable[[], IdentitySettings]):
+        """`settings` gives those that count now."""
         self._identities = identities
-        self._settings = settings
+        self._now = settings
+
+    @property
+    def _settings(self) -> IdentitySettings:
+        return self._now()
 
     def let_in(self, login: Login) -> User:
         """The person; raises RefusedLoginError. Takes about 30 ms of a processor: never call it on the event loop."""

@@ -4,9 +4,10 @@
     Tongqu-Content-SHA256: HEX          (where there is a body)
 
 What is signed, one item a line: the scheme's name, the method, the host in lower case, the path, the query, the body's
-SHA-256 in hex, the timestamp, the nonce, and of each header in `COVERED`, in that order, `name:value` with nothing behind
-the colon where the request has none. The first scheme, `TONGQU-HMAC-SHA256`, ends with the nonce. Path and query names and values are percent-encoded in the one way of RFC 3986
-(`A-Za-z0-9-._~` stay, the path keeps `/`), query pairs are sorted by name, then value, and joined by `=` and `&`.
+SHA-256 in hex, the timestamp, the nonce, and of each header in `COVERED`, in that order, `name:value`, with nothing
+behind the colon where the request has none. The first scheme, `TONGQU-HMAC-SHA256`, ends with the nonce. Path and query
+names and values are percent-encoded in the one way of RFC 3986 (`A-Za-z0-9-._~` stay, the path keeps `/`), query pairs
+are sorted by name, then value, and joined by `=` and `&`.
 """
 
 from __future__ import annotations

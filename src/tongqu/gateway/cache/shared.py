@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -26,7 +28,7 @@ _KEPT = ("rows", "names", "total", "next", "offset", "limit", "fields", "masks",
 
 
 class SharedStore:
-    """A `Store` in Redis 4 or later. Answers that consist of values instead of bytes are not kept here.
+    """A `Store` in Redis 4 or later, of answers in bytes and of those in values, for whatever protocol they were made.
 
     Each table has a random word there; an answer is kept with the words as they stood before it was made, and given
     only while they are the same: one round trip tells both. A change gives a new word, so what one replica learns of
@@ -62,8 +64,11 @@ class SharedStore:
         if told.pop("mark") != b",".join(words).decode():
             return None
         age = max(0.0, self._now() - told.pop("at"))
+        values: Sequence[Sequence[Any]] = ()
+        if told.pop("valued", False):
+            values, body = _values(body), b""
         lists = {name: tuple(value) for name, value in told.items() if isinstance(value, list)}
-        return Found(Answer(body=body, values=(), decision=kept.decision, **{**told, **lists}), age)
+        return Found(Answer(body=body, values=values, decision=kept.decision, **{**told, **lists}), age)
 
     async def mark(self, tags: frozenset[str]) -> Any:
         """See Store."""
@@ -85,12 +90,15 @@ class SharedStore:
 
     async def put(self, kept: Shelved, tags: frozenset[str], answer: Answer, mark: Any, life: Life) -> None:
         """See Store. A word that changed since the mark makes that nobody ever takes it."""
-        if answer.values or not answer.body or len(answer.body) > _MOST:
+        valued = not answer.body
+        body = _told(answer.values) if valued else answer.body
+        if len(body) > _MOST or (answer.values and not valued):
             return
-        head = orjson.dumps({"mark": mark, "at": self._now(), **{name: getattr(answer, name) for name in _KEPT}})
+        told = {"mark": mark, "at": self._now(), "valued": valued}
+        head = orjson.dumps({**told, **{name: getattr(answer, name) for name in _KEPT}})
         key = self._prefix + kept.digest.hex()
         lives = int((life.fresh + life.stale) * 1000) + 1
-        await self._ask(lambda: self._redis.set(key, head + b"\n" + answer.body, px=lives))
+        await self._ask(lambda: self._redis.set(key, head + b"\n" + body, px=lives))
 
     def touched(self, tag: str) -> None:
         """See Store."""
@@ -137,6 +145,37 @@ class SharedStore:
 
     def _word(self, tag: str) -> str:
         return f"{self._prefix}now:{tag}"
+
+
+def _told(values: Sequence[Sequence[Any]]) -> bytes:
+    """Rows of plain JSON values as bytes: decimals, lists and objects in an object that says which it is."""
+    return json.dumps([[_marked(value) for value in row] for row in values], ensure_ascii=False).encode(
+        "utf-8", "surrogatepass"
+    )
+
+
+def _marked(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return {"d": str(value)}
+    if isinstance(value, list | tuple):
+        return {"l": [_marked(part) for part in value]}
+    if isinstance(value, dict):
+        return {"o": {name: _marked(part) for name, part in value.items()}}
+    return value
+
+
+def _values(body: bytes) -> tuple[tuple[Any, ...], ...]:
+    rows = json.loads(body.decode("utf-8", "surrogatepass"))
+    return tuple(tuple(_plain(value) for value in row) for row in rows)
+
+
+def _plain(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    ((kind, inner),) = value.items()
+    if kind == "d":
+        return Decimal(inner)
+    return [_plain(part) for part in inner] if kind == "l" else {name: _plain(part) for name, part in inner.items()}
 
 
 def _new_word() -> str:

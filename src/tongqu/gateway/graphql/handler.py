@@ -29,8 +29,9 @@ from tongqu.gateway.stages import Ticket
 from tongqu.gateway.writing import Writer
 
 logger = logging.getLogger("tongqu.gateway")
-Share = Callable[[Request, Api, Sequence[tuple[str, str]]], Awaitable[Ticket]]
-"""Lets a request use one more API, with the texts of what it asks of it; raises Problem."""
+Share = Callable[[Request, Api, Sequence[tuple[str, str]], int, bool], Awaitable[Ticket]]
+"""Lets a request use one more API, with the texts of what it asks of it, by how many questions, and whether it is the
+first; raises Problem."""
 Tell = Callable[[Request, Reply, float], None]
 _SCHEMA = "schema.graphql"
 _READY, _LONGEST_READY = 200_000, 8192
@@ -174,9 +175,9 @@ class GraphqlHandler:
         share = self._share
         if share is None:
             return headers
-        for step in steps:
+        for number, step in enumerate(steps):
             request.notes.api = step.meaning.of.api.name
-            ticket = await share(request, step.meaning.of.api, step.texts)
+            ticket = await share(request, step.meaning.of.api, step.texts, step.cost, number == 0)
             places.callback(ticket.close, measured=False)
             headers = headers or list(ticket.headers)
         return headers

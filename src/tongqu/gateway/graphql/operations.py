@@ -34,6 +34,13 @@ class Step:
     edit: Edit | None = None
 
     @property
+    def cost(self) -> int:
+        """How many questions of rows its sources are asked: each list, and each list of related rows. Limits count them
+        like calls."""
+        asks = [ask for _, ask, _ in self.lists] or [self.ask]
+        return sum(_questions(ask) for ask in asks)
+
+    @property
     def texts(self) -> list[tuple[str, str]]:
         """All texts of its arguments, for the shield."""
         return texts(self.chosen.arguments)
@@ -50,6 +57,10 @@ class Ready:
     introspection: tuple[Chosen, ...]
     rows: int
     """Rows that may have to be read."""
+
+
+def _questions(ask: Ask) -> int:
+    return 1 + sum(_questions(one.ask) for one in ask.related)
 
 
 def ready(document: DocumentNode, operation: OperationDefinitionNode, schema: GraphQLSchema, variables: Any) -> Ready:

@@ -78,7 +78,7 @@ class Drainer:
         self._holder = holder
         self._clock = clock
         self._sizes = sizes
-        self._tracing = tracing
+        self.tracing = tracing
         self._leased = 0.0
         self.depth = 0
         """How many parcels waited at the last look."""
@@ -217,7 +217,7 @@ class Drainer:
         return made
 
     async def _tried(self, batch: Batch) -> Problem | None:
-        enter(Trace.of(batch.parcels[0].trace), self._tracing)  # of many requests, the first tells of all
+        enter(Trace.of(batch.parcels[0].trace), self.tracing)  # of many requests, the first tells of all
         verb = batch.header["verb"]
         edit = Edit(verb, batch.rows, missing="default", texts=batch.texts)
         made = blake2b(digest_size=24)

@@ -212,16 +212,24 @@ class Admitting:
         """How many requests of a caller to an API run."""
         return self._running.get(key, 0)
 
-    async def share(self, request: Request, api: Api, texts: Sequence[tuple[str, str]]) -> Share:
+    async def share(
+        self, request: Request, api: Api, texts: Sequence[tuple[str, str]], cost: int = 1, first: bool = True
+    ) -> Share:
         """Let a request that was let in use one more API, as one of several: its addresses, its requests at a time and
-        its rate, and what its shield says of `texts`, each with its name. Raises Problem as `admit`."""
+        its rate, and what its shield says of `texts`, each with its name. It counts for as many requests as it asks
+        questions (`cost`), at the rates of client and user too, where the `first` one was counted when the request was
+        let in. Raises Problem as `admit`."""
         if not self._of(api.entry).addresses.allows(request.address):
             raise Problem("address.refused")
         if self._shield is not None:
             self._shield.values(request, api, texts)
         caller = request.actor.id if request.actor.known else f"anonymous@{block(request.address)}"
         key = self._check_running(caller, api)
-        taken = await self._take([(self._of(api.entry).rate, f"{caller} {api.path}")], self._now())
+        wanted, weights = self._shared_rates(request, api, caller), [cost]
+        weights += [cost - first] * (len(wanted) - 1)
+        if not weights[-1]:
+            wanted, weights = wanted[:1], weights[:1]
+        taken = await self._take(wanted, self._now(), weights)
         if not all(one.allowed for one in taken):
             raise headers.exceeded(taken, old=self._old)
         if key is not None:
@@ -301,7 +309,12 @@ class Admitting:
             found = self._apis[id(entry)] = _OfApi(entry, AddressList(entry.addresses), own)
         return found
 
-    async def _take(self, wanted: list[tuple[Rate, str]], now: int) -> list[Taken]:
+    def _shared_rates(self, request: Request, api: Api, caller: str) -> list[tuple[Rate, str]]:
+        """The rates of API, client and user, that of the API first."""
+        found = [(self._of(api.entry).rate, f"{caller} {api.path}")]
+        return found + [one for one in self.wanted(request, None, caller) if one[0].name in ("client", "user")]
+
+    async def _take(self, wanted: list[tuple[Rate, str]], now: int, weights: Sequence[int] = ()) -> list[Taken]:
         if self._shared is not None:
-            return await self._shared.take(wanted)
-        return self._meter.take(wanted, now)
+            return await self._shared.take(wanted, weights)
+        return self._meter.take(wanted, now, weights)

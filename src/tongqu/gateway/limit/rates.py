@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import NamedTuple
 
 SECOND = 1_000_000_000
@@ -78,19 +79,21 @@ class Meter:
     def __len__(self) -> int:
         return len(self._times)
 
-    def take(self, wanted: Sequence[tuple[Rate, str]], now: int) -> list[Taken]:
+    def take(self, wanted: Sequence[tuple[Rate, str]], now: int, weights: Sequence[int] = ()) -> list[Taken]:
         """Take one request at all of the rates or, if one of them is used up, at none: what is refused is not counted
-        anywhere. The result is in the order of `wanted`."""
+        anywhere. The result is in the order of `wanted`. `weights` are how many requests it counts for at each rate, at
+        most a whole burst."""
         told: list[Taken] = []
         times = self._times
         new: list[tuple[str, int]] = []
-        for rate, key in wanted:
+        for (rate, key), weight in zip(wanted, weights or repeat(1), strict=False):
             place = rate.place + key
             instant = now * rate.requests
-            after = max(times.get(place, 0), instant) + rate.period
+            cost = rate.period if weight == 1 else rate.period * min(weight, rate.burst)
+            after = max(times.get(place, 0), instant) + cost
             over = after - instant - rate.room
             if over > 0:
-                told.append(_taken(rate, False, after - rate.period - instant, over))
+                told.append(_taken(rate, False, after - cost - instant, over))
             else:
                 new.append((place, after))
                 told.append(_taken(rate, True, after - instant, 0))

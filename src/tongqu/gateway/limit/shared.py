@@ -21,10 +21,10 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local told, after, allowed = {}, {}, true
 for i, key in ipairs(KEYS) do
-  local cost, burst = tonumber(ARGV[i * 2 - 1]), tonumber(ARGV[i * 2])
+  local cost, burst, weight = tonumber(ARGV[i * 3 - 2]), tonumber(ARGV[i * 3 - 1]), tonumber(ARGV[i * 3])
   local before = math.max(tonumber(redis.call('GET', key) or '0'), now)
-  local over = before + cost - now - cost * burst
-  after[i] = before + cost
+  local over = before + cost * weight - now - cost * burst
+  after[i] = before + cost * weight
   told[i] = {over > cost * 0.01 and 0 or 1, string.format('%.3f', before - now), string.format('%.3f', over)}
   if over > cost * 0.01 then allowed = false end
 end
@@ -70,32 +70,32 @@ class SharedMeter:
         self.healthy = True
         """Whether the last question was answered by Redis."""
 
-    async def take(self, wanted: Sequence[tuple[Rate, str]]) -> list[Taken]:
-        """Take one request at all of the rates or at none."""
+    async def take(self, wanted: Sequence[tuple[Rate, str]], weights: Sequence[int] = ()) -> list[Taken]:
+        """Take one request at all of the rates or at none; `weights` as in `Meter.take`."""
         if not wanted:
             return []
         now = self._now()
         if now >= self._rest_until:
-            told = await self._ask(wanted)
+            told = await self._ask(wanted, weights or [1] * len(wanted))
             if told is not None:
                 self.asked.shared += 1
                 return told
             self._rest_until = self._now() + int(REST * SECOND)
         self.asked.local += 1
-        return self._local.take(wanted, now)
+        return self._local.take(wanted, now, weights)
 
     async def close(self) -> None:
         """Release the connections; may be called twice."""
         with suppress(OSError):
             await self._redis.aclose()
 
-    async def _ask(self, wanted: Sequence[tuple[Rate, str]]) -> list[Taken] | None:
+    async def _ask(self, wanted: Sequence[tuple[Rate, str]], weights: Sequence[int]) -> list[Taken] | None:
         from redis.exceptions import RedisError
 
         keys = [f"{PREFIX}{rate.name}:{rate.requests}/{rate.seconds}/{rate.burst}:{key}" for rate, key in wanted]
         arguments: list[float] = []
-        for rate, _ in wanted:
-            arguments += (rate.seconds * 1e6 / rate.requests, rate.burst)
+        for (rate, _), weight in zip(wanted, weights, strict=True):
+            arguments += (rate.seconds * 1e6 / rate.requests, rate.burst, min(weight, rate.burst))
         try:
             async with asyncio.timeout(self._patience * 2):
                 answer = await self._script(keys=keys, args=arguments)
@@ -105,11 +105,14 @@ class SharedMeter:
             return None
         self.healthy = True
         let_through = all(int(one[0]) for one in answer)
-        return [_taken(rate, one, let_through) for (rate, _), one in zip(wanted, answer, strict=True)]
+        counted = [
+            min(weight, rate.burst) if let_through else 0 for (rate, _), weight in zip(wanted, weights, strict=True)
+        ]
+        return [_taken(rate, one, times) for (rate, _), one, times in zip(wanted, answer, counted, strict=True)]
 
 
-def _taken(rate: Rate, answer: Sequence[bytes], counted: bool) -> Taken:
+def _taken(rate: Rate, answer: Sequence[bytes], counted: int) -> Taken:
     cost = rate.seconds * 1e6 / rate.requests
-    used = float(answer[1]) + (cost if counted else 0.0)
+    used = float(answer[1]) + cost * counted
     left = max(0, int((cost * rate.burst - used) / cost + 0.01))
     return Taken(rate, bool(int(answer[0])), left, used / 1e6, max(0.0, float(answer[2]) / 1e6))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
@@ -11,6 +12,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from tongqu.gateway.asking import Ask
+from tongqu.gateway.cloudevents import CloudEvent
 from tongqu.gateway.exchange import Reply, Request, Socket
 from tongqu.gateway.live.hub import Hub, Subscription, Told
 from tongqu.gateway.problems import Kind, Problem, declare
@@ -19,6 +21,8 @@ from tongqu.gateway.rest.query import words
 from tongqu.gateway.stages import Admission, Identify, NoLimits
 
 RETRY_MS = 2000
+_ENVELOPE = "envelope=cloudevents"
+"""The preference by which server-sent events are CloudEvents."""
 GREETING_SECONDS = 10.0
 """How long a WebSocket may be without a subscription, whatever it says meanwhile."""
 MOST_SUBSCRIPTIONS = 50
@@ -53,8 +57,11 @@ class LiveHandler:
         subscription = await self._hub.subscribe(request, version, name, ask, mark)
         request.notes.action = "follow"
         headers = [("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-store"),
-                   ("x-accel-buffering", "no")]  # fmt: skip
-        return Reply(200, headers, Events(subscription))
+                   ("x-accel-buffering", "no"), ("vary", "Authorization, Prefer")]  # fmt: skip
+        wrapped = _ENVELOPE in [word.strip().lower() for word in request.headers.get("prefer", "").split(",")]
+        if wrapped:
+            headers.append(("preference-applied", _ENVELOPE))
+        return Reply(200, headers, Events(subscription, wrapped=wrapped))
 
     async def talk(self, request: Request, socket: Socket) -> None:
         """A WebSocket's conversation."""
@@ -82,8 +89,10 @@ class LiveHandler:
 class Events:
     """A subscription as the pieces of an event stream; it is left when the stream is closed."""
 
-    def __init__(self, subscription: Subscription):
+    def __init__(self, subscription: Subscription, *, wrapped: bool = False):
+        """`wrapped`: changes come as CloudEvents."""
         self._subscription = subscription
+        self._wrapped = wrapped
         self._begun = False
         self._over = False
 
@@ -105,12 +114,22 @@ class Events:
             self._subscription.leave()
             data = orjson.dumps({"code": problem.code, "retryable": problem.kind.retryable})
             return b"event: ended\ndata: " + data + b"\n\n"
+        if self._wrapped:
+            told = [replace(one, body=_wrapped(one, self._subscription)) for one in told]
         return b"".join(_event(one) for one in told) or b": still here\n\n"
 
     async def aclose(self) -> None:
         """Nobody listens any more."""
         self._over = True
         self._subscription.leave()
+
+
+def _wrapped(told: Told, subscription: Subscription) -> bytes:
+    """A change as a CloudEvent whose id is where to resume; what is no change stays as it is."""
+    if not told.body:
+        return told.body
+    path = "/api/" + "/".join(subscription.address)
+    return CloudEvent.of(told.mark, path, orjson.loads(told.body)).structured()
 
 
 def _event(told: Told) -> bytes:
@@ -200,7 +219,9 @@ class _Talk:
         await self._say({"type": "welcome"})
 
     async def _subscribed(self, id: str, told: dict[str, Any], arguments: Sequence[str]) -> None:
-        query, mark = told.get("query", ""), told.get("after", "")
+        query, mark, envelope = told.get("query", ""), told.get("after", ""), told.get("envelope", "")
+        if envelope not in ("", "cloudevents"):
+            raise Problem("message.malformed", "`envelope` is cloudevents, or left out")
         if id in self._pumps or not isinstance(query, str) or not isinstance(mark, str):
             raise Problem(
                 "message.malformed", "a subscription has an `id` of its own, and texts as `query` and `after`"
@@ -216,10 +237,10 @@ class _Talk:
         except ValueError:
             raise Problem("query.malformed") from None
         await self._say({"type": "subscribed", "id": id, "position": subscription.mark()})
-        task = asyncio.get_running_loop().create_task(self._pump(id, subscription))
+        task = asyncio.get_running_loop().create_task(self._pump(id, subscription, wrapped=envelope == "cloudevents"))
         self._pumps[id] = task
 
-    async def _pump(self, id: str, subscription: Subscription) -> None:
+    async def _pump(self, id: str, subscription: Subscription, *, wrapped: bool) -> None:
         """Tell what is new; sending waits while the caller is slow."""
         head = b'"id":' + orjson.dumps(id)
         try:
@@ -229,14 +250,17 @@ class _Talk:
                     await self._socket.send('{"type":"ping"}')
                 for one in told:
                     rest = b"," + one.body[1:] if one.body else b"}"
+                    if wrapped and one.body:
+                        rest = b',"event":' + _wrapped(one, subscription) + b"}"
                     mark = f'"position":"{one.mark}"'.encode()
                     start = b'{"type":"%s",%s,%s' % (one.kind.encode(), head, mark)
                     await self._socket.send((start + rest).decode())
         except Problem as problem:
             self._pumps.pop(id, None)
-            await self._refused(id, problem)
-            if self._close is not None:
-                await self._socket.close(*self._close)
+            with suppress(ConnectionError):  # who is gone need not be told
+                await self._refused(id, problem)
+                if self._close is not None:
+                    await self._socket.close(*self._close)
         except ConnectionError:
             return  # who receives learns of it too, and ends the conversation
         finally:

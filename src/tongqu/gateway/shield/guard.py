@@ -54,9 +54,10 @@ class Shield:
 
     def body(self, request: Request, api: Api | None) -> None:
         """Look at the body too when somebody reads it, before they get it; reading then raises Problem
-        `shield.refused`. Credentials sent to `/oauth` are nobody's SQL and are left alone."""
+        `shield.refused`. Credentials sent to `/oauth` and events sent
+        to `/hooks` are nobody's SQL and are left alone."""
         mode = self.mode(api)
-        if mode == "off" or request.method not in _WITH_BODY or request.path.startswith("/oauth"):
+        if mode == "off" or request.method not in _WITH_BODY or request.path.startswith(("/oauth", "/hooks/")):
             return
         read = request.body
 

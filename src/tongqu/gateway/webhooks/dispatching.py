@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 from tongqu.core.errors import TongquError
 from tongqu.core.policy import Actor
 from tongqu.gateway.asking import Ask
+from tongqu.gateway.cloudevents import STRUCTURED, CloudEvent
 from tongqu.gateway.exchange import Notes, Reply, Request
 from tongqu.gateway.live.handler import asked
 from tongqu.gateway.live.keys import key_in, key_of, of_api
@@ -93,6 +94,8 @@ class Dispatcher:
         self._reader = reader
         self._publication = publication
         self._means = means
+        self.tracing = means.tracing
+        """Where deliveries are told as steps of traces."""
         self._receivers: dict[str, Receiver] = {}
         self._served: Publication | None = None
         self._secrets: dict[str, tuple[float, str, float]] = {}
@@ -210,7 +213,7 @@ class Dispatcher:
     async def _deliver(self, receiver: Receiver, one: Waiting) -> None:
         notes = Notes()
         began = self._means.now()
-        enter(Trace.of(one.trace), self._means.tracing)
+        enter(Trace.of(one.trace), self.tracing)
         try:
             await self._attempt(receiver, one, notes)
         except Problem as problem:
@@ -233,13 +236,15 @@ class Dispatcher:
         actor = self._means.actors.client(receiver.entry.as_)
         if actor is None:
             raise Problem("access.denied", "the client of the webhook is not there or disabled")
-        op, body = await self._body(receiver, one, actor, notes)
+        op, document = await self._told_now(receiver, one, actor, notes)
         if not op or op not in receiver.entry.events:
             await asyncio.to_thread(self._outbox.end, one, "skipped", self._means.now())
             return
         keys = await asyncio.to_thread(self._keys, receiver)
         with step("webhook", hook=receiver.name, attempt=one.attempts + 1) as at:
-            delivery = Delivery(one.id, body, keys, self._means.now(), (at or here().below()).header)
+            trace = (at or here().below()).header
+            body, headers = _enveloped(receiver, one, document, trace)
+            delivery = Delivery(one.id, body, keys, self._means.now(), trace, headers)
             answered = await asyncio.to_thread(receiver.sender.send, delivery)
         notes.action, notes.bytes, notes.reason = "deliver", len(body), answered.problem
         notes.more |= {"status": answered.status, "client": receiver.entry.as_}
@@ -265,7 +270,9 @@ class Dispatcher:
         wait = DELAYS[attempts] * (1 + self._means.chance() / 10)
         self._outbox.later(one, now + max(wait, answered.wait), answered.status, answered.problem)
 
-    async def _body(self, receiver: Receiver, one: Waiting, actor: Actor, notes: Notes) -> tuple[str, bytes]:
+    async def _told_now(
+        self, receiver: Receiver, one: Waiting, actor: Actor, notes: Notes
+    ) -> tuple[str, dict[str, Any]]:
         """What the client may be told of the change now; no word if that is nothing."""
         api = receiver.api
         decision = decided(api, actor, "read")
@@ -283,7 +290,7 @@ class Dispatcher:
         everything = not seeing.restricted and receiver.ask.where is None
         if everything or await asyncio.to_thread(self._outbox.knows, receiver.name, one.key):
             return "delete", _document(receiver, one, "delete", told, None)
-        return "", b""
+        return "", {}
 
     def _keys(self, receiver: Receiver) -> list[str]:
         """The secrets that sign now, the present one first."""
@@ -335,17 +342,30 @@ def secret_before(reference: str) -> str:
     return f"{reference[:-1]}_before}}"
 
 
+def _enveloped(
+    receiver: Receiver, one: Waiting, document: Mapping[str, Any], trace: str
+) -> tuple[bytes, Mapping[str, str]]:
+    """The body of a delivery in the envelope that the receiver wants, and the headers that belong to it."""
+    if receiver.entry.envelope == "standard":
+        return dumps(document), {}
+    event = CloudEvent.of(one.id, receiver.api.path, document["data"], document["timestamp"], trace)
+    if receiver.entry.envelope == "cloudevents":
+        return event.structured(), {"Content-Type": STRUCTURED}
+    headers, body = event.binary()
+    return body, headers
+
+
 def _document(
     receiver: Receiver, one: Waiting, op: str, key: Mapping[str, Any], row: Mapping[str, Any] | None
-) -> bytes:
+) -> dict[str, Any]:
     at = datetime.fromtimestamp(one.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     data: dict[str, Any] = {"api": receiver.api.path, "op": op}
     if key:
         data["key"] = dict(key)
     told = {"type": f"{receiver.api.name}.{op}", "timestamp": at, "data": data}
     if row is not None and receiver.entry.body == "full":
-        body = dumps({**told, "data": {**data, "row": dict(row)}})
-        if len(body) <= MOST_BODY:
-            return body
+        whole = {**told, "data": {**data, "row": dict(row)}}
+        if len(dumps(whole)) <= MOST_BODY:
+            return whole
         data["too_large"] = True
-    return dumps(told)
+    return told

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Literal, Protocol
 
@@ -30,6 +30,8 @@ class Delivery:
     keys: Sequence[str]
     at: float
     trace: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What the envelope puts beside the body."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class HttpSender:
             "webhook-timestamp": str(timestamp),
             "webhook-signature": signature(delivery.keys, delivery.id, timestamp, delivery.body),
         }
+        headers |= delivery.headers
         if delivery.trace:
             headers["traceparent"] = delivery.trace
         call = Call("POST", self._url, headers=headers, body=delivery.body, seconds=self._seconds, accepts=_ANSWERS)

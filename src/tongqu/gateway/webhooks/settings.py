@@ -1,4 +1,4 @@
-"""What may stand under `webhooks:` of an API."""
+"""What may stand under `webhooks:` of an API, and of a project."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ class WebhookEntry(Settings):
     """Which changes are sent; `touched` tells that rows changed of which nobody knows the keys."""
     body: Literal["full", "thin"] = "full"
     """Whether the row is sent, or only its key."""
+    envelope: Literal["standard", "cloudevents", "cloudevents-binary"] = "standard"
+    """How a change is wrapped: as Standard Webhooks has it, or as CloudEvents 1.0, whole in the body or with its
+    context in headers (`ce-…`; the signature covers the body alone, where all that counts stands)."""
     seconds: float = Field(default=20.0, ge=1, le=30)
     """How long the other side may take."""
     allow: Names = ()
@@ -46,3 +49,15 @@ class WebhookEntry(Settings):
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.fragment:
             raise ValueError("an address begins with https:// or http://, has a host, and no user or #")
         return value
+
+
+class SubscriptionEntry(WebhookEntry):
+    """A webhook that stands beside the APIs, for one or several of them."""
+
+    apis: Names = Field(min_length=1)
+    """Entries of `apis` whose changes are sent: `orders`, or a list."""
+
+    @property
+    def webhook(self) -> WebhookEntry:
+        """As it would stand under an API."""
+        return WebhookEntry.model_validate({name: getattr(self, name) for name in WebhookEntry.model_fields})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -106,6 +106,13 @@ class Http:
             for answer in held:
                 answer.close()
                 self._terms.pace.leave()
+
+    def signed(self, call: Call) -> tuple[Request, Callable[[], bool]]:
+        """The call as it would be sent, with the connection's headers and credentials, for who opens something else
+        with it (WebSocket); and what forgets its tokens where they are refused: whether others can be tried. Raises as
+        calls do where a token must be asked for."""
+        request, ticket = request_of(call, self.settings, self._agent), self._terms.credentials.ticket()
+        return ticket.sign(request), lambda: self._terms.credentials.renew(ticket)
 
     def stages(self, url: str = "") -> Iterator[str]:
         """For `check`: the names of the stages on the way to the address (default: the connection's own), each after

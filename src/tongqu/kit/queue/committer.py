@@ -92,12 +92,13 @@ class Committer:
                 if not self._waiting:
                     return
                 group = [self._waiting.popleft() for _ in range(min(MOST_AT_ONCE, len(self._waiting)))]
-            outcomes = self._committed([work for work, _, _ in group])
+            wanted = [one for one in group if one[2].set_running_or_notify_cancel()]
+            outcomes = self._committed([work for work, _, _ in wanted])
             with self._changed:
                 self._bytes -= sum(weight for _, weight, _ in group)
                 self._changed.notify_all()
             self._moved()
-            for (_, _, future), (value, error) in zip(group, outcomes, strict=True):
+            for (_, _, future), (value, error) in zip(wanted, outcomes, strict=True):
                 if error is not None:
                     future.set_exception(error)
                 else:

@@ -48,6 +48,8 @@ class Landing:
     types: dict[str, str] = field(default_factory=dict)
     """Column types of the table that rows are loaded into."""
     run: str = ""
+    claims: dict[str, int] = field(default_factory=dict)
+    """The fences of splits that this process has taken where others take others; else all are under the stream's."""
     deferred: bool = False
     """Rows that the staged generation lacks are deleted at the end of the run, children of foreign keys first."""
     settled: Settled | None = None

@@ -39,16 +39,23 @@ class SqlSession(Session):
         """Whether the chunk's table may hold rows that were merged."""
         self._marks = False
         """Whether the target is known to have the column for marks."""
+        self._inserts: bool | None = None
+        """Whether new rows can be loaded into the target itself; None while nobody knows."""
         self._clean = False
         """Whether the connection has no open transaction, so another session may have it."""
 
-    def _db(self) -> Db:
+    def _db(self, *, chunk: bool = True) -> Db:
+        """The connection in a transaction; with `chunk` there is a table for the chunk of a merge."""
+        db = self._leased()
+        db.begin()
+        if chunk and self._landing.merges and not self._has_chunk:
+            self._empty(db)
+        return db
+
+    def _leased(self) -> Db:
         if self._connection is None:
             self._connection = self._sink.lease()
         self._clean = False
-        self._connection.begin()
-        if self._landing.merges and not self._has_chunk:
-            self._empty(self._connection)
         return self._connection
 
     def _empty(self, db: Db) -> None:
@@ -65,6 +72,10 @@ class SqlSession(Session):
 
     def write(self, rows: pa.Table) -> Written:
         """See Session.write."""
+        few = self._sink.upsert_few(self._leased(), self._landing, rows)
+        if few is not None:
+            crash_point("mid_write")
+            return few
         db = self._db()
         written = Written(bytes=rows.nbytes)
         if self._landing.sieving:
@@ -78,6 +89,24 @@ class SqlSession(Session):
         with self._still_ours():
             self._put(db, rows, written)
         return written
+
+    def insert(self, rows: pa.Table) -> Written:
+        """See Session.insert: loads them into the target itself, and merges them if one is there or is refused."""
+        landing, db = self._landing, self._db()
+        upserts = landing.merges and landing.write.mode is WriteMode.UPSERT and not landing.write.replay
+        if self._inserts is None:
+            self._inserts = upserts and not landing.sieving and self._sink.inserts(db, landing)
+        if not self._inserts or not rows.num_rows:
+            return self.write(rows)
+        db.savepoint(_POINT)
+        try:
+            loaded = self._sink.insert(db, landing, rows)
+            crash_point("mid_write")
+        except (RefusedRowsError, CastError):
+            db.rollback_to(_POINT)
+            return self.write(rows)
+        db.release(_POINT)
+        return Written(inserted=loaded, unchanged=rows.num_rows - loaded, bytes=rows.nbytes)
 
     def copy_in(self, data: Bytes) -> Written:
         """See Session.copy_in."""
@@ -103,6 +132,9 @@ class SqlSession(Session):
 
     def remove(self, rows: pa.Table) -> int:
         """See Session.remove."""
+        few = self._sink.remove_few(self._leased(), self._landing, rows)
+        if few is not None:
+            return few
         db, write = self._db(), self._landing.write
         if write.deletes is Deletes.SOFT and write.mode is not WriteMode.HISTORY:
             self._nothing(db)
@@ -251,7 +283,7 @@ class SqlSession(Session):
 
     def commit(self, checkpoint: Checkpoint) -> None:
         """See Session.commit."""
-        db = self._db()
+        db = self._db(chunk=False)
         write = self._landing.write
         ledger = self._sink.ledger(db)
         at = self._sink.now()
@@ -259,11 +291,10 @@ class SqlSession(Session):
             self._quarantine(ledger, checkpoint.quarantine, checkpoint.counts, at)
         if checkpoint.settled:
             ledger.quarantine.settle(checkpoint.settled)
-        ledger.advance(write.sync, write.stream, self._landing.fence, checkpoint, at)
-        if self._landing.staged and not checkpoint.done:
+        if checkpoint.relaxed or (self._landing.staged and not checkpoint.done):
             db.relax()  # nobody sees the rows yet, and whoever loses them goes on from the checkpoint lost with them
-        crash_point("in_commit")
-        db.commit()
+        fence = self._landing.claims.get(checkpoint.split.id, self._landing.fence)
+        ledger.commit(write.sync, write.stream, fence, checkpoint, at)
         self._clean = True
         self._stale = self._stale and not self._sink.commit_empties
 

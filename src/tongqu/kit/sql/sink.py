@@ -253,6 +253,45 @@ class SqlSink(Quarantining):
                 db.rollback()
             return Opened(landing.fence, checkpoints, head.position, head.finished, head.counts)
 
+    def enter(self, write: Write) -> Opened:
+        """See Lends.enter."""
+        with self._transaction() as (db, ledger):
+            run = ledger.head(write.sync, lock=True)
+            head = ledger.head(write.sync, write.stream, lock=True)
+            if run is None or head is None or (run.state, head.state, head.run) != ("running", "running", run.run):
+                return self._open(db, ledger, write)
+            if head.spec.get("shape") != shape_of(write):
+                return self._open(db, ledger, write)
+            self._joined(db, ledger, write, head)
+            return Opened(head.fence, ledger.splits(write.sync, write.stream), head.position)
+
+    def join(self, write: Write, fence: int, split: str, *, make: bool = False) -> Opened:
+        """See Lends.join."""
+        with self._transaction() as (db, ledger):
+            head = ledger.hold(write.sync, write.stream, fence)
+            known = self._landings.get(write.stream)
+            landing = known if known and known.fence == fence else self._joined(db, ledger, write, head)
+            if make and ledger.head(write.sync, write.stream, split) is None:
+                ledger.add(write.sync, write.stream, split, Head(write.run, 1, fence, "running"), self.now())
+            landing.claims[split] = ledger.claim(write.sync, write.stream, split, fence)
+            return Opened(fence, ledger.splits(write.sync, write.stream), head.position)
+
+    def _joined(self, db: Db, ledger: Ledger, write: Write, head: Head) -> Landing:
+        landing = Landing(write, head.fence, self.target(db, write.dataset.name), run=write.run)
+        settle_landing(self, db, ledger, landing, head)
+        landing.types = self._load_types(db, landing)
+        self._landings[write.stream] = landing
+        return landing
+
+    def gather(self, write: Write) -> Opened:
+        """See Lends.gather."""
+        fence = self._landings[write.stream].fence
+        with self._transaction() as (_, ledger):
+            head = ledger.hold(write.sync, write.stream, fence)
+            ledger.raise_fence(write.sync, write.stream, fence)
+            self._landings[write.stream].claims.clear()
+            return Opened(fence, ledger.splits(write.sync, write.stream), head.position)
+
     def finish(self, write: Write, counts: Counts, position: Position | None) -> Written:
         """See Sink.finish. Staged rows that repeat a value which must be unique are set aside, and the rest goes on."""
         landing = self._landings[write.stream]

@@ -80,6 +80,27 @@ class SqlSystem(Sink):
         """Bulk load rows into `landing.into`; returns their number. Raises RefusedRowsError or CastError for bad
         data, after which the caller rolls back to its savepoint."""
 
+    def upsert_few(self, db: Db, landing: Landing, rows: pa.Table) -> Written | None:
+        """Upsert few rows with as few questions as possible, opening a transaction if none is open; None, with nothing
+        changed, where they must go the ordinary way."""
+        del db, landing, rows
+        return None
+
+    def remove_few(self, db: Db, landing: Landing, rows: pa.Table) -> int | None:
+        """Delete the rows of few keys, as `upsert_few`; returns how many were there."""
+        del db, landing, rows
+        return None
+
+    def inserts(self, db: Db, landing: Landing) -> bool:
+        """Whether `insert` can be used for this target, which refuses a second row of a key."""
+        del db, landing
+        return False
+
+    def insert(self, db: Db, landing: Landing, rows: pa.Table) -> int:
+        """Load rows into the target of an upsert itself; returns how many it took. Raises RefusedRowsError, where one
+        of the keys is there too, or CastError."""
+        raise NotImplementedError(f"{type(self).__name__} loads {rows.num_rows} rows of {landing.into} over {db}")
+
     def copy_bytes(self, db: Db, landing: Landing, data: Bytes) -> int:
         """Bulk load raw bytes into `landing.into`; returns the system's own count. Raises RefusedRowsError."""
         raise NotImplementedError(f"{type(self).__name__} takes no {data.format} for {landing.into} over {db}")

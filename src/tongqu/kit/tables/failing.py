@@ -16,6 +16,8 @@ from tongqu.core.errors import (
 
 _MISSING = {"42S02", "42P01", "42704", "3D000", "3F000", "42S22", "42703", "42S12", "42X05", "42Y07"}
 _DENIED = {"42501", "42502", "42505", "42507", "42509"}
+_RAISED = {"45000", "P0001"}
+"""What triggers raise themselves: SIGNAL of the standard, RAISE EXCEPTION of PostgreSQL."""
 _BUSY = {"55P03", "HYT00", "S1T00", "57033"}
 
 
@@ -28,7 +30,7 @@ def by_state(state: str, text: str, where: str, *, reading: bool) -> TongquError
         return PrivilegeError(f"not allowed: {text}", path=where, hint="grant the missing right to this login")
     if state in _MISSING:
         return NotFoundError(text, path=where, hint="look at the names with `tongqu schema`")
-    if head in ("22", "23", "44"):
+    if head in ("22", "23", "44") or state in _RAISED:
         return RefusedRowsError(text, path=where, params={"state": state})
     if state in _BUSY:
         return BusyError(f"waited too long for a lock: {text}", path=where, hint="raise lock_seconds, or run later")

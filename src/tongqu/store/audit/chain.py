@@ -29,9 +29,9 @@ class Head(NamedTuple):
     size: int
 
 
-@dataclass(frozen=True)
+@dataclass
 class Place:
-    """The folder of an audit trail and its key; `scheme` is what new lines are made with."""
+    """The folder of an audit trail and its key; `scheme` is what new lines are made with, and may be changed."""
 
     folder: Path
     key: bytes
@@ -236,7 +236,8 @@ class Chain:
     def _note_head(self, *, sync: bool) -> None:
         body = f"{self.link.seq} {self.link.hash} {self._day or '-'} {self._size}".encode()
         name = f"head {self.name}"
-        _, text = written(name, self._place.scheme, first(name, self._place.scheme), body, self._place.key)
+        scheme = self._place.scheme  # which may change meanwhile
+        _, text = written(name, scheme, first(name, scheme), body, self._place.key)
         os.pwrite(self._head, text[:-1].ljust(_HEAD_BYTES), 0)
         if sync:
             os.fdatasync(self._head)

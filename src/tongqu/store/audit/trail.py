@@ -72,6 +72,15 @@ class Trail:
         except OSError as error:
             raise AuditError(f"the audit trail cannot be written: {error}", path=str(home.audit)) from error
 
+    def keep(self, keeping: Keeping) -> None:
+        """Keep records so from the next one on. Raises AuditError as `open` does; then nothing has changed."""
+        if keeping.keep_days < LEAST_DAYS:
+            raise AuditError(f"audit records are kept at least {LEAST_DAYS} days, not {keeping.keep_days}")
+        if keeping.profile:
+            usable(PROFILES[keeping.profile])
+            self.place.scheme = PROFILES[keeping.profile]
+        self._keep_days = keeping.keep_days
+
     def note(self, kind: str, **record: Any) -> Link:
         """Commit one record to the shared chain."""
         with self._alone() as main:

@@ -20,5 +20,20 @@ STEPS: tuple[tuple[str, ...], ...] = (
             last DOUBLE PRECISION NOT NULL, paused INTEGER NOT NULL, seen TEXT NOT NULL, PRIMARY KEY (place, name))""",
         "CREATE TABLE tongqu_owners (place TEXT PRIMARY KEY, host TEXT NOT NULL)",
     ),
+    (
+        """CREATE TABLE tongqu_budgets (
+            place TEXT NOT NULL, connection TEXT NOT NULL, rate DOUBLE PRECISION NOT NULL,
+            usual DOUBLE PRECISION NOT NULL, felt DOUBLE PRECISION NOT NULL, pressure DOUBLE PRECISION NOT NULL,
+            beats BIGINT NOT NULL, judged DOUBLE PRECISION NOT NULL, PRIMARY KEY (place, connection))""",
+        """CREATE TABLE tongqu_holders (
+            place TEXT NOT NULL, connection TEXT NOT NULL, holder TEXT NOT NULL, seen DOUBLE PRECISION NOT NULL,
+            passing DOUBLE PRECISION NOT NULL, PRIMARY KEY (place, connection, holder))""",
+        """CREATE TABLE tongqu_slots (
+            place TEXT NOT NULL, connection TEXT NOT NULL, number INTEGER NOT NULL, holder TEXT NOT NULL,
+            seen DOUBLE PRECISION NOT NULL, PRIMARY KEY (place, connection, number))""",
+        """CREATE TABLE tongqu_taken (
+            place TEXT NOT NULL, connection TEXT NOT NULL, other TEXT NOT NULL, times BIGINT NOT NULL,
+            PRIMARY KEY (place, connection, other))""",
+    ),
 )
 """`dedup` is emptied when a job is over, so that the index holds open jobs only."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pyarrow as pa
 
 from tongqu.core.connector import Can
-from tongqu.core.data import WriteMode
 from tongqu.testing.conformance.marks import needed
 from tongqu.testing.conformance.place import Place, full, items
 
@@ -32,7 +31,7 @@ class DiscoveryChecks:
     @needed(Can.READ, Can.WRITE)
     def test_our_own_tables_are_not_listed(self, place: Place) -> None:
         place.fill(items(range(3)))
-        place.put([items(range(4))], place.ask(items([]), WriteMode.REPLACE, run="run 2"))
+        place.put([items(range(4))], place.ask(items([]), place.whole, run="run 2"))
         with place.source() as source:
             assert [dataset.name for dataset in source.datasets(None)] == ["items"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tongqu.core.connector import Connector, Sink, Source
+from tongqu.core.connector import Can, Connector, Sink, Source
 from tongqu.core.data import Batch, Counts, Dataset, Deletes, Mode, Position, Read, Split, Write, WriteMode
 from tongqu.core.settings import Endpoint
 from tongqu.testing.pour import pour
@@ -84,7 +84,12 @@ class Place:
 
     def fill(self, rows: pa.Table, *, name: str = "items", key: Sequence[str] = ("id",)) -> Counts:
         """Make a dataset with these rows."""
-        return self.put([rows], self.ask(rows, WriteMode.REPLACE, name=name, key=key, run=f"fill {next(_FILLS)}"))
+        return self.put([rows], self.ask(rows, self.whole, name=name, key=key, run=f"fill {next(_FILLS)}"))
+
+    @property
+    def whole(self) -> WriteMode:
+        """How all rows of a dataset are written: logs that replace nothing are appended to."""
+        return WriteMode.REPLACE if Can.REPLACE in self.connector.can else WriteMode.APPEND
 
     def change(self, rows: pa.Table, *, run: str, deletes: Deletes | None = None, **more: Any) -> Counts:
         """One upsert: of changes, or with `deletes` of a whole generation."""

@@ -10,8 +10,10 @@ from tongqu.testing.services.install import ensure, missing
 from tongqu.testing.services.kafka import Kafka, start_kafka
 from tongqu.testing.services.mariadb import MariaDB, start_mariadb
 from tongqu.testing.services.mongodb import Mongodb, start_mongodb
+from tongqu.testing.services.nats import Nats, start_nats
 from tongqu.testing.services.postgres import Postgres, start_postgres
 from tongqu.testing.services.proxy import FaultProxy
+from tongqu.testing.services.rabbitmq import Rabbitmq, start_rabbitmq
 from tongqu.testing.services.redis import Redis, start_redis
 from tongqu.testing.services.s3 import S3, start_s3
 from tongqu.testing.services.samba import Samba, start_samba
@@ -30,7 +32,9 @@ __all__ = [
     "Kafka",
     "MariaDB",
     "Mongodb",
+    "Nats",
     "Postgres",
+    "Rabbitmq",
     "Redis",
     "Samba",
     "Service",
@@ -50,7 +54,9 @@ __all__ = [
     "start_kafka",
     "start_mariadb",
     "start_mongodb",
+    "start_nats",
     "start_postgres",
+    "start_rabbitmq",
     "start_redis",
     "start_s3",
     "start_samba",

@@ -29,6 +29,8 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "default-jre-headless": ("java",),
     "redis-server": ("redis-server",),
     "nginx": ("nginx",),
+    "nats-server": ("nats-server",),
+    "rabbitmq-server": ("rabbitmqctl", "epmd"),
     "libsqliteodbc": ("/usr/lib/x86_64-linux-gnu/odbc/libsqlite3odbc.so",),
 }
 """Debian packages with the programs that tell whether one is installed; a path instead of a name where it has none."""

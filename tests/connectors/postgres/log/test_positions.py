@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from threading import Event
 
 import psycopg
@@ -203,3 +204,17 @@ def test_a_server_without_logical_log_says_how_to_get_one() -> None:
         source.close()
     finally:
         server.stop()
+
+
+def test_a_transaction_that_stays_open_is_named_instead_of_waited_for_forever(url: str, sql: Sql) -> None:
+    sql("create table t (id int primary key)")
+    settings = from_url(url).model_copy(update={"lock_seconds": 1})
+    with closing(PostgresSource(settings)) as source, closing(source.log("test", source.datasets(["t"]))) as log:
+        with psycopg.connect(url) as other:
+            other.execute("insert into t values (1)")
+            pid = other.info.backend_pid
+            with pytest.raises(BusyError, match=f"process {pid} ") as caught:
+                log.begin()
+        assert f"pg_terminate_backend({pid})" in caught.value.hint
+        assert log.begin()["lsn"]  # it has ended meanwhile
+        log.forget()

@@ -85,7 +85,8 @@ class Privacy:
 
     def erase(self, told: Sequence[str], reason: str, *, sure: bool) -> dict[str, Any]:
         """Erase a person from every published table as the dictionary says, and remember the digest, so that no
-        pipeline brings the rows back. Without `sure` only what would be done is told.
+        pipeline brings the rows back. Without `sure` only what would be done is told, with how many spellings of the
+        person (case, spaces at the end) stand in each table.
 
         The tombstone is written before the first row goes; doing it again does what is left. `left` is how many rows
         still name the person in each table afterwards.
@@ -108,10 +109,11 @@ class Privacy:
                 return None
             action = "held" if table.place.meaning in stays else _action(table)
             done = 0
+            spellings = await table.spellings(subjects) if count else {}
             if sure and action in _ACTIONS and count:
                 done = await table.erase(subjects, names[0].rpartition(":")[2][:12])
             left = await table.count(subjects) if sure else count
-            return {"action": action, "rows": count, "erased": done, "left": left}
+            return {"action": action, "rows": count, "erased": done, "left": left, "spellings": spellings}
 
         with acting(self.wire, "privacy.erase" if sure else "privacy.find", names, reason=reason) as noted:
             if sure and any(one.identity for one in holds) and asyncio.run(self._each(protected))[0]:

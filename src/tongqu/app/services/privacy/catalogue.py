@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tongqu.app.project.apis import address
 from tongqu.app.project.model import DatasetEntry, FieldEntry
+from tongqu.app.services.sheets import written
+from tongqu.core.errors import InvalidSettingsError
 
 if TYPE_CHECKING:
     from tongqu.app.project.load import Project
     from tongqu.gateway.entry import ApiEntry
 
+_COLUMNS = ("dataset", "field", "title", "class", "mask", "owner", "identifies", "erase", "apis", "pipelines")
 PERSONAL = ("personal", "sensitive", "secret")
 """Classes of fields that tell something of a person."""
 
@@ -78,6 +83,19 @@ def catalogue(project: Project) -> dict[str, Any]:
         for column, told in _personal(entry)
     ]
     return {"fields": fields, "problems": list(_problems(project))}
+
+
+def kept(document: Mapping[str, Any], file: Path) -> None:
+    """Write the fields of a catalogue into a new file of mode 0600: CSV where its name ends with `.csv`, else JSON
+    lines. Raises InvalidSettingsError where it cannot be made."""
+    try:
+        handle = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except OSError as error:
+        raise InvalidSettingsError(
+            f"{file} cannot be made: {error.strerror}", path="--file", hint="name a new file in a folder that is there"
+        ) from error
+    with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
+        written(document["fields"], stream, _COLUMNS if file.suffix == ".csv" else ())
 
 
 def _personal(entry: DatasetEntry) -> Iterator[tuple[str, FieldEntry]]:

@@ -15,7 +15,7 @@ from tongqu.app.services.privacy.catalogue import Place
 from tongqu.core.errors import InvalidPlanError, InvalidSettingsError, TongquError
 from tongqu.core.server import Change, Limits, Query, Server
 from tongqu.gateway.policy.values import family, fitted
-from tongqu.store.subjects import Hold, text_of
+from tongqu.store.subjects import Hold, folded, text_of
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -60,7 +60,8 @@ class Table:
 
     def where(self, subjects: Sequence[Subject]) -> tuple[exp.Expr | None, dict[str, Any]]:
         """The condition of rows that belong to the person, and its values; None if the table knows none of these
-        identities. A value that is not written as the field has it belongs to nobody there."""
+        identities. Texts are the same whatever their case and the spaces at their end, as digests are; of other types
+        a value that is not written as the field has it belongs to nobody there."""
         from sqlglot import exp
 
         parts: list[exp.Expr] = []
@@ -74,10 +75,15 @@ class Table:
                 value = fitted(one.value, field)
             except ValueError:
                 continue
-            if text_of(value) != one.value:  # then the digest would be another one than that of the row
+            if folded(text_of(value)) != folded(one.value):  # then the digest would be another one than that of the row
                 continue
+            column = exp.column(field.name, quoted=True)
             params[name] = value
-            parts.append(exp.EQ(this=exp.column(field.name, quoted=True), expression=exp.Placeholder(this=name)))
+            parts.append(exp.EQ(this=column, expression=exp.Placeholder(this=name)))
+            if isinstance(value, str) and family(field) == "text":
+                params[f"{name}_folded"] = folded(value)
+                bare = exp.Lower(this=exp.Trim(this=column.copy(), position="TRAILING"))
+                parts.append(exp.EQ(this=bare, expression=exp.Placeholder(this=f"{name}_folded")))
         return (exp.or_(*parts) if parts else None), params
 
     async def count(self, subjects: Sequence[Subject]) -> int | None:
@@ -107,6 +113,20 @@ class Table:
         tree = exp.select(column).distinct().from_(self._name())
         page = await self.server.query(Query(tree, {}, (field,)), "rows", Limits(120.0, 1_000_000, 256 << 20))
         return [row[0] for row in page.values if row[0] is not None]
+
+    async def spellings(self, subjects: Sequence[Subject]) -> dict[str, int]:
+        """In how many ways the person is written here, by identity."""
+        from sqlglot import exp
+
+        told: dict[str, int] = {}
+        for one in subjects:
+            where, params = self.where([one])
+            if where is not None:
+                field = self.fields()[one.identity]
+                tree = exp.select(exp.column(field.name, quoted=True)).distinct().from_(self._name()).where(where)
+                page = await self.server.query(Query(tree, params, (field,)), "rows", _LIMITS)
+                told[one.identity] = len(page.values)
+        return told
 
     def unclearable(self) -> list[str]:
         """Personal fields that can neither be emptied nor given a word instead."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tongqu.connectors.postgres import catalog
 from tongqu.connectors.postgres.db import PgDb
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _BLOCK = 32_768
 """Messages in a block, at most."""
+_FEW, _READY = 3_000, 0.02
+"""After a block of fewer messages the next one is not begun before its rows are written, or so many seconds later."""
 _IDLE = 0.1
 """Seconds without a message after which the log counts as idle."""
 _ASK = 0.4
@@ -88,7 +90,7 @@ class PostgresLog(Log):
             exporter = Replication(self._settings, "cdc")
             try:
                 self._server = slots.server(exporter)
-                lsn, snapshot = slots.created(exporter, self._name, db.version)
+                lsn, snapshot = slots.created(exporter, db, self._name, self._settings)
             except BaseException:
                 exporter.close()
                 raise
@@ -135,7 +137,10 @@ class PostgresLog(Log):
         end = slots.lsn_of(follow.until) if follow.until else None
         given, beat, asked = decoder.lsn, time.monotonic(), 0.0
         patience = _IDLE if end is None else _IDLE / 10
+        messages: Sequence[Any] = ()
         while not follow.stop.is_set():
+            if 0 < len(messages) < _FEW:
+                follow.ready(_READY)
             messages = replication.receive(min(_BLOCK, follow.batch_rows), patience)
             for batch in decoder.batches(messages) if messages else ():
                 beat = time.monotonic()

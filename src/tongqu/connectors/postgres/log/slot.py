@@ -17,6 +17,7 @@ from tongqu.core.data import Position
 from tongqu.core.errors import BusyError, ConnectError, InvalidPlanError, LostPositionError
 
 _NAME = 63
+_LOCK_TIMEOUT = "55P03"
 _GENERATED_SINCE = 180000
 """Generated columns can be published from this version on."""
 
@@ -140,12 +141,29 @@ def _settled(db: PgDb, settings: PostgresSettings) -> None:
     until, pause = time.monotonic() + settings.lock_seconds, Event()
     while int(db.rows("SELECT txid_snapshot_xmin(txid_current_snapshot())")[0][0]) < last:
         if time.monotonic() > until:
-            raise BusyError(
-                "transactions that began before the publication are still open",
-                path=settings.display(),
-                hint="end them (see pg_stat_activity.xact_start) and run the same command again",
-            )
+            raise _still_open(db, settings)
         pause.wait(0.05)
+
+
+_OLDEST = """
+SELECT 'process ' || pid || ' (' || concat_ws(', ', datname, usename, nullif(application_name, '')) || ')',
+       xact_start::text, 'SELECT pg_terminate_backend(' || pid || ')', xact_start
+FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()
+UNION ALL SELECT 'the prepared transaction ' || quote_literal(gid) || ' (' || database || ')', prepared::text,
+       'ROLLBACK PREPARED ' || quote_literal(gid), prepared FROM pg_catalog.pg_prepared_xacts
+ORDER BY 4 LIMIT 1
+"""
+
+
+def _still_open(db: PgDb, settings: PostgresSettings) -> BusyError:
+    """The error that names the oldest of the transactions that are waited for."""
+    found = db.rows(_OLDEST)
+    who, since, end = found[0][:3] if found else ("a process", "", "see pg_stat_activity.xact_start")
+    return BusyError(
+        f"the log cannot begin while older transactions are open: {who} has one" + (f" since {since}" if since else ""),
+        path=settings.display(),
+        hint=f"end it ({end}) and run the same command again; lock_seconds says how long is waited",
+    )
 
 
 def misfits(db: PgDb, tables: Sequence[catalog.Relation], keys: dict[int, tuple[str, ...]]) -> dict[str, str]:
@@ -229,10 +247,17 @@ def _fork(replication: Replication, old: int, new: int) -> int | None:
     return None
 
 
-def created(replication: Replication, name: str, version: int) -> tuple[int, str]:
-    """Make the slot; the LSN from which it keeps the log, and the name of the snapshot of that instant."""
-    extra = "(SNAPSHOT 'export', FAILOVER true)" if version >= 170000 else "EXPORT_SNAPSHOT"
-    _, lsn, snapshot, _ = replication.rows(f'CREATE_REPLICATION_SLOT "{name}" LOGICAL pgoutput {extra}')[0]
+def created(replication: Replication, db: PgDb, name: str, settings: PostgresSettings) -> tuple[int, str]:
+    """Make the slot; the LSN from which it keeps the log, and the name of the snapshot of that instant. The server
+    waits for all transactions that are open: BusyError, which names the oldest, if that takes longer than a lock."""
+    extra = "(SNAPSHOT 'export', FAILOVER true)" if db.version >= 170000 else "EXPORT_SNAPSHOT"
+    replication.rows(f"SET lock_timeout = '{settings.lock_seconds}s'")
+    try:
+        _, lsn, snapshot, _ = replication.rows(f'CREATE_REPLICATION_SLOT "{name}" LOGICAL pgoutput {extra}')[0]
+    except ConnectError as error:
+        if error.params.get("state") != _LOCK_TIMEOUT:
+            raise
+        raise _still_open(db, settings) from None
     return number_of(str(lsn)), str(snapshot)
 
 

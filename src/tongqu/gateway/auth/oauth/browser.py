@@ -33,7 +33,7 @@ class Browser:
     def __init__(self, access: Access):
         self._access = access
         self._users = access.identities.users
-        self._doorkeeper = Doorkeeper(access.identities, access.settings)
+        self._doorkeeper = Doorkeeper(access.identities, lambda: access.settings)
 
     def ask(self, request: Request, told: Mapping[str, str], issuer: str) -> Reply:
         """The page for an authorization request."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import ClassVar
 
 import pyarrow as pa
 
+from tongqu.core.errors import RefusedRowsError, TongquError
 from tongqu.kit.tables.dialect import Dialect
 from tongqu.kit.tables.native import Native, decimal
 from tongqu.kit.tables.queried import Words
 
+_RAISED = re.compile(r"ORA-20[0-9]{3}\b")
+"""What triggers raise themselves (`raise_application_error`)."""
 _TEXTS = ("varchar2", "nvarchar2", "varchar", "char", "nchar")
 _LOBS = ("clob", "nclob", "blob")
 _ZONED = ("timestamp with time zone", "timestamp with local time zone")
@@ -305,6 +309,11 @@ class Oracle(Dialect):
         """See Dialect.ago."""
         moment = f"(SYSTIMESTAMP - NUMTODSINTERVAL({seconds}, 'SECOND')) AT TIME ZONE {self.literal(zone or 'UTC')}"
         return moment if native.name in _ZONED else f"CAST({moment} AS {native.name})"
+
+    def meaning(self, state: str, text: str) -> type[TongquError] | None:
+        """See Dialect.meaning."""
+        del state
+        return RefusedRowsError if _RAISED.search(text) else None
 
 
 def _full(native: str) -> str:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from tongqu.core.errors import PrivilegeError, TongquError
+from tongqu.core.errors import PrivilegeError, RefusedRowsError, TongquError
 from tongqu.kit.tables.dialect import Dialect
 from tongqu.kit.tables.dialects.code_pages import code_page
 from tongqu.kit.tables.dialects.tsql_catalogue import WHERE, WORDS
@@ -27,6 +27,10 @@ _OTHERS = (
     "AND d.database_transaction_log_bytes_used > 0"
 )
 _FROM = re.compile(r" FROM (.+?) WHERE ")
+_NUMBER = re.compile(r"\(([0-9]{1,10})\)(?: \(SQL\w+\))?$")
+"""The server's own number of an error, as ODBC ends a message."""
+_OWN_NUMBERS = 50_000
+"""From there on they are those of triggers and procedures (THROW, RAISERROR)."""
 
 
 class Tsql(Dialect):
@@ -335,6 +339,9 @@ class Tsql(Dialect):
 
     def meaning(self, state: str, text: str) -> type[TongquError] | None:
         """See Dialect.meaning."""
+        raised = _NUMBER.search(text)
+        if raised and int(raised[1]) >= _OWN_NUMBERS:
+            return RefusedRowsError
         denied = state == "42000" and ("permission was denied" in text or "permission denied" in text)
         return PrivilegeError if denied else None
 
