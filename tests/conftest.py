@@ -18,6 +18,7 @@ from tongqu.testing.services import (
     Kafka,
     MariaDB,
     Mongodb,
+    Mosquitto,
     Nats,
     Postgres,
     Rabbitmq,
@@ -34,6 +35,7 @@ from tongqu.testing.services import (
     start_kafka,
     start_mariadb,
     start_mongodb,
+    start_mosquitto,
     start_nats,
     start_postgres,
     start_rabbitmq,
@@ -204,6 +206,18 @@ def nats_server(pytestconfig: pytest.Config) -> Iterator[Nats]:
 def nats_url(nats_server: Nats) -> Iterator[str]:
     """URL of a fresh prefix of streams in NATS, whose streams are deleted after the test."""
     yield from _fresh(nats_server)
+
+
+@pytest.fixture(scope="session")
+def mosquitto_server(pytestconfig: pytest.Config) -> Iterator[Mosquitto]:
+    """Mosquitto, shared by the tests of this process."""
+    yield from _running(start_mosquitto, pytestconfig)
+
+
+@pytest.fixture
+def mqtt_url(mosquitto_server: Mosquitto) -> Iterator[str]:
+    """URL of a topic in Mosquitto that nobody has used."""
+    yield from _fresh(mosquitto_server)
 
 
 @pytest.fixture(scope="session")

@@ -206,6 +206,7 @@ TestRabbitmq = conformance(
     lambda request: f"{request.getfixturevalue('rabbitmq_url')}&kind=stream",
     waivers={"test_aborted_rows_are_gone": "never: a message that was confirmed is not taken back by an abort"},
 )
+TestMqtt = conformance("mqtt", lambda request: request.getfixturevalue("mqtt_url"))
 TestSse = conformance("sse", lambda request: f"sse://{request.getfixturevalue('event_server').url}/orders")
 TestWebsocket = conformance(
     "websocket", lambda request: f"ws://{request.getfixturevalue('websocket_server').url}/orders"

@@ -43,6 +43,11 @@ def main() -> int:
         problems = [one.problem() for one in getattr(error, "problems", ())] or [error.problem()]
         document = {"ok": False, "status": "failed", "problems": [wire.scrubber.problem(one) for one in problems]}
         code = error.exit_code
+    except Exception as error:  # noqa: BLE001  # only here all secrets are known that its text may hold
+        what = f"{type(error).__name__}: {error}"
+        problem = {"path": told["subject"], "code": "internal", "message": what, "hint": ""}
+        document = {"ok": False, "status": "failed", "problems": [wire.scrubber.problem(problem)]}
+        code = 1
     kept = {name: value for name, value in document.items() if name != "tables"}
     out.write(json.dumps({"end": kept}, ensure_ascii=False, default=str) + "\n")
     out.close()

@@ -46,7 +46,7 @@ def test_a_table_that_was_altered_between_two_transactions_is_followed(
         return given
 
     def hear(event: Happened) -> None:
-        if isinstance(event, Committed) and event.counts.read >= 4:
+        if isinstance(event, Committed) and event.counts.read >= 3:
             done.set()
 
     monkeypatch.setattr(Queue, "take", late)
@@ -54,9 +54,7 @@ def test_a_table_that_was_altered_between_two_transactions_is_followed(
     found: list[Report] = []
 
     def run() -> None:
-        found.append(
-            follow(log.path, target, asked, until_caught_up=False, surroundings=around(stop), emit=hear)
-        )
+        found.append(follow(log.path, target, asked, until_caught_up=False, surroundings=around(stop), emit=hear))
         done.set()
 
     thread = Thread(target=run)

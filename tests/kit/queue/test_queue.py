@@ -336,3 +336,16 @@ def test_a_disk_that_really_fills_up_costs_nothing_that_was_confirmed() -> None:
         assert int(confirmed) >= 100
         disk.make_room()
         assert run(1) == [confirmed, str(int(confirmed) + 100), f"{int(confirmed) + 100}\n"]
+
+
+def test_work_that_was_given_up_leaves_others_alone(queue: Queue) -> None:
+    held = threading.Event()
+    first = queue.do(lambda turn: held.wait(SECONDS))
+    given_up = queue.append("orders", rows(1))
+    assert given_up.cancel()
+    other = queue.append("orders", rows(2))
+    held.set()
+    assert first.result(SECONDS)
+    assert other.result(SECONDS) == 1
+    assert append(queue, 3) == 2
+    assert ids(queue) == [2, 3]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Event, Thread
+from time import monotonic
 
 import pytest
 
-from tongqu.core.errors import CheckpointError, ConnectError, InvalidPlanError, NotFoundError
+from tongqu.core.errors import CheckpointError, ConnectError, InvalidPlanError, InvalidSettingsError, NotFoundError
 from tongqu.store.home import Home
+from tongqu.store.jobs.bell import Fifos
 from tongqu.store.jobs.job import Ended, Hands, Limits, Work
 from tongqu.store.jobs.jobs import Jobs
 from tongqu.store.jobs.ticks import Tick, Ticks
@@ -266,3 +269,53 @@ def test_a_store_that_cannot_be_reached_says_so_without_its_password(tmp_path: P
     with pytest.raises(ConnectError, match="store of jobs") as caught:
         Jobs.open(Home(tmp_path / "home"), "postgresql://u:geheim@127.0.0.1:1/db")
     assert "geheim" not in str(caught.value)
+
+
+def test_what_was_rung_before_the_first_wait_is_heard(opened: Opener) -> None:
+    jobs = opened()
+    bell = jobs.database.bell()
+    try:
+        opened().database.ring()
+        begun = monotonic()
+        bell.wait(120.0)
+        assert monotonic() - begun < 60
+    finally:
+        bell.close()
+
+
+def test_a_bell_is_not_taken_for_one_that_nobody_waits_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fifos, make = Fifos(tmp_path / "bells"), os.mkfifo
+
+    def rung(path: Path, mode: int) -> None:
+        make(path, mode)
+        fifos.ring()  # as another process may, before this one has opened it
+
+    monkeypatch.setattr(os, "mkfifo", rung)
+    bell = fifos.bell()
+    try:
+        assert len([*(tmp_path / "bells").glob("*-*")]) == 1
+        fifos.ring()
+        begun = monotonic()
+        bell.wait(120.0)
+        assert monotonic() - begun < 60
+    finally:
+        bell.close()
+    assert not [*(tmp_path / "bells").iterdir()]
+
+
+def test_a_job_that_became_due_since_jobs_were_taken_is_not_slept_over(opened: Opener, time: Time) -> None:
+    jobs = opened()
+    jobs.put([work("a", due=time.at + 1)])
+    looked = time.at
+    assert jobs.take(Hands("h", "host", 2, place="p/"), NOBODY) == []
+    time.at += 2  # while other work was begun
+    assert jobs.wait_for("p/", "h", looked) == 0.0
+    assert [job.id for job in jobs.take(Hands("h", "host", 2, place="p/"), NOBODY)] == ["a"]
+    assert jobs.wait_for("p/", "h", time.at) is None
+
+
+@pytest.mark.parametrize("url", ["mysql://u:hunter22pw@h/db", "postgresql://u:hunter22 pw@h/db"])
+def test_an_address_that_cannot_be_read_is_not_repeated(tmp_path: Path, url: str) -> None:
+    with pytest.raises(InvalidSettingsError) as caught:
+        Jobs.open(Home(tmp_path / "home"), url)
+    assert "hunter22" not in str(caught.value.problem())

@@ -68,6 +68,7 @@ class Working:
     _renewed: float = 0.0
     _purged: float = 0.0
     _blind: int = 0
+    _looked: float | None = None
 
     def __post_init__(self) -> None:
         self._bell = self.jobs.database.bell()
@@ -154,6 +155,7 @@ class Working:
             self.holder, self.host, free, KEPT - kept if self.concurrency else 0, tasks.place,
             running.lease_seconds, running.owner or "",
         )  # fmt: skip
+        self._looked = self.jobs.clock()
         for job in self.jobs.take(hands, tasks.limits):
             setting = {
                 "folder": str(self.configured.folder), "env": self.configured.env, "files": self.configured.files,
@@ -225,7 +227,7 @@ class Working:
             due = self.scheduler.next()
             if due is not None:
                 waits.append(due - self.jobs.clock())
-            left = self.jobs.wait_for(self.scheduler.tasks.place, self.holder)
+            left = self.jobs.wait_for(self.scheduler.tasks.place, self.holder, self._looked)
             if left is not None:
                 waits.append(left)
         return max(min(waits), 0.0)

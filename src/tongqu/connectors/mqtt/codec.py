@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tongqu.core.errors import AnswerError
+
 CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = 1, 2, 3, 4, 5, 6, 7
 SUBSCRIBE, SUBACK, PINGREQ, PINGRESP, DISCONNECT = 8, 9, 12, 13, 14
 CONTENT_TYPE, SESSION_EXPIRY, RECEIVE_MAXIMUM, MAXIMUM_QOS = 0x03, 0x11, 0x21, 0x24
@@ -21,10 +23,6 @@ _KINDS: dict[int, str] = {
     0x0B: "variable", 0x26: "pair",
 }  # fmt: skip
 LONGEST_TEXT = 65_535
-
-
-class MalformedError(ValueError):
-    """Bytes that are no packet of MQTT 5."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ NOTHING = Properties()
 
 @dataclass(frozen=True)
 class Publish:
-    """A message as it came."""
+    """A message."""
 
     topic: str
     body: bytes
@@ -83,12 +81,11 @@ def packet(kind: int, flags: int, *parts: bytes) -> bytes:
     return bytes([kind << 4 | flags]) + variable(len(body)) + body
 
 
-def publish(
-    topic: str, body: bytes, qos: int, retain: bool, id: int, properties: Properties
-) -> bytes:  # fmt: skip
-    """A message on its way out."""
-    numbered = struct.pack(">H", id) if qos else b""
-    return packet(PUBLISH, qos << 1 | retain, text(topic), numbered, properties.encoded(), body)
+def published(came: Publish) -> bytes:
+    """A message as a packet."""
+    numbered = struct.pack(">H", came.id) if came.qos else b""
+    head = text(came.topic) + numbered + came.properties.encoded()
+    return packet(PUBLISH, came.qos << 1 | came.retain, head, came.body)
 
 
 def answer(kind: int, id: int) -> bytes:
@@ -96,8 +93,9 @@ def answer(kind: int, id: int) -> bytes:
     return packet(kind, 2 if kind == PUBREL else 0, struct.pack(">H", id))
 
 
-def taken(buffer: bytearray) -> tuple[int, int, bytes] | None:
-    """The first whole packet, which is removed: kind, flags and body; None if it has not come whole."""
+def taken(buffer: bytearray, most: int) -> tuple[int, int, bytes] | None:
+    """The first whole packet, which is removed: kind, flags and body; None if it has not come whole. Raises AnswerError
+    for one of more than `most` bytes; all readers do for what is no MQTT 5."""
     size, shift, at = 0, 0, 1
     while True:
         if at >= len(buffer):
@@ -108,7 +106,9 @@ def taken(buffer: bytearray) -> tuple[int, int, bytes] | None:
         if not digit & 0x80:
             break
         if shift > 21:
-            raise MalformedError("a length of more than four bytes")
+            raise _malformed("a length of more than four bytes")
+    if at + size > most:
+        raise _malformed(f"a packet of {at + size} bytes where {most} are the most")
     if len(buffer) < at + size:
         return None
     first, body = buffer[0], bytes(buffer[at : at + size])
@@ -135,7 +135,7 @@ class Body:
         try:
             return self.binary().decode()
         except UnicodeDecodeError:
-            raise MalformedError("a text is no UTF-8") from None
+            raise _malformed("a text is no UTF-8") from None
 
     def variable(self) -> int:
         """A variable byte integer."""
@@ -147,7 +147,7 @@ class Body:
             if not digit & 0x80:
                 return made
             if shift > 21:
-                raise MalformedError("a number of more than four bytes")
+                raise _malformed("a number of more than four bytes")
 
     def properties(self) -> Properties:
         """The properties; none where the packet ends before them."""
@@ -161,7 +161,7 @@ class Body:
             number = inner.variable()
             kind = _KINDS.get(number)
             if kind is None:
-                raise MalformedError(f"unknown property {number}")
+                raise _malformed(f"unknown property {number}")
             if kind == "pair":
                 user.append((inner.text(), inner.text()))
             else:
@@ -179,7 +179,7 @@ class Body:
 
     def _take(self, size: int) -> bytes:
         if self.left < size:
-            raise MalformedError("a packet ends too early")
+            raise _malformed("a packet ends too early")
         self._at += size
         return self._body[self._at - size : self._at]
 
@@ -194,7 +194,7 @@ def message(flags: int, body: bytes) -> Publish:
     """A PUBLISH as a message."""
     reading, qos = Body(body), flags >> 1 & 3
     if qos > 2:
-        raise MalformedError("a QoS above 2")
+        raise _malformed("a QoS above 2")
     topic = reading.text()
     id = reading.number(2) if qos else 0
     properties = reading.properties()
@@ -213,3 +213,7 @@ def _written(kind: str, value: Any) -> bytes:
     if kind == "text":
         return text(value)
     return int(value).to_bytes({"byte": 1, "two": 2, "four": 4}[kind])
+
+
+def _malformed(why: str) -> AnswerError:
+    return AnswerError(f"the broker sent what is no MQTT 5: {why}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from tongqu.core.data import Batch, Dataset, Position
 from tongqu.core.log import Finding, Follow, Lag, Log
-from tongqu.kit.messages.parsed import Messages
+from tongqu.kit.messages.parsed import Decoded, Messages
 from tongqu.kit.messages.reader import Reader, learn
+from tongqu.kit.messages.settings import MessageSettings
 from tongqu.kit.push.receiver import Receiver
-from tongqu.kit.push.settings import PushedSettings
 from tongqu.kit.push.spool import Spool
 from tongqu.kit.queue.reading import Records
 from tongqu.kit.queue.turn import Topic, Turn
@@ -28,16 +28,41 @@ _META: dict[str, pa.Field[Any]] = {
 
 
 @dataclass(frozen=True)
+class Told:
+    """What some messages say: their values and keys, columns of what else is known, and the sync that wrote each."""
+
+    values: Sequence[bytes | None]
+    meta: Mapping[str, Any]
+    keys: Sequence[bytes | None] = ()
+    origins: Sequence[str | None] = ()
+
+
+@dataclass(frozen=True)
 class Pushed:
     """A stream whose fields are known."""
 
     name: str
-    settings: PushedSettings
+    settings: MessageSettings
+    metadata: tuple[str, ...] = ()
+
+    def columns(self) -> Sequence[pa.Field[Any]]:
+        """The columns of what is known of each message beside its text."""
+        return [_META[name] for name in self.metadata]
+
+    def told(self, rows: pa.RecordBatch) -> Told:
+        """What messages say, as they were kept."""
+        meta: dict[str, Any] = {name: rows.column(name.removeprefix("_")) for name in self.metadata}
+        return Told(rows.column("value").to_pylist(), meta)
 
     def reader(self) -> Reader:
         """What turns its messages into rows."""
         fields, key = learn(self.settings, [], [])
-        return Reader(self.settings, fields, key, [_META[name] for name in self.settings.metadata])
+        return Reader(self.settings, fields, key, self.columns())
+
+    def finished(self, decoded: Decoded, told: Told) -> Decoded:
+        """Rows of messages, with where they come of if any tells it."""
+        del told
+        return decoded
 
     def dataset(self) -> Dataset:
         """The dataset."""
@@ -82,15 +107,16 @@ class PushLog(Log):
 
     def _batch(self, records: Records, position: Position) -> Batch:
         rows, first = records.rows, records.first
-        meta: dict[str, Any] = {name: rows.column(name.removeprefix("_")) for name in self._pushed.settings.metadata}
-        values: list[Any] = rows.column("value").to_pylist()
+        said = self._pushed.told(rows)
 
         def details(number: int) -> dict[str, Any]:
             at = datetime.fromtimestamp(records.at, UTC).isoformat(timespec="milliseconds")
             return {"stream": self._pushed.name, "number": first + number, "kept_at": at}
 
-        told = Messages(values, (), lambda n: f"stream {self._pushed.name}, message {first + n}", details, meta)
-        decoded = self._reader.decode(told)
+        told = Messages(
+            said.values, said.keys, lambda n: f"stream {self._pushed.name}, message {first + n}", details, said.meta
+        )
+        decoded = self._pushed.finished(self._reader.decode(told), said)
         return Batch(self._pushed.name, decoded.rows, position, bad=decoded.bad)
 
     def head(self) -> Position:

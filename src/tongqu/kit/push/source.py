@@ -53,7 +53,9 @@ class PushSource(Source):
 
     def datasets(self, patterns: Sequence[str] | None = None) -> list[Dataset]:
         """See Source.datasets: the streams of the settings."""
-        return [Pushed(name, one).dataset() for name, one in self._streams.items() if wanted(name, patterns)]
+        return [
+            Pushed(name, one, one.metadata).dataset() for name, one in self._streams.items() if wanted(name, patterns)
+        ]
 
     def read(self, read: Read) -> Iterator[Batch]:
         """Raises InvalidPlanError: a stream has no end at which it would be whole."""
@@ -73,7 +75,7 @@ class PushSource(Source):
             raise InvalidPlanError("what is pushed is kept in the project's home, and there is none here")
         spool = Spool(self._folder, self._settings.keep_days)
         patience = Patience(self._settings.first_seconds, self._settings.longest_seconds)
-        pushed = Pushed(stream, self._streams[stream])
+        pushed = Pushed(stream, self._streams[stream], self._streams[stream].metadata)
         return PushLog(spool, name, pushed, lambda: Receiver(spool, stream, self.feed(stream, self.http), patience))
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,19 +24,31 @@ _FIELDS: list[pa.Field[Any]] = [
     pa.field("value", pa.binary(), nullable=False),
 ]
 SCHEMA = pa.schema(_FIELDS)
-_RESUME = "CREATE TABLE IF NOT EXISTS push_resume (topic TEXT PRIMARY KEY, id TEXT NOT NULL) WITHOUT ROWID"
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS push_resume (topic TEXT PRIMARY KEY, id TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS push_once (topic TEXT, number INTEGER, PRIMARY KEY (topic, number)) WITHOUT ROWID",
+)
 _MOST_BYTES = 8 << 20
 _DAY = 86_400.0
 
 
 @dataclass(frozen=True)
 class Message:
-    """What came: `id` is what the other side can be asked to go on after, empty if it has none; `at` Unix seconds."""
+    """What came: `id` is what the other side can be asked to go on after, empty if it has none; `at` Unix seconds.
+    `once` is the number by which it comes again until the other side hears that it is kept: one message is kept under
+    it until it is released. `kept` is called, by any thread, when it is on disk."""
 
     value: bytes
     at: float
     id: str = ""
     event: str = ""
+    once: int | None = None
+    kept: Callable[[], None] | None = None
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes in memory, however little it says."""
+        return len(self.value) + len(self.id) + len(self.event) + 256
 
     def row(self) -> dict[str, Any]:
         """The row that is kept."""
@@ -56,7 +68,8 @@ class Spool:
         self._folder.mkdir(parents=True, exist_ok=True)
 
         def work(turn: Turn) -> None:
-            turn.db.run(_RESUME)
+            for table in _TABLES:
+                turn.db.run(table)
             turn.declare(topic, SCHEMA)
 
         self.queue.do(work).result()
@@ -74,14 +87,25 @@ class Spool:
         """Have messages kept together with what to go on after."""
         last = next((one.id for one in reversed(messages) if one.id), "")
         rows = pa.RecordBatch.from_pylist([one.row() for one in messages], schema=SCHEMA)
+        numbers = [one.once for one in messages]
 
         def work(turn: Turn) -> None:
-            turn.append(topic, rows)
+            fresh = rows if not any(numbers) else _new(turn, topic, rows, numbers)
+            if fresh.num_rows:
+                turn.append(topic, fresh)
             if last:
                 turn.db.run("INSERT INTO push_resume VALUES (?, ?) ON CONFLICT DO UPDATE SET id = excluded.id",
                             (topic, last))  # fmt: skip
 
         return self.queue.do(work, rows.nbytes)
+
+    def release(self, topic: str, number: int | None = None) -> Future[None]:
+        """A number (None: all) may be used for another message."""
+
+        def work(turn: Turn) -> None:
+            turn.db.run("DELETE FROM push_once WHERE topic = ? AND (? IS NULL OR number = ?)", (topic, number, number))
+
+        return self.queue.do(work)
 
     def claim(self, topic: str) -> int | None:
         """The right to receive a topic, as a file that is closed to give it back; None while another has it."""
@@ -118,7 +142,7 @@ class Keeping:
             if self._failed is not None:
                 raise self._failed
             self._waiting.append(message)
-            self._bytes += len(message.value)
+            self._bytes += message.size
             if self._under_way:
                 return
             self._under_way = True
@@ -135,7 +159,7 @@ class Keeping:
     def _send(self) -> None:
         with self._changed:
             group, self._waiting = self._waiting, []
-        size = sum(len(one.value) for one in group)
+        size = sum(one.size for one in group)
 
         def kept(future: Future[None]) -> None:
             with self._changed:
@@ -143,6 +167,9 @@ class Keeping:
                 self._bytes -= size
                 self._under_way = again = bool(self._waiting) and self._failed is None
                 self._changed.notify_all()
+            for one in group if future.exception() is None else ():
+                if one.kept is not None:
+                    one.kept()
             if again:
                 self._send()
 
@@ -154,3 +181,16 @@ class Keeping:
                 self._changed.notify_all()
             raise
         on_its_way.add_done_callback(kept)
+
+
+def _new(turn: Turn, topic: str, rows: pa.RecordBatch, numbers: Sequence[int | None]) -> pa.RecordBatch:
+    """The rows whose numbers are not kept yet; notes them."""
+    known = {number for (number,) in turn.db.rows("SELECT number FROM push_once WHERE topic = ?", (topic,))}
+    fresh: list[int] = []
+    for place, number in enumerate(numbers):
+        if number not in known:
+            fresh.append(place)
+        if number is not None and number not in known:
+            known.add(number)
+            turn.db.run("INSERT INTO push_once VALUES (?, ?)", (topic, number))
+    return rows.take(pa.array(fresh, pa.int64()))

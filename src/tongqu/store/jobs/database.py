@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
-from tongqu.core.errors import CheckpointError, ConnectError, MissingDriverError
+from tongqu.core.errors import CheckpointError, ConnectError, InvalidSettingsError, MissingDriverError
 from tongqu.store.jobs.bell import Bell, Fifos
 from tongqu.store.jobs.schema import STEPS
 
@@ -219,6 +219,11 @@ class PostgresJobs(Database):
             return psycopg.connect(self._url, autocommit=True, connect_timeout=10, application_name="tongqu-jobs")
         except psycopg.OperationalError as error:
             raise self._lost(error) from None
+        except psycopg.ProgrammingError:  # its text may hold the password
+            raise InvalidSettingsError(
+                "the address of the store of jobs cannot be read", path="run.store",
+                hint="postgresql://user:password@host/database; percent-encode special characters of the password",
+            ) from None  # fmt: skip
 
     @staticmethod
     def _lost(error: Exception) -> ConnectError:

@@ -185,13 +185,14 @@ class Jobs:
             (place,),
         )
 
-    def wait_for(self, place: str, holder: str) -> float | None:
-        """Seconds until a waiting job is due or a lease of somebody else is over; None where there is none."""
+    def wait_for(self, place: str, holder: str, looked: float | None = None) -> float | None:
+        """Seconds until a waiting job is due or a lease of somebody else is over; None where there is none. `looked`:
+        when jobs were taken last, since what was due then has been looked at; now, if left out."""
         [(due, lease)] = self.database.rows(
             "SELECT min(CASE WHEN state = 'queued' AND due > ? THEN due END),"
             " min(CASE WHEN state = 'running' AND holder <> ? THEN lease END)"
             " FROM tongqu_jobs WHERE place = ? AND state IN ('queued', 'running')",
-            (self.clock(), holder, place),
+            (self.clock() if looked is None else looked, holder, place),
         )
         waits = []
         if due is not None:

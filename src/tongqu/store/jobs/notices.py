@@ -25,11 +25,14 @@ class Notices(Bell):
         super().close()
 
     def _others(self) -> list[int]:
+        import psycopg
+
         if self._connection is None:
             try:
                 self._connection = self._connect()
                 self._connection.execute(f"LISTEN {CHANNEL}")
-            except ConnectError:
+                self.nudge()  # nobody heard what was rung before
+            except (ConnectError, psycopg.OperationalError):
                 self._forget()
                 return []
         return [self._connection.fileno()]

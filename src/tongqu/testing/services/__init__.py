@@ -10,6 +10,7 @@ from tongqu.testing.services.install import ensure, missing
 from tongqu.testing.services.kafka import Kafka, start_kafka
 from tongqu.testing.services.mariadb import MariaDB, start_mariadb
 from tongqu.testing.services.mongodb import Mongodb, start_mongodb
+from tongqu.testing.services.mosquitto import Mosquitto, start_mosquitto
 from tongqu.testing.services.nats import Nats, start_nats
 from tongqu.testing.services.postgres import Postgres, start_postgres
 from tongqu.testing.services.proxy import FaultProxy
@@ -32,6 +33,7 @@ __all__ = [
     "Kafka",
     "MariaDB",
     "Mongodb",
+    "Mosquitto",
     "Nats",
     "Postgres",
     "Rabbitmq",
@@ -54,6 +56,7 @@ __all__ = [
     "start_kafka",
     "start_mariadb",
     "start_mongodb",
+    "start_mosquitto",
     "start_nats",
     "start_postgres",
     "start_rabbitmq",

@@ -30,6 +30,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "redis-server": ("redis-server",),
     "nginx": ("nginx",),
     "nats-server": ("nats-server",),
+    "mosquitto": ("mosquitto", "mosquitto_passwd"),
     "rabbitmq-server": ("rabbitmqctl", "epmd"),
     "libsqliteodbc": ("/usr/lib/x86_64-linux-gnu/odbc/libsqlite3odbc.so",),
 }

@@ -76,7 +76,7 @@ class PostgresLog(Log):
             tables = self._relations()
             self._able()
             slots.refuse(db, tables, self._keys(tables))
-            slots.published(db, self._name, tables, self._settings)
+            slots.published(db, self._name, tables, self._settings, anew=True)
             found = slots.slot(db, self._name)
             if found is not None:
                 if found.lost:

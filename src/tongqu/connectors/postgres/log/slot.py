@@ -109,20 +109,25 @@ def lsn_of(position: Position) -> int:
     return number_of(str(position["lsn"]))
 
 
-def published(db: PgDb, name: str, tables: Sequence[catalog.Relation], settings: PostgresSettings) -> None:
+def published(
+    db: PgDb, name: str, tables: Sequence[catalog.Relation], settings: PostgresSettings, *, anew: bool = False
+) -> None:
     """Have a publication of exactly these tables. Returns when no transaction is open any more that began before it
-    was made, so that nothing of the tables can be missed."""
+    was made, so that nothing of the tables can be missed. `anew`: one of them may be loaded now; it may have been
+    published by somebody who did not wait for that to the end."""
     wanted = {relation.oid for relation in tables}
     found = {int(row[0]) for row in db.rows(PUBLISHED, (name,))}
     exists = bool(found) or bool(db.rows("SELECT 1 FROM pg_catalog.pg_publication WHERE pubname = ?", (name,)))
     if exists and found == wanted:
+        if anew:
+            _settled(db, settings)
         return
     listed = ", ".join(f"{quoted(relation.schema)}.{quoted(relation.table)}" for relation in tables)
     if exists:
         db.run(f"ALTER PUBLICATION {quoted(name)} SET TABLE {listed}")
     else:
         db.run(create_publication(db.version, name, listed))
-    if not wanted <= found:
+    if anew or not wanted <= found:
         _settled(db, settings)
 
 
