@@ -12,7 +12,8 @@ from tongqu.core.bad_rows import BadRows
 from tongqu.core.data import BadRow, Checkpoint, Counts, Split, Started
 from tongqu.core.dirty import OPEN, STILL_BAD, Dirty, Fix, Settled
 from tongqu.core.errors import CheckpointError, FencedError
-from tongqu.kit.ledger import CHECKPOINT, VERSION, Head, Ledger, fenced
+from tongqu.kit.faults import crash_point
+from tongqu.kit.ledger import CHECKPOINT, CLAIM, VERSION, Head, Ledger, fenced
 from tongqu.kit.quarantine import QUARANTINE, SHOWN, Quarantine
 
 _STORED = 4_096
@@ -96,6 +97,27 @@ class MongodbLedger(Ledger):
         done = self._own.do(lambda: self._heads.update_one(which, {"$set": values}, session=self._own.session))
         if done.matched_count == 0:
             raise fenced(stream)
+
+    def commit(self, sync: str, stream: str, fence: int, checkpoint: Checkpoint, at: str) -> None:
+        """See Ledger.commit."""
+        self.advance(sync, stream, fence, checkpoint, at)
+        crash_point("in_commit")
+        self._own.commit()
+
+    def claim(self, sync: str, stream: str, split: str, fence: int) -> int:
+        """See Ledger.claim."""
+        which = {"_id": _name(sync, stream, split)}
+        head = self.head(sync, stream, split, lock=True)
+        if head is None or head.fence % CLAIM != fence:
+            raise fenced(stream)
+        claimed = head.fence + CLAIM
+        change = {"$set": {"fence": claimed}}
+        done = self._own.do(
+            lambda: self._heads.update_one(which | {"fence": head.fence}, change, session=self._own.session)
+        )
+        if done.matched_count == 0:
+            raise fenced(stream)
+        return claimed
 
     def writer(self, target: str, but: str = "") -> str | None:
         """See Ledger.writer."""
