@@ -37,11 +37,11 @@ def test_every_verb_has_titles_and_a_schema_with_descriptions(verb: str) -> None
         ({"rename": {"LOT": "lot_no"}}, {"columns": {"LOT": "lot_no"}}),
         ({"filter": "weight is not null"}, {"where": "weight is not null"}),
         ({"select": ["a", "b"]}, {"columns": ("a", "b")}),
-        ({"deduplicate": ["k"]}, {"by": ("k",), "keep": "first", "order": None}),
-        ({"aggregate": {"by": "a", "n": "count(*)"}}, {"by": ("a",), "measures": {"n": "count(*)"}}),
+        ({"deduplicate": ["k"]}, {"by": ("k",), "keep": "first", "order": None, "expire": None}),
+        ({"aggregate": {"by": "a", "n": "count(*)"}}, {"by": ("a",), "measures": {"n": "count(*)"}, "window": None}),
         (
             {"join": {"left": "r", "right": "l", "on": "line_id"}},
-            {"left": "r", "right": "l", "on": {"line_id": "line_id"}, "how": "inner", "suffix": ""},
+            {"left": "r", "right": "l", "on": {"line_id": "line_id"}, "how": "inner", "suffix": "", "within": None},
         ),
     ],
 )

@@ -123,13 +123,14 @@ def _ends(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
     return process.stdin, process.stdout
 
 
-def passing(document: Mapping[str, Any], code: int) -> bool:
+def passing(document: Mapping[str, Any], code: int, *, kept: bool = False) -> bool:
     """Whether a failure may pass by itself: the process vanished, or every error is of a kind that trying again may
-    help, or a file was held by somebody else."""
+    help, or a file was held by somebody else. What is `kept` running also waits for what it reads to be made."""
     if code in (0, 2, 3):
         return False
     codes = {str(one.get("code", "")) for one in document.get("problems", ()) if "level" not in one}
-    return not codes or codes <= {*_retryable(errors.TongquError), errors.BusyError.code, "internal", "run.cancelled"}
+    known_to_pass = {*_retryable(errors.TongquError), errors.BusyError.code, "internal", "run.cancelled"}
+    return codes <= (known_to_pass | {errors.NotFoundError.code} if kept else known_to_pass)
 
 
 def _retryable(kind: type[errors.TongquError]) -> set[str]:

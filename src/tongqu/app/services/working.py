@@ -209,7 +209,7 @@ class Working:
                        "hint": "the next attempt goes on where it stopped"}  # fmt: skip
             told = {**told, "status": "failed", "problems": [problem]}
         failures = 0 if job.kept and time.monotonic() - attempt.began >= SETTLED else job.failures
-        again = why == "timeout" or passing(told, attempt.code) or (job.kept and attempt.code == 0)
+        again = why == "timeout" or passing(told, attempt.code, kept=job.kept) or (job.kept and attempt.code == 0)
         if again and (job.kept or failures < job.retries):
             wait = min(2.0**failures, LONGEST_WAIT) * (0.5 + self.chance())
             return Ended("queued", told, self.jobs.clock() + wait, failures + 1)
