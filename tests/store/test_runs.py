@@ -143,3 +143,17 @@ def test_two_processes_write_at_the_same_time(tmp_path: Path) -> None:
     second.flush()
     assert len(second.logs("a")["lines"]) == len(second.logs("b")["lines"]) == 50
     second.close()
+
+
+def test_an_attempt_that_was_taken_over_changes_nothing(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    runs = Runs.open(home)
+    runs.begin(Started("r1", "run", "tongqu run a", ()))
+    with sqlite3.connect(home.runs) as other:  # as another process notes it that goes on with the run
+        other.execute("UPDATE runs SET pid = 1, attempts = 2")
+    other.close()
+    runs.progress("r1", [{"name": "a", "read": 3, "written": 3, "quarantined": 0}])
+    runs.finish("r1", DOCUMENT)
+    [listed] = runs.list()
+    assert (listed["read"], listed["attempts"]) == (0, 2)
+    runs.close()

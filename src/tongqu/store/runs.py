@@ -154,24 +154,24 @@ class Runs:
 
     def progress(self, run: str, streams: Sequence[Mapping[str, Any]]) -> None:
         """Note the numbers of a run that goes on; each stream has `name read written quarantined` and what else is
-        known of it by now."""
+        known of it by now. Nothing changes once another process goes on with the run."""
         totals = [sum(int(stream[name]) for stream in streams) for name in ("read", "written", "quarantined")]
         text = json.dumps({"streams": list(streams)}, ensure_ascii=False, default=str)
         with self._lock:
             self._database.execute(
-                "UPDATE runs SET read = ?, written = ?, quarantined = ?, document = ? WHERE run = ?",
-                (*totals, text, run),
+                "UPDATE runs SET read = ?, written = ?, quarantined = ?, document = ? WHERE run = ? AND pid = ?",
+                (*totals, text, run, os.getpid()),
             )
 
     def finish(self, run: str, document: Mapping[str, Any]) -> None:
-        """Note the end of a run with its document."""
+        """Note the end of a run with its document; an attempt that another process has taken over changes nothing."""
         streams = document.get("streams", [])
         totals = [sum(int(stream.get(name, 0)) for stream in streams) for name in ("read", "written", "quarantined")]
         with self._lock:
             self.flush()
             self._database.execute(
                 "UPDATE runs SET status = ?, finished = ?, attempts = max(attempts, ?), lane = ?, read = ?,"
-                " written = ?, quarantined = ?, document = ? WHERE run = ?",
+                " written = ?, quarantined = ?, document = ? WHERE run = ? AND pid = ?",
                 (
                     document.get("status", "failed"),
                     instant(self._clock()),
@@ -180,6 +180,7 @@ class Runs:
                     *totals,
                     json.dumps(document, ensure_ascii=False, default=str),
                     run,
+                    os.getpid(),
                 ),
             )
 
