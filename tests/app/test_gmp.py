@@ -78,9 +78,10 @@ def test_what_is_not_signed_is_not_written(
     given: dict[str, str | None] = {"Tongqu-Reason": "released", "Tongqu-Signature": basic("zhang"),
                                     "Tongqu-Approval": basic("li"), **headers}  # fmt: skip
     told = [(name, value) for name, value in given.items() if value is not None]
+    before = states(folder)
     answer = gateway.ask("/api/v1/batches?id=eq.1", "PATCH", {"state": "released"}, [*key, *told])
     assert answer.json["code"] == code
-    assert states(folder)[1] == "open"
+    assert states(folder) == before
 
 
 def test_a_signed_change_is_made_and_recorded_with_both_persons(

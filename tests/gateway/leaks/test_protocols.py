@@ -161,7 +161,8 @@ def test_changes_tell_nothing_of_rows_that_are_hidden(worlds: list[World]) -> No
 
 def test_graphql(worlds: list[World]) -> None:
     answered = [alike(worlds, text, "/graphql", "POST", {"query": text})[2] for text in GRAPHQL]
-    assert any(b'"totalCount":3' in body for body in answered) and any(b"field.unknown" in body for body in answered)
+    counts = [body for body in answered if re.search(rb'"totalCount":[1-9]', body)]
+    assert counts and any(b"field.unknown" in body for body in answered)
 
 
 def test_soap(worlds: list[World]) -> None:
