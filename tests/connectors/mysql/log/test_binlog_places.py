@@ -113,9 +113,11 @@ def test_the_position_moves_with_tables_that_are_not_followed_and_while_idle(sql
         seen.append(batch)
         assert batch.kind == "heartbeat"
         assert batch.position is not None
-        if log.log.reached(batch.position, head):
+        # the server may write a note of its own behind the end that it told
+        if log.log.reached(batch.position, head) and log.log.lag(batch.position).bytes == 0:
             break
-    assert log.log.lag(seen[-1].position).bytes == 0
+    else:
+        raise AssertionError("the log ended")
     stop.set()
     assert all(batch.rows.num_rows == 0 for batch in batches)
 
