@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,9 @@ class Place(ABC):
     def do(self, statements: Sequence[Statement]) -> None:
         """Do these in one transaction; raises what the driver raises."""
 
-    @contextmanager
-    def asking(self) -> Iterator[Query]:
+    @abstractmethod
+    def asking(self) -> AbstractContextManager[Query]:
         """A connection to look at rows; SQL has `{}` before tables. A table that is not there has no rows."""
-        raise NotImplementedError
-        yield
 
     @abstractmethod
     def lock(self, wait: Callable[[], object]) -> None:
