@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.report import Measured, line, page
+from bench import kept
+from bench.report import Measured, Stage, line, page
 from bench.scenarios import (
     cdc,
     cdc_latency,
@@ -17,6 +19,7 @@ from bench.scenarios import (
     gateway_attack,
     gateway_zipf,
     governed,
+    kafka,
     mariadb,
     mariadb_cdc,
     memory,
@@ -38,19 +41,21 @@ SCENARIOS: list[Scenario] = [
     *diff.SCENARIOS, *quarantine.SCENARIOS, *planning.SCENARIOS, *rest.SCENARIOS, *mongodb.SCENARIOS,
     *cdc.SCENARIOS, *cdc_latency.SCENARIOS, *mariadb_cdc.SCENARIOS,
     *gateway.SCENARIOS, *gateway_zipf.SCENARIOS, *gateway_attack.SCENARIOS,
-    *queue.SCENARIOS, *governed.SCENARIOS,
+    *queue.SCENARIOS, *kafka.SCENARIOS, *governed.SCENARIOS,
     *state.SCENARIOS,
 ]  # fmt: skip
 BY_NAME: list[Scenario] = [*volume.SCENARIOS]
 """Those that take hours: run only where they are named by `--only`."""
+ALL: list[Scenario] = [*SCENARIOS, *BY_NAME]
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+KEPT = PAGE.with_suffix(".json")
 
 
 def main() -> int:
     """Run what was asked for; 1 if a scenario could not be run or is a defect."""
     arguments = _arguments()
     wanted = arguments.only.split(",")
-    chosen = [s for s in (*SCENARIOS, *BY_NAME) if s.name in wanted or (not arguments.only and s not in BY_NAME)]
+    chosen = [s for s in ALL if s.name in wanted or (not arguments.only and s not in BY_NAME)]
     measured: list[Measured] = []
     failed = False
     with World(arguments.rows, arguments.rounds) as world:
@@ -63,12 +68,16 @@ def main() -> int:
                 print(f"  failed: {error}", file=sys.stderr)
                 failed = True
                 continue
-            measured.append(Measured(scenario, rows, (before, os.getloadavg()[0])))
+            load = (before, os.getloadavg()[0])
+            day = f"{datetime.now(UTC):%Y-%m-%d}"
+            measured.append(Measured(scenario, rows, load, day, world.rounds, world.rows))
             for row in rows:
                 print(f"  {line(scenario, row)}", flush=True)
-        text = page(measured, world, "python -m bench " + " ".join(sys.argv[1:]))
-    if not arguments.only and not arguments.quick:
-        PAGE.write_text(text)
+        stage = Stage.of(world)
+    if measured and not arguments.quick and not arguments.dry:
+        everything = kept.merged(kept.load(KEPT, ALL), measured, ALL)
+        kept.save(KEPT, everything, stage)
+        PAGE.write_text(page(everything, stage), encoding="utf-8")
         print(f"written: {PAGE}")
     return 1 if failed or any(m.worst == "defect" for m in measured) else 0
 
@@ -77,8 +86,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rows", type=int, default=0, help="rows of the table (default 1,000,000)")
     parser.add_argument("--rounds", type=int, default=0, help="rounds of each comparison (default 5)")
-    parser.add_argument("--only", default="", help=f"some of: {', '.join(s.name for s in (*SCENARIOS, *BY_NAME))}")
+    parser.add_argument("--only", default="", help=f"some of: {', '.join(s.name for s in ALL)}")
     parser.add_argument("--quick", action="store_true", help="100,000 rows, 2 rounds; the page is not written")
+    parser.add_argument("--dry", action="store_true", help="do not write the page")
     arguments = parser.parse_args()
     arguments.rows = arguments.rows or (100_000 if arguments.quick else 1_000_000)
     arguments.rounds = arguments.rounds or (2 if arguments.quick else 5)

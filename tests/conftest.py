@@ -12,6 +12,7 @@ import pytest
 from tongqu.testing import graphql_place, odata_place, rest_place, soap_place
 from tongqu.testing.services import (
     S3,
+    Activemq,
     Clickhouse,
     Dovecot,
     Elasticsearch,
@@ -29,6 +30,7 @@ from tongqu.testing.services import (
     Sshd,
     Vsftpd,
     Webdav,
+    start_activemq,
     start_clickhouse,
     start_dovecot,
     start_elasticsearch,
@@ -119,6 +121,12 @@ def sshd(pytestconfig: pytest.Config) -> Iterator[Sshd]:
 def redis(pytestconfig: pytest.Config) -> Iterator[Redis]:
     """Redis, shared by the tests of this process; each test takes a database of its own."""
     yield from _running(start_redis, pytestconfig)
+
+
+@pytest.fixture
+def redis_url(redis: Redis) -> Iterator[str]:
+    """URL of an empty database in Redis."""
+    yield from _fresh(redis)
 
 
 @pytest.fixture(scope="session")
@@ -218,6 +226,18 @@ def mosquitto_server(pytestconfig: pytest.Config) -> Iterator[Mosquitto]:
 def mqtt_url(mosquitto_server: Mosquitto) -> Iterator[str]:
     """URL of a topic in Mosquitto that nobody has used."""
     yield from _fresh(mosquitto_server)
+
+
+@pytest.fixture(scope="session")
+def activemq(pytestconfig: pytest.Config) -> Iterator[Activemq]:
+    """ActiveMQ, shared by the tests of this process."""
+    yield from _running(start_activemq, pytestconfig)
+
+
+@pytest.fixture
+def activemq_url(activemq: Activemq) -> Iterator[str]:
+    """URL of a fresh prefix of queues in ActiveMQ."""
+    yield from _fresh(activemq)
 
 
 @pytest.fixture(scope="session")

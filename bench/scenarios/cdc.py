@@ -66,6 +66,7 @@ def _end(world: World) -> None:
 
 def _catch_up(world: World, rows: int, each: int) -> list[Row]:
     for name in ("cdc", "native"):
+        world.sql("postgres", f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         world.postgres.database(name)
         world.sql(name, _TABLE)
     world.sql(

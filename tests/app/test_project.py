@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tongqu.app.docs import project_schema
 from tongqu.app.project.load import load
+from tongqu.app.project.model import SECTIONS
 from tongqu.app.project.places import ProblemsError
 from tongqu.core.errors import ConfigError, UnknownNameError
 
@@ -98,7 +100,15 @@ def test_a_name_defined_twice_names_both_places(tmp_path: Path) -> None:
         ("conections: {}\n", "tongqu.yaml:1:conections", "unknown section 'conections'", "mean 'connections'"),
         ("project: p\nconnections: [a]\n", "tongqu.yaml:2:connections", "connections is a mapping of names", ""),
         ("a: b: c\n", "tongqu.yaml:1", "not valid YAML", "quote"),
-        ("connections:\n  a: {type: postgres}\n  a: {type: postgres}\n", "tongqu.yaml:3", "duplicate key", ""),
+        ("connections:\n  a: {type: postgres}\n  a: {type: postgres}\n", "tongqu.yaml:3", "duplicate key", "keep one"),
+        ("project: p\n\tx: 1\n", "tongqu.yaml:2", "not valid YAML", "indent with spaces"),
+        ("connections: {a: {type: zzz}}\n", "tongqu.yaml:1:connections.a.type", "unknown connection type", ", sqlite,"),
+        (
+            "pipelines: {p: {steps: [5]}}\n",
+            "tongqu.yaml:1:pipelines.p.steps[0]",
+            "must be a mapping, got 5",
+            "in order",
+        ),
         ("- a\n", "tongqu.yaml:1", "a project file is a mapping of sections", "project: NAME"),
         (
             "connections:\n  a: {type: postgrse}\n",
@@ -200,6 +210,12 @@ def test_a_password_in_a_file_is_a_warning(tmp_path: Path) -> None:
     [note] = loaded.notes
     assert (note["path"], note["level"]) == ("tongqu.yaml:2:connections.a.password", "warning")
     assert "hunter2" not in str(note)
+
+
+def test_the_schema_for_editors_knows_every_section() -> None:
+    schema = project_schema()
+    assert set(schema["properties"]) == set(SECTIONS)
+    assert schema["$defs"]["step_join"]["properties"]["join"]["properties"]["on"]["anyOf"][1] == {"type": "string"}
 
 
 def test_a_folder_without_a_project(tmp_path: Path) -> None:

@@ -31,7 +31,9 @@ def run(folder: Path, *steps: dict[str, Any], sink: dict[str, Any] | None = None
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        ({"filter": "id > "}, "cannot parse"),
+        ({"filter": "id > "}, "cannot parse the expression: an operand is missing"),
+        ({"filter": "id > > 1"}, "'id >> 1' is not allowed"),
+        ({"sql": "select from"}, "cannot parse the query: Expected table name (line 1, column 11)"),
         ({"filter": "getenv('HOME') = 'x'"}, "'getenv' is not allowed"),
         ({"derive": {"x": "read_text('/etc/passwd')"}}, "'read_text' is not allowed"),
         ({"aggregate": {"n": "cont(*)"}}, "'cont' is not allowed"),
@@ -50,6 +52,21 @@ def test_steps_that_are_refused_from_the_file_alone(tmp_path: Path, step: dict[s
     assert (done.code, problem["path"].startswith("tongqu.yaml:1:pipelines.p.steps[0]")) == (2, True), problem
     assert message in problem["message"]
     assert not (tmp_path / "lake.db").exists()
+
+
+@pytest.mark.parametrize("step", [{"derive": {"": "1"}}, {"rename": {"line": ""}}])
+def test_a_column_needs_a_name(tmp_path: Path, step: dict[str, Any]) -> None:
+    done = run(tmp_path, step)
+    [problem] = done.document["problems"]
+    assert (done.code, problem["code"]) == (1, "config.invalid_plan")
+    assert "a column without a name" in problem["message"]
+
+
+def test_a_project_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    make(tmp_path / "q.db", "t", "id INTEGER PRIMARY KEY", [(1,)])
+    done = tongqu(tmp_path, "sync", "sqlite:q.db", "sqlite:lake.db", "--project", "typo", "--json")
+    assert (done.code, done.document["problems"][0]["path"]) == (2, "--project")
+    assert not (tmp_path / "typo").exists()
 
 
 def test_a_column_that_is_not_there_is_learnt_from_the_source(tmp_path: Path) -> None:

@@ -331,6 +331,60 @@ def test_what_becomes_of_an_attempt(house: House) -> None:
     working.run()
 
 
+class Held:
+    """An attempt whose process ends when the test says so."""
+
+    def __init__(self, job: Job, setting: object, heard: object):
+        self.job, self.why, self.run, self.behind, self.code = job, "", "", None, 0
+        self.began, self.document, self.over, self.closed = monotonic(), {"status": "stopped"}, Event(), False
+
+    def stop(self, why: str) -> None:
+        self.why = self.why or why
+
+    def press(self) -> float | None:
+        return None
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_lost_job_that_is_taken_again_leaves_no_attempt_behind(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Held] = []
+
+    def attempt(job: Job, setting: object, heard: object) -> Held:
+        made.append(Held(job, setting, heard))
+        return made[-1]
+
+    monkeypatch.setattr("tongqu.app.services.working.Attempt", attempt)
+    working = house.working()
+    working.leaving.clear()
+    assert working.scheduler.tasks is not None
+    [job] = house.jobs.put([working.scheduler.tasks.named["p"].work(house.clock.new_id)])
+    working._step()
+    assert house.jobs.end(job.id, house.jobs.get(job.id).epoch, Ended("queued"))  # as one does who took it over
+    working._step()
+    first, second = made
+    assert (first.why, first.closed, second.why) == ("lost", False, "")
+    first.over.set()
+    working._step()
+    assert (first.closed, second.closed, house.jobs.get(job.id).state) == (True, False, "running")
+    second.over.set()
+    working.leave()
+    working.run()
+    assert second.closed
+
+
+def test_a_tick_of_what_has_no_schedule_any_more_is_not_waited_for(house: House) -> None:
+    scheduler = house.scheduler("'* * * * *'")
+    assert scheduler.tasks is not None
+    assert scheduler.next() is not None
+    named = scheduler.tasks.named
+    scheduler.tasks = replace(scheduler.tasks, named={name: replace(one, schedule=None) for name, one in named.items()})
+    house.clock.advance(120)
+    scheduler.step()
+    assert scheduler.next() is None
+
+
 def test_the_next_moments_are_told_in_the_zone_of_the_schedule(house: House) -> None:
     scheduler = house.scheduler("'0 8 * * *'", "run: {timezone: Asia/Shanghai}\n")
     assert scheduler.tasks is not None

@@ -20,7 +20,7 @@ from tongqu.core import registry
 from tongqu.core.data import Dataset, Write, WriteMode
 from tongqu.core.errors import FencedError
 from tongqu.core.lending import Lends
-from tongqu.testing.command_line import start
+from tongqu.testing.command_line import start, tongqu
 from tongqu.testing.services.kafka import Kafka
 
 SECONDS = 120.0
@@ -134,3 +134,11 @@ def test_parts_change_hands_and_every_message_comes_once(
         second.communicate(timeout=SECONDS)
         assert (first.returncode, second.returncode) == (0, 0)
     assert _events(pg_url) == (sent, sent)
+
+    alone = PROJECT.format(kafka=kafka_url, postgres=pg_url).partition("run:")[0]  # the others are taken away for good
+    (tmp_path / "tongqu.yaml").write_text(alone, encoding="utf-8")
+    send(100)
+    done = tongqu(tmp_path, "run", "events", "--until-caught-up", "--json")
+    assert done.code == 0, done.err
+    assert _events(pg_url) == (sent, sent)
+    assert done.document["streams"][0]["read"] == sent

@@ -229,6 +229,14 @@ def test_a_killed_run_is_shown_as_interrupted(folder: Path) -> None:
     assert tongqu(folder, "sync", "sqlite:a.db", "sqlite:b.db", "--json").document["run"] == run["run"]
 
 
+def test_a_table_is_not_written_onto_itself(folder: Path) -> None:
+    for source in ("sqlite:a.db", f"sqlite:{folder}/a.db"):
+        refused = tongqu(folder, "sync", source, "sqlite:a.db", "--table", "orders", "--write", "append", "--json")
+        assert (refused.code, problem(refused)[1]) == (2, "config.invalid_plan")
+    assert query(folder / "a.db", "select count(*) from orders") == [(1000,)]
+    assert tongqu(folder, "sync", "sqlite:a.db", "sqlite:a.db", "--table", "orders=copy").code == 0
+
+
 def test_runs_show_plan_counts_and_log(folder: Path) -> None:
     run = tongqu(folder, "sync", "sqlite:a.db", "sqlite:b.db", "--json").document["run"]
     shown = tongqu(folder, "runs", "show", run, "--json").document

@@ -41,6 +41,17 @@ def jdbc_pg_url(pg_url: str) -> str:
 
 
 @pytest.fixture
+def jdbc_mysql_url(mysql_url: str) -> str:
+    """A fresh MariaDB database by MariaDB Connector/J."""
+    from tongqu.testing.services.install import program
+
+    jar = program("/usr/share/java/mariadb-java-client.jar", "libmariadb-java")
+    program("java", "default-jre-headless")
+    parts = urlsplit(mysql_url)
+    return f"jdbc:mariadb://{parts.netloc}{parts.path}?jar={jar}"
+
+
+@pytest.fixture
 def imap_url(dovecot: Dovecot) -> str:
     """The inbox of a user of its own, with two messages."""
     user = f"u{secrets.token_hex(4)}"

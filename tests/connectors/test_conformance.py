@@ -33,7 +33,6 @@ _DOCUMENTS = {
     "test_a_type_comes_back[json]": "never: in a document the JSON value null and no value are one",
     "test_a_type_is_merged[json]": "never: in a document the JSON value null and no value are one",
     "test_odd_names_are_names": "never: a replace needs a key, and names of indices are in lower case",
-    "test_replace_leaves_only_the_new_rows": "never: a replace counts what it updated and deleted as that",
     "test_aborted_rows_are_gone": "never: a call that went through is not taken back by an abort",
     "test_soft_deletes_are_marked_and_cleared": "never: refused, as by all systems that are written call by call",
 }
@@ -205,6 +204,16 @@ TestRabbitmq = conformance(
     "rabbitmq",
     lambda request: f"{request.getfixturevalue('rabbitmq_url')}&kind=stream",
     waivers={"test_aborted_rows_are_gone": "never: a message that was confirmed is not taken back by an abort"},
+)
+TestRedis = conformance(
+    "redis",
+    lambda request: request.getfixturevalue("redis_url"),
+    waivers={"test_aborted_rows_are_gone": "never: an entry that was appended is not taken back by an abort"},
+)
+TestStomp = conformance("stomp", lambda request: request.getfixturevalue("activemq_url"))
+TestAmqp1 = conformance(
+    "amqp1",
+    lambda request: request.getfixturevalue("rabbitmq_url").replace("amqp://", "amqp1://").partition("?")[0],
 )
 TestMqtt = conformance("mqtt", lambda request: request.getfixturevalue("mqtt_url"))
 TestSse = conformance("sse", lambda request: f"sse://{request.getfixturevalue('event_server').url}/orders")

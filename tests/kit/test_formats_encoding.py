@@ -59,3 +59,13 @@ def test_names() -> None:
     assert [canonical(n) for n in ("GBK", "GB2312", "ascii", "UTF8")] == ["gb18030", "gb18030", "utf-8", "utf-8"]
     with pytest.raises(InvalidSettingsError, match="klingon"):
         canonical("klingon")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030"])
+def test_a_damaged_byte_does_not_make_another_encoding_of_it(encoding: str) -> None:
+    text = "编号,名称,状态\n" + "".join(f"{number},轴承设备{number},合格品\n" for number in range(40))
+    sample = bytearray(text.encode(encoding))
+    sample[len(sample) // 2 : len(sample) // 2 + 1] = b"\xff"
+    assert detect(bytes(sample), "x.csv", whole=True) == encoding
+    with pytest.raises(ReadError, match="not clear"):
+        detect(b"id,name\n1,ok\n2,\xff\xfe\x80bad\n", "x.csv", whole=True)

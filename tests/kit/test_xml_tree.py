@@ -26,3 +26,16 @@ def test_names_keep_their_namespaces() -> None:
 def test_what_is_no_plain_document_is_refused(body: bytes, said: str) -> None:
     with pytest.raises(AnswerError, match=said):
         tree(body, "doc")
+
+
+def test_elements_are_asked_by_plain_names_and_know_their_prefixes() -> None:
+    root = tree(
+        b'<a xmlns="urn:a" xmlns:p="urn:p"><p:b p:kind="x" type="p:T"> 1 <c xmlns:p="urn:q">2</c></p:b></a>', "it"
+    )
+    b = root.first("b")
+    assert b is not None
+    assert (b.name, b.space, b.value("kind"), b.value("none"), b.said()) == ("b", "urn:p", "x", "", "1  2")
+    assert b.qualified(b.value("type")) == ("urn:p", "T")
+    (c,) = root.everywhere("c")
+    assert (c.qualified("p:T"), c.qualified("T")) == (("urn:q", "T"), ("urn:a", "T"))
+    assert root.first("b", "d") is None

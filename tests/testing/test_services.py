@@ -130,6 +130,12 @@ def test_mariadb_is_strict_and_takes_local_files(mariadb: MariaDB, mysql_url: st
     ]
 
 
+def test_a_mariadb_keeps_its_temporary_tables_to_itself(mariadb: MariaDB) -> None:
+    """One that starts deletes those of all that share its folder."""
+    temporary, data = rows(mariadb.url, "select @@tmpdir, @@datadir")[0]
+    assert Path(str(temporary)).parent == Path(str(data)).parent
+
+
 @pytest.mark.parametrize("start", [start_postgres, start_mariadb])
 def test_stop_leaves_nothing(start: Callable[[], Service]) -> None:
     server = start()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tongqu.app.messages import language
 from tongqu.app.project.engine import EngineEntry
-from tongqu.app.project.model import NOT_RUN, DatasetEntry, NamingEntry, PipelineEntry, PurposeEntry
+from tongqu.app.project.model import NOT_RUN, DatasetEntry, EnvironmentEntry, NamingEntry, PipelineEntry, PurposeEntry
 from tongqu.app.project.reconciling import ReconcileEntry
 from tongqu.app.project.rules import ConnectionRules
 from tongqu.app.project.schedules import CalendarEntry, RunEntry
@@ -18,7 +18,9 @@ from tongqu.core.settings import Settings
 from tongqu.gateway.audit.settings import AuditEntry
 from tongqu.gateway.auth.settings import IdentitySettings
 from tongqu.gateway.entry import ApiEntry
+from tongqu.gateway.hooks.settings import HookEntry
 from tongqu.gateway.settings import GatewayEntry
+from tongqu.gateway.webhooks.settings import SubscriptionEntry
 
 if TYPE_CHECKING:
     from tongqu.kit.profiles.profile import Profile
@@ -143,6 +145,12 @@ def project_schema() -> dict[str, Any]:
     sections["calendars"] = _named("calendar", "Days on which things run, by name.")
     sections["run"] = _model(RunEntry, definitions)
     sections["engine"] = _model(EngineEntry, definitions)
+    definitions["environment"] = _model(EnvironmentEntry, definitions)
+    sections["environments"] = _named("environment", "Environments and what they ask of a version, by name.")
+    definitions["hook"] = _model(HookEntry, definitions)
+    sections["hooks"] = _named("hook", "Webhooks that come in, by name.")
+    definitions["subscription"] = _model(SubscriptionEntry, definitions)
+    sections["webhooks"] = _named("subscription", "Webhooks that go out for several APIs, by name.")
     sections |= {name: {"type": "object", "description": "Not run by this version."} for name in NOT_RUN}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

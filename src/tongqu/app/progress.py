@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from threading import RLock
 from typing import Any, Self
 
 from tongqu.app.messages import t
+from tongqu.app.outlets import tell
 from tongqu.core.data import Counts
 from tongqu.core.events import Committed, Event, LaneChanged, Retrying, StreamEnded, StreamPlanned, Warned
 
@@ -34,8 +34,7 @@ class JsonLines:
                 "read": event.counts.read,
                 "written": event.counts.written,
             }
-            sys.stderr.write(json.dumps(line, ensure_ascii=False) + "\n")
-            sys.stderr.flush()
+            tell(json.dumps(line, ensure_ascii=False))
 
 
 class Quiet:
@@ -54,8 +53,7 @@ class Quiet:
         """Print a line for the event if it matters."""
         line = remark(event)
         if line:
-            sys.stderr.write(self._clean(line) + "\n")
-            sys.stderr.flush()
+            tell(self._clean(line))
 
 
 def remark(event: Event) -> str:

@@ -40,9 +40,11 @@ def need_columns(dataset: Dataset, names: Sequence[str]) -> None:
 
 
 def no_duplicates(names: Sequence[str], verb: str) -> None:
-    """Raise InvalidPlanError if a name comes twice among output columns."""
+    """Raise InvalidPlanError if a name comes twice among output columns, or is empty."""
     seen: set[str] = set()
     for name in names:
+        if not name:
+            raise InvalidPlanError(f"{verb} would give a column without a name", hint="give it a name")
         if name in seen:
             raise InvalidPlanError(f"{verb} would give two columns named {name!r}", hint="rename one of them")
         seen.add(name)

@@ -25,7 +25,7 @@ from tongqu.core.data import (
     Written,
 )
 from tongqu.core.dirty import Dirty, Fix
-from tongqu.core.errors import InvalidPlanError
+from tongqu.core.errors import InvalidPlanError, TongquError
 from tongqu.core.select import Select
 from tongqu.core.settings import Settings
 
@@ -95,6 +95,8 @@ class Source(ABC):
     learns: bool = False
     """Whether the end of an incremental read is known only when it has been read: `horizon` gives where it begins, and
     the position of its last batch is what the next run starts after."""
+    notices: Mapping[str, TongquError] = {}
+    """By dataset why a read that succeeded needs attention (all was read again, say): warnings of the run."""
 
     def lodge(self, folder: Path) -> None:
         """A private folder in the project's home, which need not exist, for what the system itself cannot hold: the
@@ -124,9 +126,7 @@ class Source(ABC):
 
         None means that there is nothing to read. Raises SchemaError if rows have no cursor.
         """
-        raise NotImplementedError(
-            f"{type(self).__name__} cannot read incrementally: {dataset.name} {cursor} {after} {ties}"
-        )
+        raise NotImplementedError(f"{type(self).__name__} is not incremental: {dataset.name} {cursor} {after} {ties}")
 
     @abstractmethod
     def read(self, read: Read) -> Iterator[Batch]:

@@ -364,6 +364,9 @@ class Write:
     """RFC 3339 instant used for SCD2 validity and for the ledger."""
     cursor: str | None = None
     """The column that grows with every change, if the stream is incremental."""
+    follows: bool = False
+    """Rows are changes of a log that does not end: a stream that was finished goes on in the same run, and rows of its
+    quarantine may go in while it runs."""
     replay: bool = False
     """Quarantined rows go in again, or a repair's: never over a row that is newer by the cursor, nor while a run writes
     the target."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from threading import Event
 from typing import Protocol, runtime_checkable
@@ -65,4 +65,9 @@ class Shared(Protocol):
         """Read the parts that fall to this process, until `stop`. `take` is asked where to go on when a part is taken
         up (None: where the log begins, or a position that knows several parts), `give_up` is told when it falls to
         somebody else; both are called between two items. Raises ConnectError and LostPositionError."""
+        ...
+
+    def together(self, positions: Sequence[Position]) -> Position:
+        """One position from which one process goes on alone: it knows the parts of all these; of a part that several
+        know, the last one counts."""
         ...

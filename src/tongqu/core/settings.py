@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
+from tongqu.core.complaints import complaint
 from tongqu.core.errors import InvalidSettingsError
 from tongqu.core.secret_fields import holds_secret
 
@@ -123,11 +124,11 @@ def invalid_settings(model: type[BaseModel], error: ValidationError, path: str) 
         )
     if first["type"] == "missing":
         return InvalidSettingsError(f"missing key {where!r}", path=full, hint=_describe(model, where))
-    given = "" if _is_secret(model.model_fields.get(str(first["loc"][0])) if first["loc"] else None) else first["input"]
+    hidden = _is_secret(model.model_fields.get(str(first["loc"][0])) if first["loc"] else None)
     if first["type"] == "string_pattern_mismatch" and first["ctx"]["pattern"] == REFERENCE:
-        given = ""  # what stands where a reference belongs may be the secret itself
-    shown = f" (got {given!r})" if isinstance(given, str | int | float | bool) and given != "" else ""
-    return InvalidSettingsError(f"{where}: {first['msg']}{shown}", path=full, hint=_describe(model, where))
+        hidden = True  # what stands where a reference belongs may be the secret itself
+    shown = complaint(where or path.rpartition(".")[2], first, hidden=hidden)
+    return InvalidSettingsError(shown, path=full, hint=_describe(model, where))
 
 
 def _describe(model: type[BaseModel], where: str) -> str:

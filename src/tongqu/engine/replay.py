@@ -6,20 +6,25 @@ chunk in which something is refused is undone and halved, until each row that ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from threading import Event
+from typing import Any
 
 import pyarrow as pa
 
 from tongqu.core.connector import Session, Sink
 from tongqu.core.data import BadRow, Checkpoint, Counts, Split, Write, Written
 from tongqu.core.dirty import OPEN, REPLAYED, STILL_BAD, SUPERSEDED, Dirty, Settled
-from tongqu.core.errors import BalanceError, SupersededError
+from tongqu.core.errors import BalanceError, RefusedRowsError, SupersededError
+from tongqu.core.kernels import pc
+from tongqu.engine.following.net import key_texts
+from tongqu.engine.following.steps import INCOMPLETE
 from tongqu.engine.segment import Outcome
 from tongqu.kit.faults import crash_point
 from tongqu.kit.originals import restored
+from tongqu.kit.unsent import lacks_of
 
 AT_ONCE = 500
 """Rows of one commit."""
@@ -42,6 +47,20 @@ class Way:
     write: Write
     shape: pa.Schema
     through: Callable[[pa.Table], Outcome] | None = None
+    follows: Follows | None = None
+    """How rows go in that are changes of a log; None for others."""
+
+
+@dataclass(frozen=True)
+class Follows:
+    """Changes of a log, of which `replay` is given each key once. `key` are the columns of the rows that are copied
+    into the target's key; `copies` tells of each column at the sink which column of the rows it is; `needs` are the
+    columns that steps look at; `removes`: a row that steps leave out now is taken out of the target."""
+
+    key: tuple[str, ...]
+    copies: Mapping[str, str]
+    needs: Collection[str] = ()
+    removes: bool = False
 
 
 @dataclass
@@ -145,16 +164,18 @@ class _Unit:
             for place, (name, message) in back.failures.items()
         ]
         good = [entries[place] for place in back.places]
-        outcome, refused = self._through(back.rows)
+        lacks = _lacks(back.rows, self.way.shape)
+        if lacks is None:
+            self._halves(entries)
+            return
+        rows = back.rows.replace_schema_metadata() if lacks_of(self.way.shape) else back.rows
+        outcome, refused = self._through(rows, lacks)
         written = Written()
         if not refused and outcome.rows.num_rows:
-            written = self.session.write(outcome.rows)
-            refused = written.refused
+            written, bad = self._written(outcome.rows, lacks)
+            refused = [*bad]
         if refused and len(entries) > 1:
-            self.session.abort()
-            middle = len(entries) // 2
-            self.put(entries[:middle])
-            self.put(entries[middle:])
+            self._halves(entries)
             return
         if refused:
             self.session.abort()
@@ -162,10 +183,50 @@ class _Unit:
             settled += [_again(good[0].id, refused[0])]
         else:
             _balanced(written, outcome.rows.num_rows, self.way.write.stream)
+            written.deleted += self._left_out(rows, outcome.rows)
             settled += [Settled(entry.id, REPLAYED) for entry in good]
         self._commit(written, outcome, settled, len(entries))
 
-    def _through(self, rows: pa.Table) -> tuple[Outcome, list[BadRow]]:
+    def _halves(self, entries: Sequence[Entry]) -> None:
+        self.session.abort()
+        middle = len(entries) // 2
+        self.put(entries[:middle])
+        self.put(entries[middle:])
+
+    def _written(self, rows: pa.Table, lacks: Collection[str]) -> tuple[Written, Sequence[BadRow]]:
+        """Write rows; those of a log that lack columns change the others of the target's row only."""
+        follows = self.way.follows
+        if not lacks or follows is None:
+            written = self.session.write(rows)
+            return written, written.refused
+        kept = [name for name in rows.schema.names if follows.copies.get(name) not in lacks]
+        try:
+            there = self.session.amend(rows.select(kept))
+        except RefusedRowsError as error:
+            return Written(), [BadRow("sink", error.code, error.field, None, "", error.message)]
+        if there < rows.num_rows and self.keep:
+            message = "the target lacks this row, and the log did not send all of its columns"
+            return Written(), [BadRow("sink", INCOMPLETE, self.way.write.key[0], None, "", message)]
+        return Written(updated=rows.num_rows), ()
+
+    def _left_out(self, rows: pa.Table, out: pa.Table) -> int:
+        """Take the rows out of the target that the steps leave out now; how many were there."""
+        follows, key = self.way.follows, self.way.write.key
+        if follows is None or not follows.removes or self.way.through is None or not rows.num_rows:
+            return 0
+        schema = self.way.write.dataset.schema
+        arrays: list[Any] = [
+            rows.column(name).cast(schema.field(own).type) for name, own in zip(follows.key, key, strict=True)
+        ]
+        keys = pa.Table.from_arrays(arrays, names=list(key))
+        gone = keys.filter(pc.invert(pc.is_in(key_texts(keys, key), value_set=_joined(key_texts(out, key)))))
+        return self.session.remove(gone) if gone.num_rows else 0
+
+    def _through(self, rows: pa.Table, lacks: Collection[str]) -> tuple[Outcome, list[BadRow]]:
+        needed = sorted(set(lacks).intersection(self.way.follows.needs if self.way.follows else ()))
+        if needed:
+            message = f"the log did not send {needed[0]!r}, which did not change and which a step needs"
+            return Outcome(rows.slice(0, 0)), [BadRow("source", INCOMPLETE, needed[0], None, "", message)]
         if self.way.through is None or rows.num_rows == 0:
             return Outcome(rows if self.way.through is None else rows.slice(0, 0)), []
         outcome = self.way.through(rows)
@@ -186,6 +247,18 @@ class _Unit:
         else:
             self.session.abort()
         self.done.settled += settled
+
+
+def _lacks(rows: pa.Table, shape: pa.Schema) -> tuple[str, ...] | None:
+    """The columns that nobody sent, and nobody has mended since; None if some of the rows lack others than the rest."""
+    noted = [name for name in lacks_of(shape) if name in rows.schema.names]
+    missing = [name for name in noted if rows.column(name).null_count]
+    mixed = any(rows.column(name).null_count < rows.num_rows for name in missing)
+    return None if mixed else tuple(missing)
+
+
+def _joined(texts: Any) -> Any:
+    return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
 
 
 def _again(id: str, bad: BadRow) -> Settled:

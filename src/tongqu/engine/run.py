@@ -193,6 +193,8 @@ class _StreamTask:
             report.status = "stopped"
             return
         self.tally.check(report.counts, ended=True)
+        if noted := self.stream.source.notices.get(self.stream.source_dataset.name):
+            report.warnings.append(_problem(noted, self.stream.name) | {"level": "warning"})
         if self.write.mode is WriteMode.REPLACE:  # what fails here never becomes visible
             self._judge()
         learns = self.stream.source.learns and self.stream.mode is Mode.INCREMENTAL

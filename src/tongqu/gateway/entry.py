@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from tongqu.core.settings import Settings
+from tongqu.core.settings import Names, Settings
 from tongqu.gateway.addresses import AddressEntry
 from tongqu.gateway.policy.settings import Access
 from tongqu.gateway.webhooks.settings import WebhookEntry
@@ -147,6 +147,26 @@ class LiveEntry(Settings):
     """How much later than its cursor says a row may appear: the longest transaction that writes the table."""
 
 
+class DraftEntry(Settings):
+    """A version that is not published yet: answered at `/api/vN-draft/NAME`, to its reviewers only, and to others who
+    may call it with made-up rows (`Prefer: mock`, sandbox clients)."""
+
+    reviewers: Names = ()
+    """Who may call it and judge it: `user:NAME`, `client:NAME`, `operator:NAME`, `role:NAME`. Nobody is named: nobody
+    calls it, and everybody who may change the project judges it."""
+    approvals: int = Field(default=1, ge=1, le=5)
+    """How many of them must approve it before it can be published. Where duties are kept apart, versions need approval
+    or changes are signed (`gmp`), its author is not counted."""
+
+    @field_validator("reviewers")
+    @classmethod
+    def _named(cls, value: Names) -> Names:
+        for one in value:
+            if not re.fullmatch(r"(?:user|client|operator|role):\S+", one):
+                raise ValueError(f"{one!r}: user:NAME, client:NAME, operator:NAME or role:NAME")
+        return value
+
+
 class ApiEntry(Settings):
     """A published API."""
 
@@ -193,6 +213,9 @@ class ApiEntry(Settings):
     """When it will be withdrawn: a date, not before `deprecated`."""
     successor: str | None = None
     """The version that takes its place."""
+    draft: DraftEntry | None = None
+    """It is a draft: a version to come, or what an API of the same name and version is to become
+    (`tongqu draft`)."""
 
     @field_validator("deprecated", "sunset", mode="before")
     @classmethod

@@ -6,6 +6,7 @@ from tongqu.core.errors import (
     AccessError,
     AnswerError,
     BusyError,
+    CastError,
     ConnectorError,
     DuplicateError,
     NotFoundError,
@@ -26,6 +27,9 @@ declare(
             503, "whether the change was made is not known: ask again with the same Idempotency-Key",
             "变更结果未知，请使用相同的 Idempotency-Key 重试", retryable=True,
         ),
+        "value.unfit": Kind(
+            422, "a value of the rows cannot be given in this form", "数据中的值无法按所要求的形式给出"
+        ),
     }
 )  # fmt: skip
 
@@ -34,6 +38,7 @@ _KINDS: tuple[tuple[type[TongquError], str], ...] = (
     (SupersededError, "key.reused"),
     (DuplicateError, "row.conflict"),
     (RefusedRowsError, "row.conflict"),
+    (CastError, "value.unfit"),
     (AccessError, "access.denied"),
     (AnswerError, "answer.too_large"),
     (UnknownOutcomeError, "outcome.unknown"),

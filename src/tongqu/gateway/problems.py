@@ -73,6 +73,12 @@ def declare(kinds: Mapping[str, Kind]) -> None:
             raise ValueError(f"the code {code!r} is declared twice")
 
 
+def malformed(parameter: str, detail: str) -> Problem:
+    """A query that cannot be read, with the parameter at fault."""
+    told = {"parameter": parameter, "code": "query.malformed", "detail": detail}
+    return Problem("query.malformed", detail, errors=[told])
+
+
 class Problem(Exception):  # noqa: N818  RFC 9457's word
     """A refusal with its code. `detail` is for the caller and names only what it may know: no SQL, no hidden name, no
     value of a row. `errors` are `{pointer|parameter, code, detail}`; `headers` go into the answer as they are."""

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from tongqu.meaning.rules import Rule
 
 
+DRAFT = "-draft"
+"""What stands behind the version in the address of a draft."""
+
+
 @dataclass(frozen=True)
 class Relation:
     """Another API reached from this one: `on` maps fields here to fields there; `many` rows or one."""
@@ -79,10 +83,18 @@ class Publication:
     project: str = ""
 
     def api(self, version: str, name: str) -> Api | None:
-        """The API of that version and name."""
-        return self.apis.get((version, name))
+        """The API of that version and name; a version of drafts is the version itself with the drafts laid over it."""
+        found = self.apis.get((version, name))
+        if found is None and version.endswith(DRAFT):
+            return self.apis.get((version.removesuffix(DRAFT), name))
+        return found
 
     @property
     def versions(self) -> tuple[str, ...]:
-        """All versions, newest last (`v2` before `v10`)."""
-        return tuple(sorted({version for version, _ in self.apis}, key=lambda word: (len(word), word)))
+        """All versions, newest last (`v2` before `v10`), those of drafts before all others."""
+        return tuple(sorted({version for version, _ in self.apis}, key=age))
+
+
+def age(version: str) -> tuple[bool, int, str]:
+    """What versions are put in order by: drafts, then the oldest first."""
+    return not version.endswith(DRAFT), len(version), version

@@ -128,6 +128,17 @@ class AnswersEntry(Settings):
     environment; whoever can write to it can change answers."""
 
 
+class NewsEntry(Settings):
+    """How callers hear of what changes in the APIs they use."""
+
+    allow: Names = ()
+    """Private networks that the webhooks of subscribers may lead to (default: public addresses only)."""
+    mail: str = ""
+    """A connection of type `smtp` by which subscribers get mail; nothing: there is no mail."""
+    most: int = Field(default=20, ge=1, le=1000)
+    """Subscriptions that one caller may have."""
+
+
 class GatewayEntry(Settings):
     """Protection that holds for all APIs."""
 
@@ -152,6 +163,8 @@ class GatewayEntry(Settings):
     """How much GraphQL may ask."""
     cache: AnswersEntry = AnswersEntry()
     """Where answers are kept."""
+    news: NewsEntry = NewsEntry()
+    """How callers hear of new versions and of the end of old ones."""
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -195,15 +195,17 @@ class Ledger:
             raise fenced(stream)
         return head
 
-    def writer(self, target: str, but: str = "") -> str | None:
-        """The run that writes this table and has not ended, or None; the sync `but` does not count.
+    def writer(self, target: str, but: str = "", *, followed: bool = True) -> str | None:
+        """The run that writes this table and has not ended, or None; the sync `but` does not count, nor do streams that
+        follow a log unless `followed`.
 
         The rows of its streams are locked, so none of them begins before we commit; streams of older versions, which
         note no target, are not seen.
         """
         found = self._db.rows(f"SELECT sync, stream, spec FROM {self._checkpoint} WHERE stream <> '' AND split = ''")
         for sync, stream, spec in found:
-            if sync == but or (_load(spec) or {}).get("target") != target:
+            told = _load(spec) or {}
+            if sync == but or told.get("target") != target or (told.get("follows") and not followed):
                 continue
             run, head = self.head(sync, lock=True), self.head(sync, stream, lock=True)
             open_run = head is not None and run is not None and (run.state, run.run) == ("running", head.run)

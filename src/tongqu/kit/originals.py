@@ -70,7 +70,7 @@ def constant(text: str) -> Any:
 
 def shape_of(schema: pa.Schema) -> str:
     """The schema as text, exact, for `restored`."""
-    return _encoded(schema, tuple((f.name, str(f.metadata)) for f in schema))
+    return _encoded(schema, (str(schema.metadata), *((f.name, str(f.metadata)) for f in schema)))
 
 
 @lru_cache(maxsize=64)

@@ -169,6 +169,10 @@ def matching(rows: Iterable[Mapping[str, Any]], which: Dirty) -> list[dict[str, 
     return found[: which.limit]
 
 
+TOLD = ("target", "key", "cursor", "incremental", "recipe", "follows", "deletes")
+"""What `written_how` notes besides the mode, as `Sink.replaying` tells it."""
+
+
 def written_how(write: Write) -> dict[str, Any]:
     """How a stream is written, as its row of the ledger keeps it for rows that go in again."""
     return {
@@ -178,6 +182,8 @@ def written_how(write: Write) -> dict[str, Any]:
         "cursor": write.cursor,
         "incremental": write.incremental,
         "recipe": write.recipe,
+        "follows": write.follows,
+        "deletes": write.deletes.value,
     }
 
 
@@ -187,7 +193,8 @@ def refuse_replay(write: Write, run: str | None) -> None:
         raise BusyError(
             f"the run {run} writes {write.dataset.name!r} and has not ended",
             path=write.stream,
-            hint="let it end, or run the same command again to complete it; then repeat this one",
+            hint="let it end, or run the same command again to complete it; then repeat this one. "
+            "A stream that follows a log does not end: stop it first",
             params={"table": write.dataset.name, "run": run},
         )
 

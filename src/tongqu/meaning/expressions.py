@@ -20,6 +20,7 @@ import pyarrow as pa
 from tongqu.core.data import Meta
 from tongqu.core.errors import ExpressionError
 from tongqu.meaning.functions import AGGREGATES, CAST_TYPES, SCALARS, allowed
+from tongqu.meaning.refusals import named, reason
 from tongqu.meaning.sandbox import open_sandbox, relation_names
 
 if TYPE_CHECKING:
@@ -222,8 +223,7 @@ def _parse(text: str, aggregate: bool, outer: Sequence[str] = ()) -> exp.Expr:
         first: Any = error.errors[0] if error.errors else {}
         at = max(0, _offset(prefix + text, first.get("line") or 1, first.get("col") or 1) - len(prefix))
         at = max(0, at - len(first.get("highlight") or " "))
-        what = (first.get("description") or "it does not parse").split(" for <")[0].rstrip(".")
-        raise _error(text, at, f"cannot parse the expression: {what}", "") from None
+        raise _error(text, at, f"cannot parse the expression: {reason(error)}", "") from None
     except (sqlglot.errors.SqlglotError, RecursionError):
         raise _error(text, 0, "cannot parse the expression", "") from None
     select = statements[0] if len(statements) == 1 else None
@@ -258,7 +258,7 @@ def _hold(tree: exp.Expr, text: str, aggregate: bool, outer: Sequence[str] = ())
             continue
         name = node.name.lower() if isinstance(node, exp.Anonymous) else ""
         if (type(node) not in nodes and not isinstance(node, exp.DataType)) or (name and name not in names):
-            shown = name or (node.sql_name().lower() if isinstance(node, exp.Func) else type(node).__name__.lower())
+            shown = name or named(node)
             _refuse(text, _start(node) - 7, f"{shown!r} is not allowed in an expression", _functions(shown, aggregate))
         if isinstance(node, exp.Column) and node.table and (node.table not in outer or node.args.get("db")):
             hint = "columns have no prefix here; `actor.` belongs to access rules"

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 
 from tongqu.core.errors import ExpressionError
 from tongqu.meaning.functions import AGGREGATES, CAST_TYPES, SCALARS, allowed
+from tongqu.meaning.refusals import reason
 
 _STRUCTURE = (
     "Select", "Union", "Intersect", "Except", "Subquery", "With", "CTE", "TableAlias", "Alias", "From", "Join", "Where",
@@ -46,7 +47,9 @@ def query(text: str, names: Sequence[str], relations: Mapping[str, str] | None =
     try:
         statements = sqlglot.parse(text, read="duckdb")
     except (sqlglot.errors.SqlglotError, RecursionError) as error:
-        raise ExpressionError(f"cannot parse the query: {str(error).splitlines()[0]}") from None
+        places = getattr(error, "errors", ())
+        at = f" (line {places[0]['line']}, column {places[0]['col']})" if places and places[0].get("line") else ""
+        raise ExpressionError(f"cannot parse the query: {reason(error)}{at}", hint='"select … from input"') from None
     tree = statements[0] if len(statements) == 1 else None
     if not isinstance(tree, exp.Select | exp.SetOperation):
         raise ExpressionError("the query is not one SELECT", hint='"select … from input"')

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from tongqu.core.columns import reshaped
+from tongqu.core.columns import no_duplicates, reshaped
 from tongqu.core.data import Dataset
 from tongqu.core.operator import Lineage, Operator, Place, Projection
 from tongqu.core.settings import titled
@@ -32,6 +32,7 @@ class Derive(Operator):
 
     def output(self, inputs: Sequence[Dataset]) -> Dataset:
         (dataset,) = inputs
+        no_duplicates(list(self.columns), self.verb)
         fields: dict[str, pa.Field[Any]] = {field.name: field for field in dataset.schema}
         copies = {c: c for c in dataset.columns if c not in self.columns}
         for name, made in self._typed(dataset).items():

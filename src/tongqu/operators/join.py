@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import pyarrow as pa
-from pydantic import model_validator
 
 from tongqu.core.columns import need_columns
 from tongqu.core.data import Dataset
 from tongqu.core.errors import InvalidPlanError
 from tongqu.core.operator import Lineage, Operator
-from tongqu.core.settings import titled
+from tongqu.core.settings import Pairs, titled
 from tongqu.meaning.event_time import TimeBound, need_instants
 from tongqu.meaning.joint import comparable
 from tongqu.meaning.sandbox import quoted, relation_names
@@ -39,7 +38,7 @@ class Join(Operator):
     """Name of the left source or step."""
     right: str = titled("右输入", "Right input")
     """Name of the right source or step."""
-    on: dict[str, str] = titled("键", "Keys", min_length=1)
+    on: Pairs = titled("键", "Keys", min_length=1)
     """Left column with right column."""
     how: Literal["inner", "left", "right", "full", "semi", "anti"] = titled("方式", "How", "inner")
     """Which rows without a match stay."""
@@ -47,15 +46,6 @@ class Join(Operator):
     """Added to the right's column names that the left has too."""
     within: TimeBound | None = titled("时间范围", "Within", None)
     """How far apart rows may be that match; needed where messages are followed, which would be kept for ever."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _keys(cls, values: Any) -> Any:
-        if isinstance(values, dict) and isinstance(values.get("on"), str):
-            return {**values, "on": {values["on"]: values["on"]}}
-        if isinstance(values, dict) and isinstance(values.get("on"), list | tuple):
-            return {**values, "on": {name: name for name in values["on"]}}
-        return values
 
     @property
     def input_names(self) -> tuple[str, ...]:

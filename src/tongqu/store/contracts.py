@@ -73,6 +73,11 @@ class Contracts:
                 done.execute("DELETE FROM sunsets WHERE env = ? AND version = ? AND api = ?", (env, version, api))
             done.executemany("INSERT INTO sunsets VALUES (?, ?, ?, ?)", days)
 
+    def configs(self, env: str) -> list[int]:
+        """The applied and proposed versions of which there are contracts, oldest first."""
+        rows = self._database.execute("SELECT DISTINCT config FROM contracts WHERE env = ? ORDER BY config", (env,))
+        return [int(config) for (config,) in rows]
+
     def sunsets(self, env: str) -> dict[Address, str]:
         """The day on which each version that was ever published ends, or ended, where one was told."""
         rows = self._database.execute("SELECT version, api, sunset FROM sunsets WHERE env = ?", (env,))

@@ -140,6 +140,16 @@ class Home:
         return self.path / "pending.db"
 
     @property
+    def drafts(self) -> Path:
+        """The database of what reviewers said about drafts."""
+        return self.path / "drafts.db"
+
+    @property
+    def news(self) -> Path:
+        """The database of what is told to callers about APIs, and to whom."""
+        return self.path / "news.db"
+
+    @property
     def exports(self) -> Path:
         """The database of how many rows callers took."""
         return self.path / "exports.db"

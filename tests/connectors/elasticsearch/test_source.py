@@ -122,6 +122,27 @@ def test_by_a_unique_field_a_read_needs_no_point_in_time(orders: Elasticsearch) 
     assert sum(batch.rows.num_rows for batch in batches(told, after=position)[1]) == 15
 
 
+def test_parts_of_a_read_share_one_instant_and_are_the_whole(
+    orders: Elasticsearch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tongqu.connectors.elasticsearch.source._SPLIT_ROWS", 1)
+    source = ElasticsearchSource(settings(orders, page_size=2))
+    (dataset,) = source.datasets(["orders"])
+    splits = source.splits(dataset, 3)
+    assert len(splits) == 3
+    before = rows(settings(orders)).num_rows
+    orders.put("orders", later=order(3))
+    found = [
+        value
+        for split in splits
+        for batch in source.read(Read(dataset, split))
+        for value in batch.rows["_id"].to_pylist()
+    ]
+    source.close()
+    assert len(found) == len(set(found)) == before
+    assert "later" not in found
+
+
 def test_a_query_chooses_documents(orders: Elasticsearch) -> None:
     told = settings(orders, datasets={"open": {"index": "orders", "query": {"term": {"open": True}}}})
     assert rows(told, "open").num_rows == 12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from tongqu.connectors.elasticsearch.sink import ElasticsearchSink
 from tongqu.connectors.elasticsearch.source import ElasticsearchSource
 from tongqu.connectors.elasticsearch.writer import ids
 from tongqu.core.data import Counts, Dataset, Write, WriteMode
-from tongqu.core.errors import InvalidPlanError
+from tongqu.core.errors import InvalidPlanError, NotFoundError
+from tongqu.testing.command_line import tongqu
 from tongqu.testing.pour import pour
 from tongqu.testing.services import Elasticsearch
 
@@ -111,11 +113,58 @@ def test_an_id_beside_the_key_is_refused(elasticsearch: Elasticsearch, tmp_path:
         put(elasticsearch, tmp_path, rows)
 
 
-def test_replace_deletes_what_stayed_away(elasticsearch: Elasticsearch, tmp_path: Path) -> None:
-    put(elasticsearch, tmp_path, table(("A", 1, None), ("", 1, None)), WriteMode.REPLACE)
-    counts, _ = put(elasticsearch, tmp_path, table(("B", 1, None)), WriteMode.REPLACE, run="run 2")
-    assert counts.deleted == 2
+def test_replace_moves_an_alias_to_a_new_index_and_keeps_the_one_before(
+    elasticsearch: Elasticsearch, tmp_path: Path
+) -> None:
+    put(elasticsearch, tmp_path, table(("U", 1, None)))  # an index of that very name, which an alias will replace
+    elasticsearch.ask("POST", "/_aliases", {"actions": [{"add": {"index": "orders", "alias": "seen"}}]})
+    for number, names in enumerate((("A", ""), ("B",), ("C", "D", "E"))):
+        rows = table(*((name, number, None) for name in names))
+        counts, _ = put(elasticsearch, tmp_path, rows, WriteMode.REPLACE, run=f"run {number}")
+        assert (counts.inserted, counts.deleted) == (len(names), 0)
+        assert sorted(one["no"] for one in documents(elasticsearch).values()) == sorted(names)
+    held = elasticsearch.ask("GET", "/_alias")
+    assert len(held) == 2, "only the one before is kept"
+    assert [sorted(one["aliases"]) for one in held.values() if one["aliases"]] == [["orders", "seen"]]
+    sink = ElasticsearchSink(from_url(elasticsearch.url))
+    sink.lodge(tmp_path)
+    assert sink.undo("orders") == 1
     assert list(documents(elasticsearch)) == ["B"]
+    assert sink.undo("orders") == 3
+    sink.close()
+    source = ElasticsearchSource(from_url(elasticsearch.url))
+    assert [(one.name, one.key) for one in source.datasets(None)] == [("orders", ("no",))]
+    source.close()
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize(("point", "seen"), [("in_commit", "old"), ("in_finish", "old"), ("after_swap", "new")])
+def test_readers_see_the_old_rows_or_the_new_ones_when_a_replace_is_killed(
+    elasticsearch: Elasticsearch, tmp_path: Path, point: str, seen: str
+) -> None:
+    """Killed behind the swap the new rows are there; before it the old ones, all of them."""
+    for version, count in (("old", 3), ("new", 2)):
+        lines = "".join(f"{version}{number},{number}\n" for number in range(count))
+        (tmp_path / "orders.csv").write_text(f"no,qty\n{lines}", encoding="utf-8")
+        command = ("sync", "file:orders.csv", elasticsearch.url, "--key", "no", "--write", "replace", "--json")
+        if version == "new":
+            died = tongqu(tmp_path, *command, TONGQU_CRASH_AT=point)
+            assert died.code == -signal.SIGKILL, died.err
+            counts = {"old": 3, "new": 2}
+            assert sorted(documents(elasticsearch)) == [f"{seen}{number}" for number in range(counts[seen])]
+        done = tongqu(tmp_path, *command)
+        assert done.code == 0, done.err
+    assert sorted(documents(elasticsearch)) == ["new0", "new1"]
+    assert len(elasticsearch.ask("GET", "/_mapping")) == 2
+
+
+def test_nothing_can_be_undone_where_nothing_was_replaced(elasticsearch: Elasticsearch, tmp_path: Path) -> None:
+    put(elasticsearch, tmp_path, table(("A", 1, None)))
+    sink = ElasticsearchSink(from_url(elasticsearch.url))
+    sink.lodge(tmp_path)
+    with pytest.raises(NotFoundError, match="nothing to put back"):
+        sink.undo("orders")
+    sink.close()
 
 
 def test_replace_refuses_an_index_that_others_wrote(elasticsearch: Elasticsearch, tmp_path: Path) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from tongqu.connectors.jdbc import connector
+from tongqu.connectors.jdbc import columns, connector
 from tongqu.connectors.jdbc.settings import from_url
 from tongqu.core.data import Read, Split
 from tongqu.core.errors import AuthError, ConnectError, InvalidSettingsError, NotFoundError
 from tongqu.testing.conformance.place import Place, items
+from tongqu.testing.types import CASES, canonical
 
 
 def test_a_url_is_taken_apart_without_losing_what_is_the_driver_s() -> None:
@@ -62,3 +65,33 @@ def test_a_server_that_nobody_knows_is_read_by_what_its_driver_tells(jdbc_pg_url
         assert (dataset.key, dataset.columns) == (("id",), ("id", "v"))
         (batch,) = source.read(Read(dataset, Split("0", "items")))
     assert batch.rows.column("v").to_pylist() == ["v0", "v1", "v2"]
+
+
+def test_the_class_that_moves_columns_is_made_of_its_source() -> None:
+    """After `javac --release 8 -g:none Columns.java`, `sha256sum Columns.java Columns.class > SHA256SUMS`."""
+    folder = Path(columns.__file__).with_name("java")
+    for line in (folder / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split()
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest, name
+
+
+def test_mariadb_takes_and_gives_every_type(jdbc_mysql_url: str) -> None:
+    place = Place(connector, jdbc_mysql_url)
+    for case in CASES:
+        if case.name in ("negative_zero", "instant", "float64", "float32"):
+            continue  # MariaDB has no minus zero, no zones, no NaN
+        rows = case.table().slice(0, len(case.values))
+        assert place.fill(rows, name=f"t_{case.name}").inserted == rows.num_rows, case.name
+        found = {row["id"]: row["v"] for row in place.table(f"t_{case.name}").to_pylist()}
+        for row in rows.to_pylist():
+            assert canonical(found[row["id"]], case) == canonical(row["v"], case), case.name
+
+
+def test_mariadb_merges_by_key_and_quarantines_what_it_has_not(jdbc_mysql_url: str) -> None:
+    place = Place(connector, jdbc_mysql_url)
+    odd = pa.table({"id": pa.array([1, 2, 3], pa.int64()), "v": pa.array([1.5, float("nan"), None])})
+    place.change(odd, run="run 1")
+    counts = place.change(odd.slice(0, 1), run="run 2")
+    assert (counts.unchanged, place.rows()) == (1, [(1, 1.5), (3, None)])
+    (bad,) = place.quarantined()
+    assert "NaN" in bad["message"]

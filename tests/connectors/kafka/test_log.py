@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
-from tests.connectors.kafka.conftest import DEADLINE, Topics, follow
+from tests.connectors.kafka.conftest import Topics
+from tests.connectors.messages import DEADLINE, follow
 
 from tongqu.core.errors import InvalidPlanError, LostPositionError
 from tongqu.core.log import Follow

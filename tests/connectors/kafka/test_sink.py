@@ -7,7 +7,8 @@ from contextlib import closing
 
 import pyarrow as pa
 import pytest
-from tests.connectors.kafka.conftest import Topics, follow
+from tests.connectors.kafka.conftest import Topics
+from tests.connectors.messages import follow
 
 from tongqu.connectors.kafka.settings import from_url
 from tongqu.connectors.kafka.sink import KafkaSink

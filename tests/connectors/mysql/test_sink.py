@@ -380,3 +380,25 @@ def test_check_names_the_stages(sink: MysqlSink, inserting: MysqlSink) -> None:
     stages = [stage.partition(":")[0] for stage in sink.check()]
     assert stages == ["dns", "tcp", "tls", "login", "privilege", "load data"]
     assert list(inserting.check())[-1].startswith("load data: off")
+
+
+def test_names_with_characters_that_no_name_has_are_told(sink: MysqlSink, sql: Sql, move: Move) -> None:
+    with pytest.raises(SchemaError, match="😀"):
+        move(sink, ids(1), name="a.b😀")
+    with pytest.raises(SchemaError, match="a column cannot be called '😀'") as caught:
+        move(sink, ids(1).rename_columns(["id", "😀"]))
+    assert caught.value.field == "😀"
+
+
+def test_shapes_on_a_map_are_kept_to_the_bit(sink: MysqlSink, source: MysqlSource, sql: Sql, move: Move) -> None:
+    sql("CREATE TABLE src (id int PRIMARY KEY, g geometry, p point NOT NULL)",
+        "INSERT INTO src VALUES (1, ST_GeomFromText('POLYGON((0 0,1 0,1 1,0 0))', 4326), POINT(1, 2)),"
+        " (2, NULL, POINT(0, 0))")  # fmt: skip
+    (dataset,) = source.datasets(["src"])
+    (split,) = source.splits(dataset, 1)
+    rows = pa.Table.from_batches([batch.rows for batch in source.read(Read(dataset, split))], dataset.schema)
+    move(sink, rows, "dst", UPSERT, key=("id",))
+    again = move(sink, rows, "dst", UPSERT, key=("id",), run="r2")
+    assert again.counts.unchanged == 2
+    seen = "SELECT id, ST_AsText(g), ST_SRID(g), ST_AsText(p) FROM {} ORDER BY id"
+    assert sql(seen.format("dst")) == sql(seen.format("src"))

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from tests.connectors.nats.conftest import Streams, follow, ids
+from tests.connectors.messages import follow, ids, rows
+from tests.connectors.nats.conftest import Streams
 
 from tongqu.core.errors import ConnectError, InvalidPlanError, LostPositionError
 from tongqu.core.log import Follow
 
 ORDERS = {"orders": {"fields": {"id": "int64", "v": "string"}}}
-
-
-def rows(first: int, last: int) -> list[bytes]:
-    return [f'{{"id": {number}, "v": "v{number}"}}'.encode() for number in range(first, last + 1)]
 
 
 def test_what_comes_behind_a_position_is_read_once_in_order(streams: Streams) -> None:

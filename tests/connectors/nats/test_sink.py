@@ -9,7 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from tests.connectors.nats.conftest import Streams, follow
+from tests.connectors.messages import follow
+from tests.connectors.nats.conftest import Streams
 
 from tongqu.connectors.nats.settings import NatsSettings, from_url
 from tongqu.connectors.nats.sink import NatsSink

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, time
 from decimal import Decimal
 from threading import Thread
@@ -12,10 +14,12 @@ import pyarrow as pa
 import pytest
 
 from tongqu.connectors.odata import connector
+from tongqu.connectors.odata.service import Service
 from tongqu.connectors.odata.settings import ODataSettings, from_url
 from tongqu.connectors.odata.source import ODataSource
 from tongqu.core.data import Batch, Mode, Position, Read, Split
 from tongqu.core.errors import AnswerError, InvalidSettingsError, LostPositionError, SchemaError
+from tongqu.kit.http.call import Call
 from tongqu.testing.services.http_peer import HttpPeer, Out
 from tongqu.testing.services.odata_api import ODataApi
 
@@ -183,17 +187,96 @@ def test_a_delta_read_goes_on_after_any_page(four: ODataApi) -> None:
     assert first.rows.num_rows + sum(batch.rows.num_rows for batch in rest) == 25
 
 
-def test_a_forgotten_delta_link_is_told(four: ODataApi) -> None:
+@pytest.mark.parametrize("dies", [False, True])
+def test_after_a_forgotten_delta_link_all_is_read_again_and_told(four: ODataApi, dies: bool) -> None:
     told = settings(four, delta=True)
     position = delta(told, None)[-1].position
     four.forgotten = True
+    assert connector.source is not None
+    source = connector.source(told)
+    (dataset,) = source.datasets(["Orders"])
+    read = Read(dataset, Split("0", "Orders", {"after": position}), mode=Mode.INCREMENTAL)
+    batches = source.read(read)
+    found = [next(batches)]
+    if dies:  # and goes on in another process: the reason is told there too
+        source.close()
+        source = connector.source(told)
+        batches = source.read(replace(read, after=found[0].position))
+    four.forgotten = False
+    found += list(batches)
+    notice = source.notices["Orders"]
+    source.close()
+    assert sum(batch.rows.num_rows for batch in found) == 25
+    assert "no longer knows the delta link" in notice.message
+    assert "all entities were read again" in notice.message
+    four.drop("Orders", "9")
+    after = delta(told, found[-1].position)
+    assert [row["Id"] for batch in after for row in batch.rows.to_pylist()] == [9]
+
+
+def test_rows_that_would_come_twice_are_not_read_again(four: ODataApi) -> None:
+    told = settings(four, delta=True)
+    position = delta(told, None)[-1].position
+    four.forgotten = True
+    assert connector.source is not None
+    source = connector.source(told)
+    (dataset,) = source.datasets(["Orders"])
+    read = Read(dataset, Split("0", "Orders", {"after": position}), mode=Mode.INCREMENTAL, ties=False)
     with pytest.raises(LostPositionError, match="delta link"):
-        delta(told, position)
+        list(source.read(read))
+    source.close()
 
 
-def test_version_2_has_no_delta_links(sap: ODataApi) -> None:
-    with pytest.raises(InvalidSettingsError, match="version 4"):
-        delta(settings(sap, delta=True), None)
+def test_delta_tokens_of_version_2_tell_what_changed_and_what_is_gone(sap: ODataApi) -> None:
+    told = settings(sap, delta=True)
+    first = delta(told, None)
+    assert sum(batch.rows.num_rows for batch in first) == 35
+    sap.put("Orders", **{**sap.rows["Orders"][("0007",)], "Amount": "0.250"})
+    sap.drop("Orders", "0009")
+    second = delta(told, first[-1].position)
+    found = [row for batch in second for row in batch.rows.select(["No", "Amount", "@removed"]).to_pylist()]
+    assert found == [
+        {"No": "0007", "Amount": Decimal("0.250"), "@removed": None},
+        {"No": "0009", "Amount": None, "@removed": "deleted"},
+    ]
+    assert "!deltatoken" in next(call.target for call in reversed(sap.calls) if call.path == "/svc/Orders")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"@removed": {"reason": "changed"}, "@id": "http://x/Lines(No='A''b',Item=2)"},
+        {"@odata.removed": {}, "No": "A'b", "Item": 2},
+        {"@odata.context": "$metadata#Lines/$deletedEntity", "id": "Lines(No='A''b',Item=2L)", "reason": "deleted"},
+        {"__metadata": {"uri": "http://x/Lines(No='A''b',Item=2M)", "deleted": True}},
+    ],
+)
+def test_deleted_entities_are_told_in_every_way_there_is(line: dict[str, Any]) -> None:
+    with ODataApi(4) as api:
+        api.table("Lines", {"No": "Edm.String", "Item": "Edm.Int32"}, ("No", "Item"))
+        api.put("Lines", No="A'b", Item=2)
+        told = settings(api, delta=True, datasets={"Orders": {"path": "Lines"}})
+        position = delta(told, None)[-1].position
+        api._delta = lambda *_: [line]  # type: ignore[method-assign]  # as another service tells it
+        (batch,) = delta(told, position)
+    assert [(row["No"], row["Item"]) for row in batch.rows.to_pylist()] == [("A'b", 2)]
+    assert batch.rows.column("@removed")[0].as_py() in ("changed", "deleted")
+
+
+def test_a_text_that_says_deleted_is_no_deletion(four: ODataApi) -> None:
+    four.table("Orders", {"deleted": "Edm.Boolean"}, ("Id",))
+    told = settings(four, delta=True)
+    position = delta(told, None)[-1].position
+    four.put("Orders", Id=3, deleted=True)
+    (batch,) = delta(told, position)
+    assert batch.rows.select(["Id", "deleted", "@removed"]).to_pylist() == [
+        {"Id": 3, "deleted": True, "@removed": None}
+    ]
+
+
+def test_delta_links_need_the_pages_of_the_service(four: ODataApi) -> None:
+    with pytest.raises(InvalidSettingsError, match="paging: server"):
+        settings(four, delta=True, paging="client")
 
 
 # ---- evil services
@@ -280,6 +363,25 @@ def test_sap_sales_orders_are_read_in_both_versions(mock_sap: str, path: str, na
     assert found.num_rows == 25
     assert found.schema.field("TotalNetAmount").type == pa.decimal128(16, 3)
     assert found.column("SalesOrder")[0].as_py() == "0000004712"
+
+
+@pytest.mark.parametrize("version", [2, 4])
+def test_deletions_of_sap_orders_arrive(own_sap: str, version: int) -> None:
+    """mock-sap's own delta: `!deltatoken` in version 2, `$deltatoken` in version 4."""
+    path, name = {
+        2: ("odata/sap/API_SALES_ORDER_SRV", "A_SalesOrder"),
+        4: ("odata4/sap/api_salesorder/srvd_a2x/sap/api_salesorder/0001", "SalesOrder"),
+    }[version]
+    told = ODataSettings.parse({"base_url": f"{own_sap}/{path}", "delta": True, "datasets": {"Orders": {"path": name}}})
+    first = delta(told, None)
+    (key, *_) = first[0].rows.column("SalesOrder").to_pylist()
+    with closing(Service(told, None)) as service:
+        place = service.url(f"{name}('{key}')")
+        etag = service.send(Call("GET", place)).headers["etag"]
+        service.change(Call("DELETE", place, headers={"If-Match": etag}))
+    second = delta(told, first[-1].position)
+    gone = [row for batch in second for row in batch.rows.to_pylist() if row["@removed"]]
+    assert [row["SalesOrder"] for row in gone] == [key]
 
 
 def test_items_of_sap_orders_are_datasets(mock_sap: str) -> None:

@@ -6,16 +6,13 @@ import json
 from typing import Any
 
 import pytest
-from tests.connectors.rabbitmq.conftest import Queues, again, eventually, follow, ids
+from tests.connectors.messages import again, eventually, follow, ids, rows
+from tests.connectors.rabbitmq.conftest import Queues
 
 from tongqu.core.errors import ConnectError, InvalidPlanError, LostPositionError
 from tongqu.core.log import Follow
 
 FIELDS = {"id": "int64", "v": "string"}
-
-
-def rows(first: int, last: int) -> list[bytes]:
-    return [f'{{"id": {number}, "v": "v{number}"}}'.encode() for number in range(first, last + 1)]
 
 
 def said(kind: str, **more: Any) -> dict[str, Any]:
@@ -119,16 +116,14 @@ def test_messages_have_what_the_server_tells_of_them(queues: Queues) -> None:
     assert json.loads(row["_headers"])["a"] == 1
 
 
-@pytest.mark.parametrize(("kind", "end"), [("classic", "killed"), ("quorum", "stopped"), ("stream", "stopped")])
-def test_a_server_that_comes_back_is_followed_on(queues: Queues, kind: str, end: str) -> None:
-    """A killed server of this version does not find its quorum and stream queues again, whoever asks."""
+@pytest.mark.parametrize("kind", ["classic", "quorum", "stream"])
+def test_a_server_that_comes_back_is_followed_on(queues: Queues, kind: str) -> None:
+    """A killed server of this version does not always find its queues again, whoever asks, so it is stopped here."""
     queue = queues.make("orders", kind)
     queues.server.put(queue, *rows(1, 3))
     with queues.log("orders", queues=said(kind)) as log:
         reading = log.read(Follow(log.begin()))
         batch = next(batch for batch in reading if batch.rows.num_rows)
-        if end == "killed":
-            queues.server.kill9()
         queues.server.restart()
         with pytest.raises(ConnectError):
             for more in reading:

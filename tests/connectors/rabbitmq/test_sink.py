@@ -9,7 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from tests.connectors.rabbitmq.conftest import Queues, follow
+from tests.connectors.messages import follow
+from tests.connectors.rabbitmq.conftest import Queues
 
 from tongqu.connectors.rabbitmq.settings import RabbitmqSettings, from_url
 from tongqu.connectors.rabbitmq.sink import RabbitmqSink

@@ -197,3 +197,22 @@ def test_what_a_range_comes_to() -> None:
         assert told.value.headers == [("content-range", f"*/{total}")]
     with pytest.raises(Problem):
         within(Ask(), "5-2", "")
+
+
+@pytest.mark.parametrize(
+    ("pairs", "parameter"),
+    [
+        ([("limit", "1"), ("limit", "3")], "limit"),
+        ([("offset", "1"), ("offset", "2")], "offset"),
+        ([("order", "a.asc"), ("order", "a.desc")], "order"),
+        ([("select", "a,lines(b)"), ("lines.limit", "1"), ("lines.limit", "2")], "lines.limit"),
+        ([("select", "a"), ("select", "b")], "select"),
+        ([("limit", "-1")], "limit"),
+    ],
+)
+def test_what_says_two_things_or_no_number_is_refused_by_name(pairs: list[tuple[str, str]], parameter: str) -> None:
+    """A proxy before the gateway may have read the other one of two."""
+    with pytest.raises(Problem) as refused:
+        words(pairs)
+    assert [one["parameter"] for one in refused.value.errors] == [parameter]
+    assert words([("limit", "2"), ("limit", "2")]).ask.limit == 2

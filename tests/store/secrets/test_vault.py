@@ -65,6 +65,16 @@ def test_an_app_role_logs_in_and_again_when_its_token_has_run_out(mock: MockVaul
     assert set(mock.namespaces) == {"plant-1"}
 
 
+def test_leases_end_what_is_kept_and_the_token(mock: MockVault) -> None:
+    now = 0.0
+    ours = opened(mock, VAULT_ROLE_ID=mock.role[0], VAULT_SECRET_ID=mock.role[1])
+    ours._clock = lambda: now
+    logins = "POST /v1/auth/approle/login"
+    for now, asked, reads in ((0.0, 1, 2), (50.0, 1, 2), (59.0, 1, 2), (61.0, 2, 4)):  # noqa: B007  # the clock is it
+        assert ours.value("secret/one") == "only-one-field"
+        assert (mock.calls.count(logins), sum(one.startswith("GET") for one in mock.calls)) == (asked, reads)
+
+
 def test_openbao_has_variables_of_its_own(mock: MockVault) -> None:
     assert (
         vault(Scrubber(), {"BAO_ADDR": mock.address, "BAO_TOKEN": mock.token}).value("secret/one") == "only-one-field"

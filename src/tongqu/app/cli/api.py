@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tongqu.app.cli import audit
-from tongqu.app.cli.call import Call, command, group, say, table, tell, tell_problem
+from tongqu.app.cli.call import Call, command, group, say, short, table, tell, tell_problem
 from tongqu.app.messages import t, translated
 
 app = group()
@@ -104,8 +104,49 @@ def approve(
     code: Annotated[str, typer.Option("--code", metavar="CODE", help=t("api.approve.code"))] = "",
 ) -> int:
     """Sign a change as the second person; the password comes by prompt or stdin."""
-    document = call.ask("api.approve", id=id, name=name, code=code, password=_password(name))
+    document = call.ask("api.approve", id=id, name=name, code=code, password=asked_password(name))
     call.answer(document, _show_pending)
+    return 0
+
+
+@command(app, "news", "api.news", managed=True)
+def news(call: Call) -> int:
+    """Show what callers are told about the APIs they use."""
+    call.answer(call.ask("api.news"), _show_news)
+    return 0
+
+
+@command(app, "subscribers", "api.subscribers", managed=True)
+def subscribers(call: Call) -> int:
+    """Show who is told of changes, and how that goes."""
+    call.answer(call.ask("api.subscribers"), _show_subscribers)
+    return 0
+
+
+@command(app, "subscribe", "api.subscribe", audited=True, managed=True)
+def subscribe(
+    call: Call,
+    client: Annotated[str, typer.Argument(metavar="CLIENT", help=t("api.subscribe.client"), show_default=False)],
+    name: Annotated[str, typer.Option("--api", metavar="NAME", help=t("api.subscribe.api"))] = "",
+    webhook: Annotated[str, typer.Option("--webhook", metavar="URL", help=t("api.subscribe.webhook"))] = "",
+    mail: Annotated[str, typer.Option("--mail", metavar="ADDRESS", help=t("api.subscribe.mail"))] = "",
+) -> int:
+    """Tell a client or person of new versions, changes and ends of APIs."""
+    if bool(webhook) == bool(mail):
+        raise typer.BadParameter(t("api.subscribe.one"), param_hint="--webhook")
+    channel = "webhook" if webhook else "mail"
+    told = call.ask("api.subscribe", client=client, api=name, channel=channel, address=webhook or mail)
+    call.answer(told, _show_subscribers)
+    return 0
+
+
+@command(app, "unsubscribe", "api.unsubscribe", audited=True, managed=True)
+def unsubscribe(
+    call: Call,
+    id: Annotated[str, typer.Argument(metavar="ID", help=t("api.unsubscribe.id"), show_default=False)],
+) -> int:
+    """End a subscription."""
+    call.answer(call.ask("api.unsubscribe", id=id), lambda told: say(t("api.unsubscribed", name=told["removed"])))
     return 0
 
 
@@ -185,7 +226,7 @@ def _show_exports(document: Mapping[str, Any]) -> None:
     table(rows)
 
 
-def _password(name: str) -> str:
+def asked_password(name: str) -> str:
     """What was typed, or all of stdin without its last line break."""
     if not sys.stdin.isatty():
         return sys.stdin.read().removesuffix("\n").removesuffix("\r")
@@ -199,3 +240,25 @@ def _show_pending(document: Mapping[str, Any]) -> None:
     rows: list[tuple[str, ...]] = [tuple(t(f"column.{name}") for name in names)]
     rows += [tuple(str(one[name] or "") for name in names) for one in document["pending"]]
     table(rows)
+
+
+def _show_news(document: Mapping[str, Any]) -> None:
+    names = ("at", "path", "type", "change")
+    rows: list[tuple[str, ...]] = [tuple(t(f"column.{name}") for name in names)]
+    for one in document["news"]:
+        ends = [f"{name} {one[name]}" for name in ("deprecated", "sunset", "successor") if one.get(name)]
+        told = [*(str(change["at"]) for change in one.get("changes", ())), *ends]
+        rows.append((one["at"], f"/api/{one['version']}/{one['api']}", one["type"], short(", ".join(told), 60)))
+    table(rows)
+
+
+def _show_subscribers(document: Mapping[str, Any]) -> None:
+    names = ("id", "client", "api", "channel", "address", "missed", "problem")
+    rows: list[tuple[str, ...]] = [tuple(t(f"column.{name}") for name in names)]
+    for one in document["subscribers"]:
+        rows.append(tuple(str(one[key]) for key in ("id", "who", "api", "channel", "address", "missed", "problem")))
+    table(rows)
+    for one in document["subscribers"]:
+        if one.get("secret"):
+            tell(t("api.subscribe.secret"))
+            say(one["secret"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tongqu.app import outlets
 from tongqu.app.messages import t, translated
 
 if TYPE_CHECKING:
@@ -50,6 +50,12 @@ class Call:
         named that cannot do it."""
         from tongqu.app.wire import Wire
 
+        if not self.project.is_dir():
+            from tongqu.core.errors import ConfigError
+
+            raise ConfigError(
+                f"there is no folder {self.project}", path="--project", hint="create it, or correct the path"
+            )
         if self.server:
             from tongqu.core.errors import InvalidSettingsError
 
@@ -108,19 +114,17 @@ def _warn(id: str, **params: str) -> None:
 
 def print_document(document: Mapping[str, Any]) -> None:
     """One JSON document on stdout."""
-    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2, default=str) + "\n")
-    sys.stdout.flush()
+    outlets.say_document(document)
 
 
 def say(text: str) -> None:
     """A line for people on stdout."""
-    sys.stdout.write(text + "\n")
+    outlets.say(text + "\n")
 
 
 def tell(text: str) -> None:
     """A line for people on stderr."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    outlets.tell(text)
 
 
 def tell_problem(problem: Mapping[str, str], params: Mapping[str, Any] | None = None) -> None:
@@ -185,7 +189,10 @@ def command(
             call = replace(_common(**shared), name=words)
             if call.server and not managed:
                 call.wire()  # refuses
-            if not (values.get(audited) if isinstance(audited, str) else audited):
+            acts = values.get(audited) if isinstance(audited, str) else audited
+            if not call.server and (acts or not audited):
+                _guarded(call, acts=bool(acts))
+            if not acts:
                 return function(call, **values)
             given = {key: kind for key, kind in own.parameters.items() if values.get(key) not in (None, kind.default)}
             about = [values[key] for key, kind in given.items() if _is_argument(kind)]
@@ -201,6 +208,18 @@ def command(
         return function
 
     return register
+
+
+def _guarded(call: Call, *, acts: bool) -> None:
+    """Raises AccessError where the duties of administrators are kept apart and who calls has not the one for this."""
+    if not acts and call.name.partition(" ")[0] not in ("audit", "privacy"):
+        return  # it changes nothing; commands of these two write down by themselves what they do
+    if not call.wire().home.identity.exists():
+        return  # nobody has a duty yet
+    from tongqu.app.http.duties import RIGHTS, guard
+
+    if acts or call.name.replace(" ", ".") in RIGHTS:
+        guard(call.wire(), call.name)
 
 
 def _is_argument(parameter: inspect.Parameter) -> bool:

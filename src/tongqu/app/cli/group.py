@@ -56,6 +56,7 @@ COMMANDS: dict[str, str] = {
     "serve": "serve",
     "worker": "worker",
     "api": "api",
+    "draft": "draft",
     "webhook": "webhook",
     "intake": "intake",
     "queue": "queue",
@@ -66,6 +67,7 @@ GROUPS = frozenset(
     {
         "agent",
         "api",
+        "draft",
         "audit",
         "quarantine",
         "calls",

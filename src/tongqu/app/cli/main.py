@@ -7,9 +7,10 @@ import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
-from tongqu.app import messages
+from tongqu.app import messages, outlets
 from tongqu.app.cli.call import COMMON_FLAGS, COMMON_WITH_VALUE, print_document, tell, tell_problem, trace
 from tongqu.app.cli.group import COMMANDS, GROUPS, application
 from tongqu.app.messages import t, translated
@@ -18,15 +19,23 @@ from tongqu.app.messages import t, translated
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit: 0 done, 1 failed, 2 refused before any connection, 3 done and needs attention."""
     _hurry()
+    outlets.ready()
     given = list(sys.argv[1:] if argv is None else argv)
     options = given[: given.index("--")] if "--" in given else given
     messages.use(_value(options, "--lang") or messages.detect())
-    code = _run(reordered(given), as_json="--json" in options, debug="--debug" in options)
+    as_json = "--json" in options
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        code = _run(reordered(given), as_json=as_json, debug="--debug" in options)
+        with suppress(BrokenPipeError):  # whoever read has enough
+            outlets.flush()
+    except KeyboardInterrupt:
+        code = _failed({"path": "", "code": "run.cancelled", "message": "stopped", "hint": ""}, {}, as_json, 1)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except outlets.UnwritableError as full:
+        problem = {"path": "stdout", "code": "output", "message": str(full), "hint": t("output.hint")}
+        code = _failed(problem, {}, False, 1)
+    outlets.leave()
     sys.exit(code)
 
 
@@ -91,13 +100,15 @@ def _run(arguments: list[str], *, as_json: bool, debug: bool) -> int:
         result = application().main(args=arguments, prog_name="tongqu", standalone_mode=False)
         return int(result or 0)
     except Exit as leaving:
+        if isinstance(leaving.__cause__, KeyboardInterrupt):
+            raise leaving.__cause__ from None
         return leaving.exit_code
     except TyperException as refused:
         return _usage(refused, as_json)
-    except (Abort, KeyboardInterrupt):
-        return _failed({"path": "", "code": "run.cancelled", "message": "stopped", "hint": ""}, {}, as_json, 1)
-    except BrokenPipeError:
-        return 1
+    except Abort:
+        raise KeyboardInterrupt from None
+    except (BrokenPipeError, outlets.UnwritableError):
+        raise
     except TongquError as error:
         if debug:
             trace(error)

@@ -105,7 +105,8 @@ def replay(
 
     document = _asked(call, "quarantine.replay", where, given, stoppable)
     call.answer(document, _show_replay)
-    return 3 if document["still_bad"] or document["superseded"] or document["more"] else 0
+    left = ("still_bad", "superseded", "waiting", "more")
+    return 3 if any(document[name] for name in left) else 0
 
 
 def _asked(

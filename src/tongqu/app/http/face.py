@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from tongqu.app.http.children import Children
+from tongqu.app.http.duties import Duties
 from tongqu.app.http.operation import Asked, Given, Operation
 from tongqu.app.http.refusing import refused
-from tongqu.app.http.rights import EVERY, Right, rights_of, too_many_duties
+from tongqu.app.http.rights import Right, rights_of, too_many_duties
 from tongqu.app.http.table import OPERATIONS
 from tongqu.core.errors import TongquError
 from tongqu.core.policy import Actor
@@ -67,7 +68,8 @@ class Face:
         if token and self.managed.token and hmac.compare_digest(token.encode(), self.managed.token.encode()):
             name = unquote(request.headers.get(OPERATOR, "unknown"))[:_LONGEST_NAME]
             request.actor = Actor(f"operator:{name}", "user", address=request.address)
-            return EVERY
+            identity = self.managed.identity
+            return Duties(identity.identities, identity.access.settings).rights(name.partition("/")[0])
         actor = request.actor
         if not actor.known or actor.sandbox:
             return frozenset()

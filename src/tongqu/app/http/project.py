@@ -97,7 +97,8 @@ class Look(Given):
 
 
 @contextmanager
-def _versions(asked: Asked) -> Iterator[Versioning]:
+def versions_of(asked: Asked) -> Iterator[Versioning]:
+    """The versions of the project as who asks sees them, closed at the end of the block."""
     from tongqu.app.services.versioning import Versioning
 
     wire = asked.wire
@@ -133,19 +134,19 @@ def _plan(asked: Asked, given: Plan) -> Mapping[str, Any]:
     """What applying the files would change, and who is downstream."""
     from tongqu.app.services.planning import plan
 
-    with _versions(asked) as mine:
+    with versions_of(asked) as mine:
         return plan(mine, asked.wire.ends, offline=given.offline, every=False)
 
 
 def _apply(asked: Asked, given: Apply) -> Mapping[str, Any]:
     """Make the files the version that counts; a stale parent is refused."""
-    with _versions(asked) as mine:
+    with versions_of(asked) as mine:
         return mine.apply(given.reason, given.parent, accept=given.accept)
 
 
 def _list(asked: Asked, given: Newest) -> Mapping[str, Any]:
     """The newest versions."""
-    with _versions(asked) as mine:
+    with versions_of(asked) as mine:
         head = mine.store.head(mine.env)
         found = [version.summary() for version in mine.store.list(mine.env, given.limit)]
     return {"env": mine.env, "head": head.version if head else 0, "versions": found}
@@ -153,40 +154,40 @@ def _list(asked: Asked, given: Newest) -> Mapping[str, Any]:
 
 def _head(asked: Asked, given: Given) -> Mapping[str, Any]:
     """The version that counts."""
-    with _versions(asked) as mine:
+    with versions_of(asked) as mine:
         head = mine.store.head(mine.env)
     return {"env": mine.env, "head": head.version if head else 0}
 
 
 def _show(asked: Asked, given: OfVersion) -> Mapping[str, Any]:
     """One version with its contents and what it changed."""
-    with _versions(asked) as mine:
+    with versions_of(asked) as mine:
         version = mine.store.get(mine.env, given.number)
     return {**version.summary(), "shared": version.shared, "overlay": version.overlay}
 
 
 def _diff(asked: Asked, given: Difference) -> Mapping[str, Any]:
     """What changed from one version to another."""
-    with _versions(asked) as mine:
+    with versions_of(asked) as mine:
         found = [change.to_json() for change in mine.difference(given.before, given.number)]
     return {"version": given.number, "env": mine.env, "changes": found, "targets": []}
 
 
 def _undo(asked: Asked, given: Undo) -> Mapping[str, Any]:
     """Make an earlier version count again."""
-    with _versions(asked) as mine:
+    with versions_of(asked) as mine:
         return mine.undo(given.to, given.reason)
 
 
 def _approve(asked: Asked, given: OfVersion) -> Mapping[str, Any]:
     """Let a proposed version count; never its maker."""
-    with _versions(asked) as mine:
+    with versions_of(asked) as mine:
         return mine.approve(given.number)
 
 
 def _reject(asked: Asked, given: OfVersion) -> Mapping[str, Any]:
     """Refuse a proposed version."""
-    with _versions(asked) as mine:
+    with versions_of(asked) as mine:
         return mine.reject(given.number)
 
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from tongqu.app.http import (
     apis,
     audit,
+    drafts,
     identity,
     jobs,
+    news,
     people,
     project,
     quarantine,
@@ -27,7 +29,22 @@ if TYPE_CHECKING:
 
 OPERATIONS: Mapping[str, Operation] = {
     operation.name: operation
-    for area in (project, apis, audit, identity, people, runs, jobs, quarantine, queues, secrets, streams, twoway)
+    for area in (
+        project,
+        apis,
+        drafts,
+        news,
+        audit,
+        identity,
+        people,
+        runs,
+        jobs,
+        quarantine,
+        queues,
+        secrets,
+        streams,
+        twoway,
+    )
     for operation in area.OPERATIONS
 }
 """By name. Where two addresses fit a request the first one counts, which has no parameter in that place."""

@@ -10,6 +10,7 @@ from tongqu.app.project.places import Key, Places, nearest
 from tongqu.app.project.problems import parse
 from tongqu.core import registry
 from tongqu.core.errors import ConfigError, InvalidPlanError, InvalidSettingsError, TongquError, UnknownNameError
+from tongqu.gateway.publication import DRAFT
 
 if TYPE_CHECKING:
     from tongqu.app.project.model import DatasetEntry
@@ -65,8 +66,8 @@ def check_audit(section: Mapping[str, Any], places: Places, problems: list[Tongq
 
 
 def address(name: str, entry: ApiEntry) -> Address:
-    """Version and name in the address of an entry."""
-    return entry.version, entry.name or name
+    """Version and name in the address of an entry; the version of a draft is one of drafts."""
+    return (entry.version if entry.draft is None else f"{entry.version}{DRAFT}"), entry.name or name
 
 
 def unserved(entries: Mapping[str, Any], connections: Mapping[str, Any], places: Places) -> list[dict[str, str]]:
@@ -161,7 +162,7 @@ def _check_relations(
 ) -> None:
     for relation, told in entry.relations.items():
         key: Key = ("apis", name, "relations", relation)
-        if (entry.version, told.api) not in addresses:
+        if (entry.version, told.api) not in addresses and (address(name, entry)[0], told.api) not in addresses:
             same = [other for version, other in addresses if version == entry.version]
             problems.append(_unknown(f"API of version {entry.version}", told.api, same, places.path((*key, "api"))))
         if not told.on:

@@ -73,7 +73,7 @@ def _connector(values: Mapping[str, Any], key: Key, places: Places, problems: li
     except ConfigError as error:
         error.path = places.path((*key, "type"))
         if "type" in values:
-            error.hint = nearest(str(values["type"]), registry.names())
+            error.hint = nearest(str(values["type"]), registry.names(), most=len(registry.names()))
         problems.append(error)
         return None
 

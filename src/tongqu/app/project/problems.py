@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from tongqu.app.project.places import Key, Places, nearest
+from tongqu.core.complaints import complaint
 from tongqu.core.errors import InvalidSettingsError
 from tongqu.core.secret_fields import holds_secret
 from tongqu.core.settings import description
@@ -65,10 +66,10 @@ def _problem(model: type[BaseModel], item: Mapping[str, Any], key: Key, places: 
         return InvalidSettingsError(message, path=places.path(full), hint=nearest(str(item["input"]), choices))
     if item["type"] == "value_error":
         return InvalidSettingsError(str(context.get("error", item["msg"])), path=places.path(full))
-    hidden = _secret(model, str(location[0]) if location else "") or not isinstance(item["input"], str | int | float)
-    shown = "" if hidden else f", got {item['input']!r}"
-    text = item["msg"][:1].lower() + item["msg"][1:]
-    return InvalidSettingsError(f"{name}: {text}{shown}", path=places.path(full), hint=_describe(holder, name))
+    hidden = _secret(model, str(location[0]) if location else "")
+    where = f"{full[-2]}[{name}]" if len(full) > 1 and isinstance(full[-1], int) else name
+    hint = _describe(holder, name) or _describe(_holder(model, location[:-2]), str(full[-2]) if len(full) > 1 else "")
+    return InvalidSettingsError(complaint(where, item, hidden=hidden), path=places.path(full), hint=hint)
 
 
 def _holder(model: type[BaseModel], location: Sequence[str | int]) -> type[BaseModel] | None:

@@ -94,4 +94,8 @@ def _syntax(path: Path, error: MarkedYAMLError) -> InvalidSettingsError:
         first = f" (first in line {error.context_mark.line + 1})" if error.context_mark else ""
         problem = f"{problem.split(' with value')[0]}{first}"
     hint = "quote texts that hold `: ` or begin with a special character"
+    if "duplicate key" in problem:
+        hint = "keep one of the two"
+    elif "'\\t'" in problem:
+        hint = "indent with spaces, not with tabs"
     return InvalidSettingsError(f"not valid YAML: {problem}", path=where, hint=hint)

@@ -17,6 +17,7 @@ from tongqu.app.services.serving import origin_of, publishing_of
 from tongqu.core.data import Meta
 from tongqu.core.errors import UnknownNameError
 from tongqu.gateway.health import OWNER
+from tongqu.gateway.publication import age
 from tongqu.kit.serving.idempotency import TABLE
 
 if TYPE_CHECKING:
@@ -137,14 +138,14 @@ async def _compiled(wire: Wire, project: Project, label: str, name: str, version
     publishing = publishing_of(wire)
     found = [key for key, entry in project.apis.items() if address(key, entry)[1] == name or key == name]
     if version:
-        found = [key for key in found if project.apis[key].version == version]
+        found = [key for key in found if address(key, project.apis[key])[0] == version]
     if not found:
         known = sorted({address(key, entry)[1] for key, entry in project.apis.items()})
         raise UnknownNameError(
             f"there is no API {name!r}" + (f" of version {version}" if version else ""),
             path="NAME", hint=nearest(name, known), params={"name": name},
         )  # fmt: skip
-    newest = max(found, key=lambda key: (len(project.apis[key].version), project.apis[key].version))
+    newest = max(found, key=lambda key: age(address(key, project.apis[key])[0]))
     compiled = await publishing.compile(project, label)
     try:
         return next(status for status in compiled.statuses if status.entry == newest)

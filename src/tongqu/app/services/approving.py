@@ -14,6 +14,7 @@ from tongqu.store.runs import instant
 
 if TYPE_CHECKING:
     from tongqu.app.wire import Wire
+    from tongqu.store.identity.users import User
 
 
 @dataclass(frozen=True)
@@ -32,23 +33,27 @@ class Approving:
     def approve(self, id: str, name: str, password: str, code: str = "", address: str = "") -> dict[str, Any]:
         """Sign a change as the second person, with name and password given anew. Raises UnknownNameError,
         InvalidPlanError for who signed first, AccessError for credentials that are not good."""
-        from tongqu.gateway.auth.login import Doorkeeper, Login, RefusedLoginError
-        from tongqu.store.identity.identities import Identities
-
-        wire = self.wire
-        with closing(Pending.open(wire.home)) as store:
+        with closing(Pending.open(self.wire.home)) as store:
             store.get(id, time.time())
-            identities = Identities.open(wire.home, wire.scrubber)
-            try:
-                doorkeeper = Doorkeeper(identities, wire.identity_settings)
-                person = doorkeeper.let_in(Login(name, password, code, address=address))
-            except RefusedLoginError as refused:
-                raise AccessError(
-                    f"{name} cannot sign ({refused.why})", hint="name, password and, where there is one, second factor"
-                ) from None
-            finally:
-                identities.close()
+            person = signing(self.wire, name, password, code, address)
             return {"pending": [_shown(store.approve(id, f"user:{person.name}", time.time()))]}
+
+
+def signing(wire: Wire, name: str, password: str, code: str = "", address: str = "") -> User:
+    """The person who signs with name and password given anew; raises AccessError for credentials that are not good."""
+    from tongqu.gateway.auth.login import Doorkeeper, Login, RefusedLoginError
+    from tongqu.store.identity.identities import Identities
+
+    identities = Identities.open(wire.home, wire.scrubber)
+    try:
+        doorkeeper = Doorkeeper(identities, wire.identity_settings)
+        return doorkeeper.let_in(Login(name, password, code, address=address))
+    except RefusedLoginError as refused:
+        raise AccessError(
+            f"{name} cannot sign ({refused.why})", hint="name, password and, where there is one, second factor"
+        ) from None
+    finally:
+        identities.close()
 
 
 def _shown(one: Waiting) -> dict[str, Any]:

@@ -156,11 +156,11 @@ class Assessing:
                 raise InvalidPlanError(f"{end.connector.name} is no interface over HTTP", path=end.name)
             settings = end.settings
             if not openapi and not wsdl:
-                openapi, wsdl = str(getattr(settings, "openapi", "")), str(getattr(settings, "wsdl", ""))
+                openapi, wsdl = getattr(settings, "openapi", None) or "", getattr(settings, "wsdl_place", "")
         if not openapi and not wsdl:
             raise InvalidPlanError(
                 "no document of an interface is named", path=request.connection,
-                hint="--openapi FILE|URL, --wsdl FILE|URL, or a connection with `openapi`",
+                hint="--openapi FILE|URL, --wsdl FILE|URL, or a connection with `openapi`, or of a SOAP service",
             )  # fmt: skip
         kind, place = ("openapi", openapi) if openapi else ("wsdl", wsdl)
         return _Asked(kind, place, settings)

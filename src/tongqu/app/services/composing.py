@@ -61,6 +61,7 @@ from tongqu.store.subjects import Digests
 
 if TYPE_CHECKING:
     from tongqu.app.project.load import Project
+    from tongqu.app.services.newsroom import Newsroom
     from tongqu.gateway.audit.settings import AuditEntry
     from tongqu.gateway.publication import Api, Publication
     from tongqu.kit.queue.queue import Queue
@@ -97,6 +98,8 @@ class Gateway:
     """The section `audit` of a project with its references resolved."""
     mocks: Mocks | None = None
     """Made-up rows for who wants them."""
+    news: Newsroom | None = None
+    """Who tells callers what changes."""
 
     def prepared(self, project: Project) -> Callable[[], None]:
         """What makes this project's settings count: called in the serving loop it swaps them all in at once. What can
@@ -138,6 +141,8 @@ class Gateway:
     def begin(self) -> None:
         """Start what goes on by itself, in the running loop."""
         self.streams.start()
+        if self.news is not None:
+            self.news.begin()
 
     def retire(self) -> None:
         """End what would never end by itself, so that the server can stop."""
@@ -146,6 +151,8 @@ class Gateway:
     async def leave(self) -> None:
         """Release what belongs to the event loop."""
         await self.streams.leave()
+        if self.news is not None:
+            await self.news.leave()
         await self.hooks.leave()
         await asyncio.gather(*self.leaving)
         if self.shared is not None:
@@ -163,6 +170,8 @@ class Gateway:
         self.hooks.close()
         for one in self.counts:
             one.close()
+        if self.news is not None:
+            self.news.close()
         self.feed.close()
 
 
@@ -181,7 +190,7 @@ def compose(
     made-up rows, `queue` opens the queue of a connection. Raises what its files do: SecretError, CheckpointError,
     OSError."""
     home.ensure()
-    key = _key(home)
+    key = gateway_key(home)
     entry = project.gateway or GatewayEntry()
     identity = Identity.open(home, scrubber, project.identity)
     process = f"{os.getpid()}-{secrets.token_hex(4)}"
@@ -287,7 +296,7 @@ def _cors(entry: CorsEntry) -> Cors:
     )
 
 
-def _key(home: Home) -> bytes:
+def gateway_key(home: Home) -> bytes:
     """The gateway's own secret, made with the first start: all processes of the home sign cursors and tags alike."""
     return key_file(home.gateway_key, secrets.token_bytes(32))
 

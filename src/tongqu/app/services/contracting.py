@@ -70,7 +70,7 @@ class Promises:
         """One live contract, with the clients that used each field lately; the newest version unless said. Raises
         NotFoundError, UnknownNameError."""
         version, found = self._one(name, version, head)
-        return {"api": name, "version": version, **found, "consumers": self._consumers(name, version)}
+        return {"api": name, "version": version, **found, "consumers": self.consumers(name, version)}
 
     def difference(self, name: str, old: str, new: str, head: int) -> Document:
         """What changes for a caller of one live version who goes over to another; raises as `show` does."""
@@ -98,6 +98,8 @@ class Promises:
         found: dict[Address, Contract] = {}
         for name, entry in project.apis.items():
             where = address(name, entry)
+            if entry.draft is not None:
+                continue  # it promises nothing yet
             if where in apis:
                 found[where] = contract_of(apis[where])
             elif where in before:
@@ -130,7 +132,7 @@ class Promises:
         return chosen, found[chosen]
 
     def _with_consumers(self, one: Document) -> Document:
-        used = self._consumers(one["api"], one["version"]) if one["breaking"] else {}
+        used = self.consumers(one["api"], one["version"]) if one["breaking"] else {}
         return {
             **one,
             "changes": [
@@ -139,7 +141,7 @@ class Promises:
             ],
         }
 
-    def _consumers(self, name: str, version: str) -> dict[str, list[str]]:
+    def consumers(self, name: str, version: str) -> dict[str, list[str]]:
         """Clients by the field that they used; under no name those that called at all."""
         from tongqu.store.audit.usage import Usage
 

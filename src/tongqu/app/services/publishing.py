@@ -22,7 +22,7 @@ from tongqu.core.errors import (
     UnknownNameError,
 )
 from tongqu.gateway.contract.lifecycle import day, http_date, over
-from tongqu.gateway.publication import Api, Publication, Relation
+from tongqu.gateway.publication import DRAFT, Api, Publication, Relation
 
 if TYPE_CHECKING:
     from tongqu.app.project.load import Project
@@ -137,7 +137,8 @@ class Publishing:
         if status.api is None:
             return status
         try:
-            await self.proofs.check(status.api, f"apis.{status.entry}.access")
+            open_to_all = replace(status.api, policy=status.api.policy.opened())
+            await self.proofs.check(open_to_all, f"apis.{status.entry}.access")
         except TongquError as error:
             problem = _problem(project, status.entry, error, self.scrubber)
             return replace(status, api=None, state="broken", problems=(problem,))
@@ -211,13 +212,14 @@ class Publishing:
         policy = compile_policy(
             entry.access, dataset, now=self.now, zone=self.zone, path=f"apis.{name}.access", name=shown,
             secret=lambda reference: ends.secret(reference).encode(), columns=told.schema,
+            reviewers=entry.draft.reviewers if entry.draft is not None else None,
         )  # fmt: skip
         dictionary = project.dictionary.get(meaning)
         raw = (project.entries.get(meaning) or {}).get("fields") or {} if dictionary else {}
         return Api(
             name=shown,
             version=version,
-            entry=entry,
+            entry=entry if entry.draft is None else entry.model_copy(update={"webhooks": {}}),
             dataset=dataset,
             server=server,
             connection=source.connection,
@@ -337,7 +339,8 @@ def _relations(status: Status, found: Mapping[Address, Status]) -> dict[str, Rel
     relations: dict[str, Relation] = {}
     for name, told in status.api.entry.relations.items():
         path = f"apis.{status.entry}.relations.{name}.on"
-        other = found[status.version, told.api].api if (status.version, told.api) in found else None
+        versions = (status.version, status.version.removesuffix(DRAFT))
+        other = next((found[one, told.api].api for one in versions if (one, told.api) in found), None)
         for here, there in told.on.items():
             if here not in status.api.dataset.columns:
                 raise _no_field(here, status.api.dataset.columns, path)

@@ -14,6 +14,7 @@ from tongqu.app.services.pretending import mocks_of
 from tongqu.core.errors import InvalidSettingsError, UnknownNameError
 from tongqu.gateway.docs.documents import Documents, Wish
 from tongqu.gateway.problems import Problem
+from tongqu.gateway.publication import age
 from tongqu.gateway.reading import Reader
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _meant(compiled: Compiled, name: str) -> tuple[str, Api | None]:
         raise UnknownNameError(
             f"there is no API or version {name!r}", path="NAME", hint=nearest(name, known), params={"name": name}
         )
-    newest = max(found, key=lambda api: (len(api.version), api.version))
+    newest = max(found, key=lambda api: age(api.version))
     return newest.version, newest
 
 

@@ -18,14 +18,15 @@ from tongqu.app.services.ends import End, Ends
 from tongqu.app.services.piping import Part, RunRequest, parts
 from tongqu.app.services.referring import knowing
 from tongqu.core.connector import Sink, Source
-from tongqu.core.data import Dataset, Write, WriteMode
+from tongqu.core.data import Dataset, Deletes, Write, WriteMode
 from tongqu.core.errors import ConfigError, InvalidPlanError, UnknownNameError
 from tongqu.core.operator import Operator
 from tongqu.core.reentry import reentry
 from tongqu.engine.forgetting import Forgetting
-from tongqu.engine.replay import Way
+from tongqu.engine.replay import Follows, Way
 from tongqu.engine.segment import Outcome
 from tongqu.kit.originals import schema_of
+from tongqu.kit.unsent import lacks_of
 
 AT_SINK = ("sink", "write")
 AT_SOURCE = ("read", "source")
@@ -74,6 +75,11 @@ class Ways:
         run = str(told["run"])
         return run if full and told["finished"] and any(row["run"] != run for row in group.rows) else None
 
+    def follows(self, group: Group) -> bool:
+        """Whether the rows are changes of a log, which go in one after the other by key."""
+        told = self.sink.replaying(group.sync, group.stream)
+        return bool(told.get("follows") and told.get("key"))
+
     def way(self, group: Group) -> tuple[Way, Operator | None]:
         """The way in, and the operator that refused the rows if it was a step. Raises ConfigError where there is none:
         the pipeline or step is gone, its steps need all rows, or a version before this one kept the rows."""
@@ -95,7 +101,8 @@ class Ways:
     def _way(self, group: Group) -> tuple[Way, Operator | None]:
         told = self._told(group)
         shape = schema_of(group.shape)
-        dataset, operator = Dataset(group.stream, shape), None
+        dataset, operator = Dataset(group.stream, shape.remove_metadata() if lacks_of(shape) else shape), None
+        copies, needs, leaves = {name: name for name in dataset.columns}, set[str](), False
         through: Callable[[pa.Table], Outcome] | None = None
         if group.step not in AT_SINK and (told["recipe"] or group.step not in AT_SOURCE):
             part = self._part(group)
@@ -111,11 +118,19 @@ class Ways:
                 left = {one.id for one in chain.steps}
                 fields = unique_fields(chain.lineage(), {id: names for id, names in checks.items() if id in left})
                 dataset, through = chain.output, chain.run
+                copies, needs = chain.copies(), chain.looks_at()
+                leaves = bool(chain.filters) and part.writes.leaving == "delete" and part.fellow is None
                 if fields:
                     key = tuple(told["key"] or ())
                     through = Claims.of(self.end, str(told["target"]), fields, key).guarded(chain.run)
         through = self._forgetting(group, str(told["target"]), dataset, through)
-        return Way(self.sink, self._write(group, told, dataset), shape, through), operator
+        write = self._write(group, told, dataset)
+        follows = None
+        if told.get("follows") and write.mode in (WriteMode.UPSERT, WriteMode.HISTORY):
+            own = tuple(copies.get(name, "") for name in write.key)
+            if all(own):
+                follows = Follows(own, copies, needs, leaves and self.sink.removes(write))
+        return Way(self.sink, write, shape, through, follows), operator
 
     def _forgetting(
         self, group: Group, target: str, made: Dataset, through: Callable[[pa.Table], Outcome] | None
@@ -158,6 +173,7 @@ class Ways:
             sync=hashlib.sha256(f"replay {group.sync}".encode()).hexdigest()[:32],
             run="",
             key=key,
+            deletes=Deletes(told.get("deletes") or Deletes.IGNORE) if told.get("follows") else Deletes.IGNORE,
             incremental=True,
             started_at=self.now().isoformat(),
             cursor=told["cursor"],

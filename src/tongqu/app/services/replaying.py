@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from threading import Event
 from typing import Any
 
 from tongqu.app.project.load import Project
 from tongqu.app.services.ends import Ends
 from tongqu.app.services.quarantine import distinct, missing, opened
+from tongqu.app.services.queued_changes import Queued, queued
 from tongqu.app.services.reentering import Group, Ways, groups
 from tongqu.core.connector import Sink
 from tongqu.core.data import Counts
 from tongqu.core.dirty import OPEN, REPLAYED, STILL_BAD, SUPERSEDED, Dirty, Fix, Settled
-from tongqu.engine.replay import Entry, replay
+from tongqu.engine.replay import Entry, Replayed, Way, replay
 
 _MOST = 200_000
 """Rows that are taken up by one call."""
@@ -35,6 +36,7 @@ class Replaying:
     replayed: int = 0
     still_bad: int = 0
     superseded: int = 0
+    waiting: int = 0
     more: bool = False
 
     def run(self, where: Sequence[str], which: Dirty) -> dict[str, Any]:
@@ -66,6 +68,7 @@ class Replaying:
             "written": c.written,
             "still_bad": self.still_bad,
             "superseded": self.superseded,
+            "waiting": self.waiting,
             "inserted": c.inserted,
             "updated": c.updated,
             "unchanged": c.unchanged,
@@ -77,18 +80,38 @@ class Replaying:
     def _sink(self, sink: Sink, ways: Ways, which: Dirty) -> None:
         found = [row for row in sink.dirty(which) if row["state"] in OPEN]
         self.more = self.more or len(found) == _MOST
-        for arrived in groups(found):
+        changes, others = queued(sink, ways, which, found)
+        for arrived in groups(others):
             if self.stop.is_set():
                 return
             group = self._not_stale(sink, ways, arrived)
-            if not group.rows:
-                continue
-            way, _ = ways.way(group)
-            entries = [Entry(str(row["id"]), str(row["fixed"] or row["original"])) for row in group.rows]
-            done = replay(way, entries, self.new_id, self.stop)
-            self.counts.add(done.counts)
-            self.replayed += done.count(REPLAYED)
-            self._note(done.settled, group)
+            if group.rows:
+                self._group(ways.way(group)[0], group)
+        for one in changes:
+            self._changes(ways, one)
+
+    def _changes(self, ways: Ways, changes: Queued) -> None:
+        """Changes of a log, each key's in their order: what comes behind one that is refused again stays."""
+        last = self.now()
+        for round in changes.rounds():
+            if self.stop.is_set():
+                return
+            last = max(self.now(), last + timedelta(microseconds=1))  # of a history each version begins later
+            for group in round:
+                way = ways.way(group)[0]
+                dated = replace(way, write=replace(way.write, started_at=last.isoformat(timespec="microseconds")))
+                gone = {one.id for one in self._group(dated, group).settled if one.state == REPLAYED}
+                for id in {str(row["id"]) for row in group.rows} - gone:
+                    changes.held(id)
+        self.waiting += changes.waiting
+
+    def _group(self, way: Way, group: Group) -> Replayed:
+        entries = [Entry(str(row["id"]), str(row["fixed"] or row["original"])) for row in group.rows]
+        done = replay(way, entries, self.new_id, self.stop)
+        self.counts.add(done.counts)
+        self.replayed += done.count(REPLAYED)
+        self._note(done.settled, group)
+        return done
 
     def _not_stale(self, sink: Sink, ways: Ways, group: Group) -> Group:
         """The group without rows of runs before the last, where that read everything anew."""

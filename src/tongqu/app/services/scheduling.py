@@ -71,7 +71,8 @@ class Scheduler:
         waiting = [
             tick.due
             for tick in (self.ticks.all() if known else ())
-            if not tick.paused and tick.name in known and tick.name not in self._looking
+            if not tick.paused and tick.name not in self._looking
+            if tick.name in known and known[tick.name].schedule is not None  # `step` passes over others
         ]
         return min((at for at in waiting if at is not None), default=None)
 

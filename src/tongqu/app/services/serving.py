@@ -162,7 +162,7 @@ async def _serve(
             mocks=mocks_of(profiles_of(wire, lambda: reloading.served.project), always=request.mock),
             queue=no_queue if request.mock else queues_of(wire.ends_of(lambda: reloading.served.project)),
         )  # fmt: skip
-        managing = _managed(wire, gateway, manage, owner.token, reloading)
+        managing = _managed(wire, gateway, request, manage, owner.token, reloading)
         gc.collect()
         gc.freeze()  # what was compiled stays: the collector need not walk it while calls wait
         servers = await _listening(gateway, place)
@@ -201,10 +201,14 @@ def _where(owner: Owner, request: ServeRequest, gateway: Gateway) -> dict[str, A
     return {**about, "prefixes": prefixes}
 
 
-def _managed(wire: Wire, gateway: Gateway, manage: Manage | None, token: str, reloading: Reloading) -> Managing | None:
-    """The handler of `/manage` in its place; it looks at rights by itself."""
+def _managed(  # noqa: PLR0917  what it stands on
+    wire: Wire, gateway: Gateway, request: ServeRequest, manage: Manage | None, token: str, reloading: Reloading
+) -> Managing | None:
+    """The handlers of `/news` and of `/manage` in their places; that one looks at rights by itself."""
+    from tongqu.app.services.newsroom import newsroom
     from tongqu.gateway.site import Route
 
+    gateway.news = newsroom(wire, gateway, telling=not request.mock)
     if manage is None:
         return None
     made = manage(managed(wire.home, gateway, token, reloading.state))

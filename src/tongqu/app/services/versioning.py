@@ -153,6 +153,27 @@ class Versioning:
         self._keep(document, promised)
         return document
 
+    def adopt(
+        self, head: Version, shared: Tree, overlay: Tree, *, origin: str, reason: str = "", accept: bool = False
+    ) -> dict[str, Any]:  # fmt: skip
+        """Make contents that were derived from those of `head` the next version: a draft becomes what it is a draft of.
+        Raises ProblemsError where they make no valid project, and what `apply` raises."""
+        files = self.project()
+        entry = files.environments.get(self.env)
+        if entry is not None and entry.after:
+            raise InvalidPlanError(
+                f"versions of {self.env} are promoted from {entry.after}, not made here",
+                path=f"environments.{self.env}.after",
+                hint=f"tongqu promote {entry.after} {self.env}",
+            )
+        project = checked(self.folder, files.files, shared, overlay, Places(folder=self.folder.absolute()))
+        known = {name: files.connections.get(name, told) for name, told in project.connections.items()}
+        promised = self._promised(replace(project, connections=known), head.version, accept)
+        found = changes(_tree(head), laid(shared, overlay))
+        document = self._add(Proposal(self.env, head.version, shared, overlay, "draft", reason, origin=origin), found)
+        self._keep(document, promised)
+        return document
+
     def approve(self, version: int) -> dict[str, Any]:
         """Let a version count that waits for a second person."""
         return self.store.approve(self.env, version, self.person).summary()

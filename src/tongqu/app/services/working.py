@@ -64,6 +64,8 @@ class Working:
     chance: Callable[[], float] = lambda: 0.5
     leaving: Event = field(default_factory=Event)
     _attempts: dict[str, Attempt] = field(default_factory=dict)
+    _lost: list[Attempt] = field(default_factory=list)
+    """Attempts at jobs that were lost and taken again before their processes had ended."""
     _stamp: Hashable = None
     _renewed: float = 0.0
     _purged: float = 0.0
@@ -99,7 +101,7 @@ class Working:
                     return
                 self._bell.wait(wait)
         finally:
-            for attempt in self._attempts.values():
+            for attempt in self._all:
                 attempt.close()
             self.scheduler.close()
             self._bell.close()
@@ -111,7 +113,7 @@ class Working:
         if self.leaving.is_set():
             for attempt in self._attempts.values():
                 attempt.stop("leave")
-            if not self._attempts:
+            if not self._all:
                 return None
             return self._until_next(stopping=True)
         self._adopt()
@@ -119,7 +121,7 @@ class Working:
         self._crowd()
         self._take()
         self._purge()
-        idle = self.until_idle and not self._attempts and self.scheduler.tasks is not None
+        idle = self.until_idle and not self._all and self.scheduler.tasks is not None
         if idle and self.jobs.idle(self.scheduler.tasks.place if self.scheduler.tasks else ""):
             return None
         return self._until_next()
@@ -149,7 +151,7 @@ class Working:
         if tasks is None:
             return
         kept = sum(attempt.job.kept for attempt in self._attempts.values())
-        free = max(self.concurrency - (len(self._attempts) - kept), 0)
+        free = max(self.concurrency - (len(self._all) - kept), 0)
         running = tasks.project.running
         hands = Hands(
             self.holder, self.host, free, KEPT - kept if self.concurrency else 0, tasks.place,
@@ -160,6 +162,10 @@ class Working:
             setting = {
                 "folder": str(self.configured.folder), "env": self.configured.env, "files": self.configured.files,
             }  # fmt: skip
+            before = self._attempts.pop(job.id, None)
+            if before is not None:
+                before.stop("lost")
+                self._lost.append(before)
             self._attempts[job.id] = Attempt(job, setting, self._bell.nudge)
             self.tell("begun", {"job": job.id, "subject": job.subject, "attempt": job.attempts})
 
@@ -182,6 +188,10 @@ class Working:
 
     def _reap(self) -> None:
         """End the jobs whose processes have ended."""
+        for attempt in [one for one in self._lost if one.over.is_set()]:
+            self.tell("lost", {"job": attempt.job.id, "subject": attempt.job.subject, "state": "queued"})
+            attempt.close()
+            self._lost.remove(attempt)
         for id, attempt in [*self._attempts.items()]:
             if not attempt.over.is_set():
                 continue
@@ -215,9 +225,13 @@ class Working:
             return Ended("queued", told, self.jobs.clock() + wait, failures + 1)
         return Ended("failed", told, failures=failures + 1)
 
+    @property
+    def _all(self) -> list[Attempt]:
+        return [*self._attempts.values(), *self._lost]
+
     def _until_next(self, *, stopping: bool = False) -> float:
         waits = [LONGEST_SLEEP]
-        pressed = [attempt.press() for attempt in self._attempts.values()]
+        pressed = [attempt.press() for attempt in self._all]
         waits += [left for left in pressed if left is not None]
         if self._attempts:
             waits.append(self._renewed - time.monotonic())
@@ -249,10 +263,10 @@ class Working:
             self.tell("blind", {"problem": error.problem()})
         self._blind += 1
         if self.leaving.is_set():
-            for attempt in self._attempts.values():
+            for attempt in self._all:
                 attempt.stop("leave")
                 attempt.press()
-            if all(attempt.over.is_set() for attempt in self._attempts.values()):
+            if all(attempt.over.is_set() for attempt in self._all):
                 return None
         return min(2.0**self._blind / 4, 10.0)
 

@@ -8,8 +8,9 @@ from urllib.parse import urljoin
 
 from tongqu.catalog.assessing.shapes import Interface, Member, Operation, Scheme, Shape, fields
 from tongqu.catalog.assessing.words import verbs
-from tongqu.catalog.assessing.xml_tree import Element, tree
-from tongqu.core.errors import InvalidSettingsError, TongquError
+from tongqu.core.errors import AnswerError, InvalidSettingsError, TongquError
+from tongqu.kit.xml_tree import Element
+from tongqu.kit.xml_tree import tree as parsed
 
 Load = Callable[[str], bytes]
 Name = tuple[str, str]
@@ -49,17 +50,25 @@ def interface_of(text: bytes, where: str, load: Load) -> Interface:
     service = next((one for one in reader.named["service"].values()), root)
     bindings = [one for found in reader.roots for one in found.everywhere("binding")]
     versions = {"1.2" if one.space == _SOAP12 else "1.1" for one in bindings if "soap" in one.space}
-    addresses = [one.get("location") for found in reader.roots for one in found.everywhere("address")]
+    addresses = [one.value("location") for found in reader.roots for one in found.everywhere("address")]
     said = " ".join(one.said() for found in reader.roots for one in found.all("documentation"))
-    version = _VERSION.search(root.get("targetNamespace"))
+    version = _VERSION.search(root.value("targetNamespace"))
     shown = f"WSDL 1.1, SOAP {' and '.join(sorted(versions))}" if versions else "WSDL 1.1"
     told = next(filter(None, version.groups()), "") if version else ""
     return Interface(
-        where, shown, service.get("name") or root.get("name"), told,
+        where, shown, service.value("name") or root.value("name"), told,
         tuple(dict.fromkeys(one for one in addresses if one)), operations, {**reader.schemes(), **reader.inside},
         f"{said} {next((d.said() for d in service.all('documentation')), '')}",
         tuple(dict.fromkeys(reader.unread)),
     )  # fmt: skip
+
+
+def tree(text: bytes, where: str) -> Element:
+    """The document; raises InvalidSettingsError for what is no plain XML."""
+    try:
+        return parsed(text, where)
+    except AnswerError as error:
+        raise InvalidSettingsError(error.message, path=where, hint=error.hint) from error
 
 
 class _Reader:
@@ -91,20 +100,20 @@ class _Reader:
                 [here] if here.name == "schema" else [s for types in here.all("types") for s in types.all("schema")]
             )
             if here.name == "definitions":
-                self._keep(here, ("message", "portType", "service"), here.get("targetNamespace"))
+                self._keep(here, ("message", "portType", "service"), here.value("targetNamespace"))
             for schema in schemas:
-                space = schema.get("targetNamespace") or adopted
+                space = schema.value("targetNamespace") or adopted
                 self._keep(schema, ("element", "complexType", "simpleType", "group"), space)
             for holder in (here, *(schemas if here.name != "schema" else ())):
                 for one in holder.all("import", "include", "redefine"):
-                    place = one.get("schemaLocation") or one.get("location")
+                    place = one.value("schemaLocation") or one.value("location")
                     address = urljoin(base, place) if place else ""
                     if not address or address in self._read:
                         continue
                     self._read.add(address)
                     if len(self._read) > _FILES:
                         raise InvalidSettingsError(f"{where} imports more than {_FILES} documents", path=where)
-                    space = holder.get("targetNamespace") if one.name != "import" else ""
+                    space = holder.value("targetNamespace") if one.name != "import" else ""
                     try:
                         found = tree(self._load(address), address)
                     except TongquError:
@@ -114,7 +123,7 @@ class _Reader:
 
     def _keep(self, holder: Element, kinds: tuple[str, ...], space: str) -> None:
         for one in holder.all(*kinds):
-            self.named[one.name].setdefault((space, one.get("name")), one)
+            self.named[one.name].setdefault((space, one.value("name")), one)
 
     def schemes(self) -> dict[str, Scheme]:
         """What WS-SecurityPolicy asks for."""
@@ -126,7 +135,7 @@ class _Reader:
         for root in self.roots:
             for word, kind in kinds.items():
                 for one in root.everywhere(word):
-                    if word != "HttpsToken" or one.get("RequireClientCertificate") == "true":
+                    if word != "HttpsToken" or one.value("RequireClientCertificate") == "true":
                         found[word] = Scheme(word, kind, "header", f"policy/{word}")
         return found
 
@@ -146,7 +155,7 @@ class _Reader:
         seen: set[str] = set()
         for (_, port), element in self.named["portType"].items():
             for one in element.all("operation"):
-                name = one.get("name")
+                name = one.value("name")
                 if name in seen:
                     continue  # the same operation bound to another protocol
                 seen.add(name)
@@ -166,23 +175,23 @@ class _Reader:
 
     def message(self, part: Element | None, place: str) -> Shape | None:
         """The shape of a message: that of its one element (document), or of its parts (rpc)."""
-        message = self.named["message"].get(part.qualified(part.get("message"))) if part is not None else None
+        message = self.named["message"].get(part.qualified(part.value("message"))) if part is not None else None
         if part is None or message is None:
             return None
         parts = list(message.all("part"))
-        if len(parts) == 1 and parts[0].get("element"):
-            element = self.named["element"].get(parts[0].qualified(parts[0].get("element")))
+        if len(parts) == 1 and parts[0].value("element"):
+            element = self.named["element"].get(parts[0].qualified(parts[0].value("element")))
             return self.shape(element) if element is not None else Shape(f"{place}/{part.name}")
-        whole = Shape(f"message/{message.get('name')}", "object")
+        whole = Shape(f"message/{message.value('name')}", "object")
         for one in parts:
-            member = self.member(one, f"{whole.place}/{one.get('name')}", required=True)
-            whole.members[one.get("name")] = member
+            member = self.member(one, f"{whole.place}/{one.value('name')}", required=True)
+            whole.members[one.value("name")] = member
         return whole
 
     def shape(self, element: Element) -> Shape:
         """The shape of an element, a part, an attribute or a type; empty until `drain`."""
         if id(element) not in self._shapes:
-            self._shapes[id(element)] = Shape(f"{element.name}/{element.get('name')}")
+            self._shapes[id(element)] = Shape(f"{element.name}/{element.value('name')}")
             self._waiting.append((self._shapes[id(element)], element))
         return self._shapes[id(element)]
 
@@ -197,24 +206,24 @@ class _Reader:
 
     def fill(self, shape: Shape, element: Element, left: int) -> None:
         """Put in what an element or type holds; types that are extended come first."""
-        told = element.get("type")
-        shape.nullable |= element.get("nillable") == "true"
+        told = element.value("type")
+        shape.nullable |= element.value("nillable") == "true"
         if told and left:
             self.typed(shape, element.qualified(told), left)
         for inner in element.children:
             if inner.name in ("complexType", "simpleType", "complexContent", "simpleContent") and left:
                 self.fill(shape, inner, left - 1)
             elif inner.name in ("extension", "restriction") and left:
-                base = inner.qualified(inner.get("base"))
+                base = inner.qualified(inner.value("base"))
                 if inner.name == "extension" or inner.first("sequence") is None:
                     self.typed(shape, base, left)
-                shape.choices = shape.choices or tuple(one.get("value") for one in inner.all("enumeration"))
+                shape.choices = shape.choices or tuple(one.value("value") for one in inner.all("enumeration"))
                 self.fill(shape, inner, left - 1)
             elif inner.name in (*_GROUPS, "group"):
                 self.group(shape, inner, left, sure=True)
-            elif inner.name == "attribute" and inner.get("name"):
-                place = f"{shape.place}/@{inner.get('name')}"
-                shape.members[f"@{inner.get('name')}"] = self.member(inner, place, inner.get("use") == "required")
+            elif inner.name == "attribute" and inner.value("name"):
+                place = f"{shape.place}/@{inner.value('name')}"
+                shape.members[f"@{inner.value('name')}"] = self.member(inner, place, inner.value("use") == "required")
 
     def typed(self, shape: Shape, name: Name, left: int) -> None:
         """What a named type makes of a shape."""
@@ -241,45 +250,45 @@ class _Reader:
     def group(self, shape: Shape, holder: Element, left: int, *, sure: bool) -> None:
         """The members of a sequence, choice or group."""
         if holder.name == "group":
-            found = self.named["group"].get(holder.qualified(holder.get("ref")))
+            found = self.named["group"].get(holder.qualified(holder.value("ref")))
             if found is not None and left and id(found) not in self._taken:
                 self._taken.add(id(found))
                 for inner in found.children:
                     self.group(shape, inner, left - 1, sure=sure)
             return
-        always = sure and holder.name != "choice" and holder.get("minOccurs") != "0"
+        always = sure and holder.name != "choice" and holder.value("minOccurs") != "0"
         for one in holder.children:
             if one.name in (*_GROUPS, "group") and left:
                 self.group(shape, one, left - 1, sure=always)
             elif one.name == "element":
-                meant = self.named["element"].get(one.qualified(one.get("ref"))) if one.get("ref") else one
-                name = meant.get("name") if meant is not None else one.qualified(one.get("ref"))[1]
-                needed = always and one.get("minOccurs") != "0"
+                meant = self.named["element"].get(one.qualified(one.value("ref"))) if one.value("ref") else one
+                name = meant.value("name") if meant is not None else one.qualified(one.value("ref"))[1]
+                needed = always and one.value("minOccurs") != "0"
                 place = f"{shape.place}/{name}"
                 shape.members[name] = self.member(meant if meant is not None else one, place, needed, occurs=one)
 
     def member(self, element: Element, place: str, required: bool, occurs: Element | None = None) -> Member:
         """A field; one that may come several times is an array."""
-        many = (occurs if occurs is not None else element).get("maxOccurs") not in ("", "0", "1")
+        many = (occurs if occurs is not None else element).value("maxOccurs") not in ("", "0", "1")
         one = Shape(place)
-        if element.get("type"):
-            named = element.qualified(element.get("type"))
+        if element.value("type"):
+            named = element.qualified(element.value("type"))
             found = self.named["complexType"].get(named) or self.named["simpleType"].get(named)
             if found is not None:
                 one = self.shape(found)
             else:
                 self.typed(one, named, 0)
-                one.nullable = element.get("nillable") == "true"
-        elif element.get("element"):
-            meant = self.named["element"].get(element.qualified(element.get("element")))
+                one.nullable = element.value("nillable") == "true"
+        elif element.value("element"):
+            meant = self.named["element"].get(element.qualified(element.value("element")))
             one = self.shape(meant) if meant is not None else one
         elif element.children:
             one = self.shape(element)
         shape = Shape(place, "array", items=one) if many else one
         said = " ".join(d.said() for a in element.all("annotation") for d in a.all("documentation"))
         said = said or " ".join(d.said() for d in element.all("documentation"))
-        example = bool(element.get("default") or element.get("fixed"))
-        return Member(element.get("name") or place.rpartition("/")[2], place, shape, required, said, example)
+        example = bool(element.value("default") or element.value("fixed"))
+        return Member(element.value("name") or place.rpartition("/")[2], place, shape, required, said, example)
 
 
 def _records(gives: Shape | None) -> Shape | None:

@@ -25,6 +25,7 @@ connector = Connector(
     can=Can.READ
     | Can.WRITE
     | Can.RESUME
+    | Can.SPLITS
     | Can.INCREMENTAL
     | Can.CURSORS
     | Can.APPEND
@@ -37,11 +38,12 @@ connector = Connector(
     sink=_sink,
     label="compatible",
     guarantee={
-        "zh": "读取在任意页之后可续传, 整次读取看到同一时刻 (时间点 PIT); 写入至少一次送达, 文档 _id 由键或幂等键确定, "
-        "效果只有一次; 替换逐条进行, 读者会看到中间状态",
-        "en": "reads resume after any page and see one instant (point in time); writes are delivered at least once, "
-        "with one effect, since the _id follows from the key or the row's idempotency key; a replace goes document by "
-        "document, so readers see it half done",
+        "zh": "读取在任意页之后可续传, 整次读取 (含各分片) 看到同一时刻 (时间点 PIT); 写入至少一次送达, 文档 _id 由键或"
+        "幂等键确定, 效果只有一次; 替换写入新索引, 别名一步切换, 旧索引保留供撤销; 他人建立的索引逐条替换",
+        "en": "reads resume after any page and see one instant in all their parts (point in time); writes are "
+        "delivered at least once, with one effect, since the _id follows from the key or the row's idempotency key; a "
+        "replace fills an index of its own and moves an alias to it in one step, keeping the one before for undo; an "
+        "index that others made is replaced document by document",
     },
     systems=(
         "noida-db 0.2, which speaks Elasticsearch 8.15 (compatible)",

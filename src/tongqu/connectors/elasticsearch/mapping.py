@@ -12,7 +12,7 @@ from tongqu.core.data import Meta
 from tongqu.core.errors import InvalidPlanError
 
 ID = "_id"
-_OURS = "tongqu"
+OURS = "tongqu"
 """Where the mapping of an index holds what Tongqu knows of it: `_meta` its key, a field's `meta` its type."""
 _READ = {
     **dict.fromkeys(("keyword", "text", "wildcard", "constant_keyword", "match_only_text", "version", "ip"), "string"),
@@ -60,7 +60,7 @@ class Mapped:
         keys = set()
         for one in answer.values():
             held = one.get("mappings", {})
-            ours = held.get("_meta", {}).get(_OURS)
+            ours = held.get("_meta", {}).get(OURS)
             keys.add(tuple(ours.get("key", ())) if isinstance(ours, dict) else None)
             for name, told in held.get("properties", {}).items():
                 kind = _kind(told)
@@ -74,7 +74,7 @@ def _kind(told: Mapping[str, Any]) -> str:
     kind = told.get("type", "object")
     if kind == "alias":
         return ""
-    if ours := told.get("meta", {}).get(_OURS):
+    if ours := told.get("meta", {}).get(OURS):
         return str(ours)
     if kind == "date":
         formats = told.get("format", "date_optional_time").split("||")
@@ -113,7 +113,7 @@ def _property(field: pa.Field[Any]) -> dict[str, Any]:
         name = "uuid"
     if told["type"] == "keyword":
         told = {**told, "ignore_above": 8191}  # longer ones would be refused: a term has at most 32,766 bytes
-    return {**told, "meta": {_OURS: name}} if name else dict(told)
+    return {**told, "meta": {OURS: name}} if name else dict(told)
 
 
 def logical(field: pa.Field[Any]) -> str:
@@ -123,4 +123,4 @@ def logical(field: pa.Field[Any]) -> str:
 
 def made(schema: pa.Schema, key: Iterable[str]) -> dict[str, Any]:
     """The mapping of an index that is made for these columns."""
-    return {"_meta": {_OURS: {"key": list(key)}}, "properties": properties(schema)}
+    return {"_meta": {OURS: {"key": list(key)}}, "properties": properties(schema)}

@@ -10,6 +10,7 @@ from threading import Event
 from typing import Any
 
 from tongqu.connectors.elasticsearch.cluster import Cluster, named
+from tongqu.connectors.elasticsearch.generations import shown
 from tongqu.connectors.elasticsearch.mapping import ID, Mapped
 from tongqu.connectors.elasticsearch.settings import ElasticsearchSettings
 from tongqu.core.data import Position
@@ -29,6 +30,9 @@ _KEPT = "hits.hits._id,hits.hits._source,hits.hits.sort,pit_id,timed_out,_shards
 _HIT = re.compile(rb'^\{"_id":("(?:[^"\\\n]|\\.)*"),"_source":\{([^\n]*)\},"sort":\[[^\n]*\]\}$', re.MULTILINE)
 """A hit as servers write it. No text in it can look like its keys, since quotes in texts are escaped."""
 _SAMPLE = 100
+SLICE = "slice"
+"""The parameter of a part of a read: the point in time that all parts share, the part's number and how many there
+are, as JSON."""
 
 
 class Search(Endpoint):
@@ -42,6 +46,8 @@ class Search(Endpoint):
         self._index = named(self._told.index or name)
         self._with_id = ID in settings.fields
         self._shown: list[bytes] | None = None
+        self.shared = False
+        """The point in time serves other parts too, and ends by itself."""
         self._points = not self._told.order and cluster.has_points()
 
     def call(self, state: Position, bounds: Bounds, pager: Pager, stop: Event | None = None) -> Call:
@@ -50,8 +56,12 @@ class Search(Endpoint):
         at = json.loads(state["at"]) if state["at"] else {}
         body: dict[str, Any] = {"size": self._size, "track_total_hits": False, "query": self.query(bounds.params)}
         path = f"/{self._index}/_search"
+        part = dict(bounds.params).get(SLICE)
         if self._points:
-            body["pit"] = {"id": at.get("pit") or self._point(), "keep_alive": self._keep_alive}
+            point, number, parts = json.loads(part) if part else (None, 0, 1)
+            if parts > 1:
+                body["slice"] = {"id": number, "max": parts}
+            body["pit"] = {"id": at.get("pit") or point or self._point(), "keep_alive": self._keep_alive}
             body["sort"], path = [{"_shard_doc": "asc"}], "/_search"
         else:
             body["sort"] = [{name: {"order": "asc"}} for name in self._told.order or (ID,)]
@@ -69,12 +79,24 @@ class Search(Endpoint):
         """The query, narrowed by parameters `gte:FIELD` and `lte:FIELD` of an incremental read."""
         conditions = [self._told.query] if self._told.query else []
         for name, value in params:
+            if name == SLICE:
+                continue
             how, _, field = name.partition(":")
             limit: dict[str, Any] = {how: value}
             if self.settings.fields.get(field, "").startswith(("timestamp", "date")):
                 limit["format"] = "strict_date_optional_time"
             conditions.append({"range": {field: limit}})
         return {"bool": {"filter": conditions}} if conditions else {"match_all": {}}
+
+    def sliced(self, wanted: int, rows: int) -> list[str]:
+        """The parts of a read, where the server can cut one and there are so many documents; they see one instant."""
+        if not self._points or wanted < 2 or self._count() < rows:
+            return []
+        point = self._point()
+        return [json.dumps([point, number, wanted]) for number in range(wanted)]
+
+    def _count(self) -> int:
+        return int(self._cluster.ask("POST", f"/{self._index}/_count", {"query": self.query()})["count"])
 
     def _point(self) -> str:
         path = f"/{self._index}/_pit?keep_alive={self._keep_alive}"
@@ -86,7 +108,7 @@ class Search(Endpoint):
         try:
             return super()._page(state, bounds, pager, stop, texts=texts)
         except NotFoundError as error:
-            if not state["at"]:
+            if not state["at"] and not self.shared:
                 raise
             raise LostPositionError(
                 f"{self.where}: the cluster has dropped the point in time that was read", path=self.where,
@@ -99,7 +121,7 @@ class Search(Endpoint):
         if count >= self._size:
             last = hits[hits.rfind(b"\n", 0, len(hits) - 1) + 1 :]
             following = {"after": json.loads(last)["sort"], **({"pit": told["pit_id"]} if self._points else {})}
-        elif self._points and told.get("pit_id"):
+        elif self._points and told.get("pit_id") and not self.shared:
             self._close(told["pit_id"])
         lines = Shape().lines(lines) if texts else lines
         return lines, Answer(count, {"next": following}, reply.headers, reply.url, b"", lines)
@@ -182,7 +204,7 @@ class Indices(Catalog):
 def _searches(settings: ElasticsearchSettings, cluster: Cluster) -> Iterator[tuple[str, Endpoint]]:
     told = settings.datasets
     if not told:
-        every = cluster.mappings()
+        every = shown(cluster)
         for name in sorted(every):
             if not name.startswith("."):
                 yield name, _search(settings, cluster, name, Mapped.of({name: every[name]}))

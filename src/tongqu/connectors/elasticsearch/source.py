@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tongqu.connectors.elasticsearch.cluster import Cluster
-from tongqu.connectors.elasticsearch.searching import Indices, Search
+from tongqu.connectors.elasticsearch.searching import SLICE, Indices, Search
 from tongqu.connectors.elasticsearch.settings import ElasticsearchSettings
-from tongqu.core.data import Dataset, Position
+from tongqu.core.data import Dataset, Position, Read, Split
 from tongqu.core.errors import SchemaError
 from tongqu.kit.answers.increments import Cursor, IncrementalSettings
 from tongqu.kit.lists.catalog import Catalog, Listed
 from tongqu.kit.lists.source import ListSource
+
+_SPLIT_ROWS = 50_000
 
 
 class ElasticsearchSource(ListSource):
@@ -45,6 +47,26 @@ class ElasticsearchSource(ListSource):
             catalog.rows(catalog.listed(first))
             yield f"sample {first}"
 
+    def splits(self, dataset: Dataset, wanted: int) -> list[Split]:
+        """See Source.splits: slices of one point in time, which ends when it was not read for `keep_alive`."""
+        endpoint = self._search(dataset.name)
+        asked = endpoint.question()
+        parts = endpoint.sliced(wanted, _SPLIT_ROWS)
+        if not parts:
+            return super().splits(dataset, wanted)
+        return [Split(str(at), dataset.name, {"asked": asked, SLICE: part}) for at, part in enumerate(parts)]
+
+    def narrowed(self, read: Read) -> tuple[tuple[str, str], ...]:
+        """See ListSource.narrowed."""
+        part = read.split.spec.get(SLICE)
+        self._search(read.dataset.name).shared = bool(part)
+        return ((SLICE, part),) if part else ()
+
+    def _search(self, name: str) -> Search:
+        endpoint = self._need(name).endpoint
+        assert isinstance(endpoint, Search)  # noqa: S101  # this catalogue has no others
+        return endpoint
+
     def _cursor(self, listed: Listed, dataset: Dataset, cursor: str) -> Cursor:
         told = listed.endpoint.settings.incremental
         settings = told if told is not None and told.cursor == cursor else IncrementalSettings(cursor=cursor)
@@ -58,8 +80,7 @@ class ElasticsearchSource(ListSource):
         since it would never be read."""
         listed = self._need(dataset.name)
         marks = self._cursor(listed, dataset, cursor)
-        endpoint = listed.endpoint
-        assert isinstance(endpoint, Search)  # noqa: S101  # this catalogue has no others
+        endpoint = self._search(dataset.name)
         if missing := endpoint.without(cursor):
             raise SchemaError(
                 f"{missing} documents of {listed.name} have no {cursor!r} and would never be read", field=cursor,

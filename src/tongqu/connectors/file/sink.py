@@ -172,7 +172,7 @@ class FileSink(Sink):
         self._landings[write.stream] = Landing(write, place, ledger, fence, claim, outpost=outpost)
         ours = head is not None and head["run"] == write.run
         previous = head["position"] if head and head["state"] != "discarded" else None
-        if head and ours and head["state"] == "finished":
+        if head and ours and head["state"] == "finished" and not write.follows:
             ledger.store(head | {"fence": fence})
             return Opened(fence, {}, previous, finished=True, counts=Counts.from_json(head["counts"]))
         shape = _shape(write, place)
@@ -192,7 +192,8 @@ class FileSink(Sink):
             }  # fmt: skip
         ledger.store(document)
         ledger.clean(document)
-        return Opened(fence, checkpoints(document), previous, changes=changed.settled.changes)
+        counts = Counts.from_json(head["counts"]) if head and ours else Counts()
+        return Opened(fence, checkpoints(document), previous, counts=counts, changes=changed.settled.changes)
 
     def _taken(self, outpost: Outpost, write: Write, head: dict[str, Any] | None) -> dict[str, Any] | None:
         """Take a target elsewhere: bring here what an append goes on after, unless the new content is built already;

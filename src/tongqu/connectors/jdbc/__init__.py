@@ -40,7 +40,8 @@ connector = Connector(
         "transaction of the target; a system whose dialect is not known is read only; egress: not enforced",
     },
     systems=(
-        "PostgreSQL 15 by pgJDBC (real)", "MariaDB and MySQL (compile-only)", "KingbaseES 人大金仓 (compile-only)",
+        "PostgreSQL 15 by pgJDBC (real)", "MariaDB 10.11 by MariaDB Connector/J (real)", "MySQL (compile-only)",
+        "KingbaseES 人大金仓 (compile-only)",
         "DM 达梦 8 (compile-only)", "Db2 (compile-only)", "SQL Server (compile-only)", "Oracle (compile-only)",
     ),
 )  # fmt: skip

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import pyarrow as pa
+
+from tongqu.connectors.jdbc.columns import kinds, send, taken
 from tongqu.connectors.jdbc.machine import java, loaded
 from tongqu.connectors.jdbc.settings import JdbcSettings
 from tongqu.core.errors import ConnectError, InvalidSettingsError, TongquError
 from tongqu.kit.tables.db import TableDb
 from tongqu.kit.tables.dialects import dialect, named_by
 from tongqu.kit.tables.failing import by_state
+from tongqu.kit.tables.values import as_asked
 
-_LONGS = {-7, -6, 5, 4, -5}  # BIT TINYINT SMALLINT INTEGER BIGINT
-_DOUBLES = {6, 7, 8}  # FLOAT REAL DOUBLE
-_TRUTHS = {16, -7}  # BOOLEAN BIT
-_BYTES = {-2, -3, -4, 2004}  # BINARY VARBINARY LONGVARBINARY BLOB
 _FORWARD_ONLY, _READ_ONLY = 1003, 1007
+_FETCH = 10_000
+"""Rows that the driver asks its server for at once."""
 
 
 class Cursor:
@@ -46,50 +48,24 @@ class Cursor:
             self.rowcount = int(self._statement.getUpdateCount())
             return
         self._found = self._statement.getResultSet()
-        about = self._found.getMetaData()
-        self._kinds = [int(about.getColumnType(at)) for at in range(1, int(about.getColumnCount()) + 1)]
+        self._kinds = kinds(self._found.getMetaData())
 
-    def executemany(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-        """See PEP 249; one batch."""
+    def send(self, sql: str, arrays: Sequence[pa.Array[Any]]) -> None:
+        """Run a statement once for each row of columns, as one batch."""
         self.close()
         self._statement = self._connection.prepareStatement(sql)
-        for row in rows:
-            _bind(self._statement, row)
-            self._statement.addBatch()
-        self._statement.executeBatch()
-        self.rowcount = len(rows)
+        send(self._statement, arrays)
+        self.rowcount = len(arrays[0])
 
-    def fetchmany(self, size: int) -> list[tuple[Any, ...]]:
-        """See PEP 249."""
-        rows: list[tuple[Any, ...]] = []
-        while self._found is not None and len(rows) < size:
-            if not self._found.next():
-                break
-            rows.append(tuple(self._value(at, kind) for at, kind in enumerate(self._kinds, 1)))
-        return rows
+    def columns(self, most: int) -> Iterator[list[pa.Array[Any]]]:
+        """The rows that are left, as columns of at most so many."""
+        if self._found is not None:
+            yield from taken(self._found, self._kinds, most)
 
     def fetchall(self) -> list[tuple[Any, ...]]:
         """See PEP 249."""
-        rows: list[tuple[Any, ...]] = []
-        while block := self.fetchmany(1000):
-            rows += block
-        return rows
-
-    def _value(self, at: int, kind: int) -> Any:
-        found = self._found
-        if kind in _TRUTHS:
-            value: Any = bool(found.getBoolean(at))
-        elif kind in _LONGS:
-            value = int(found.getLong(at))
-        elif kind in _DOUBLES:
-            value = float(found.getDouble(at))
-        elif kind in _BYTES:
-            read = found.getBytes(at)
-            return None if read is None else bytes(read)
-        else:
-            text = found.getString(at)
-            return None if text is None else str(text)
-        return None if found.wasNull() else value
+        blocks = ([column.to_pylist() for column in block] for block in self.columns(1000))
+        return [row for block in blocks for row in zip(*block, strict=True)]
 
     def close(self) -> None:
         """See PEP 249."""
@@ -140,7 +116,7 @@ class Connection:
 
 
 class JdbcDb(TableDb):
-    """A connection through a driver's jar. Each value passes from Java to Python: slower than every other connector."""
+    """A connection through a driver's jar. Rows pass between Java and Python as columns."""
 
     def __init__(self, settings: JdbcSettings, *, reading: bool):
         jpype = java()
@@ -168,6 +144,28 @@ class JdbcDb(TableDb):
         super().__init__(Connection(made, self.failures), dialect(named), self.where, reading=reading)
         self.cuts_at_nul = False
         self.greet()
+
+    def batches(self, sql: str, schema: pa.Schema, size: int) -> Iterator[pa.RecordBatch]:
+        """See TableDb.batches."""
+        with self.cursor() as cursor:
+            cursor.arraysize = min(size, _FETCH)
+            cursor.execute(sql)
+            for columns in cursor.columns(size):
+                yield as_asked(columns, schema)
+
+    def fill(
+        self, table: str, names: Sequence[str], holes: Sequence[str], arrays: Sequence[pa.Array[Any]]
+    ) -> None:  # fmt: skip
+        """See TableDb.fill."""
+        if self.dialect.arrays:
+            super().fill(table, names, holes, arrays)
+            return
+        with self.cursor() as cursor:
+            cursor.send(self.holes(self.inserting(table, names, holes)), arrays)
+
+    def insert(self, table: str, names: Sequence[str], holes: Sequence[str], columns: Sequence[Sequence[Any]]) -> None:
+        """See TableDb.insert; all columns are texts here."""
+        self.fill(table, names, holes, [pa.array(values, pa.string()) for values in columns])
 
     @property
     def failures(self) -> tuple[type[BaseException], ...]:

@@ -168,10 +168,13 @@ class KafkaLedger(Ledger):
         }  # fmt: skip
         self._heads.put(name, held | told)
 
-    def writer(self, target: str, but: str = "") -> str | None:
+    def writer(self, target: str, but: str = "", *, followed: bool = True) -> str | None:
         """See Ledger.writer."""
         for name, one in self._listed():
-            if not name[1] or name[2] or name[0] == but or one["spec"].get("target") != target:
+            told = one.get("spec") or {}
+            if not name[1] or name[2] or name[0] == but or told.get("target") != target:
+                continue
+            if told.get("follows") and not followed:
                 continue
             run = self.head(name[0])
             open_run = run is not None and (run.state, run.run) == ("running", one["run"])

@@ -8,16 +8,14 @@ from threading import Event, Lock
 from time import monotonic
 from typing import Any
 
-import pyarrow as pa
-
 from tongqu.connectors.kafka.cluster import Cluster, lost, sifted, taken
-from tongqu.connectors.kafka.pieces import Offsets, batches, offsets
+from tongqu.connectors.kafka.pieces import Offsets, offsets
 from tongqu.connectors.kafka.topic import Topic
 from tongqu.core.connector import Source
-from tongqu.core.data import Batch, Dataset, Position, Read
-from tongqu.core.errors import InvalidPlanError
+from tongqu.core.data import Batch, Position
 from tongqu.core.lending import Part
 from tongqu.core.log import Finding, Follow, Lag, Log
+from tongqu.kit.messages.logs import batches, beginning, heartbeat, only_changes
 
 _IDLE, _POLL = 1.0, 0.1
 
@@ -29,13 +27,7 @@ class KafkaLog(Log):
     def __init__(self, cluster: Cluster, name: str, topics: Sequence[Topic]):
         self._cluster = cluster
         self._topics = {topic.name: topic for topic in topics}
-        kinds = {topic.settings.changes for topic in topics}
-        if len(kinds) > 1:
-            raise InvalidPlanError(
-                "topics of changes and topics of plain messages are followed by streams of their own", path=name,
-                hint="put them into two pipelines",
-            )  # fmt: skip
-        self.changes = True in kinds
+        self.changes = only_changes(name, "topic", topics)
         self.group = cluster.settings.group or f"tongqu-{name}"
         self._acknowledging: Any = None
         self._lock = Lock()
@@ -48,7 +40,7 @@ class KafkaLog(Log):
 
     def snapshot(self) -> Source | None:
         """See Log.snapshot: nothing has to be read beside the topics of changes."""
-        return _Nothing([topic.described() for topic in self._topics.values()]) if self.changes else None
+        return beginning([*self._topics.values()])
 
     def head(self) -> Position:
         """See Log.head."""
@@ -82,7 +74,7 @@ class KafkaLog(Log):
                 elif now - said > _IDLE:
                     said = now
                     first = next(iter(self._topics.values()))
-                    yield Batch(first.dataset, _empty(first), _position(at), kind="heartbeat")
+                    yield heartbeat(first.described(), _position(at))
 
     def _take(self, consumer: Any, follow: Follow, at: Offsets) -> list[Any]:
         """What has come: waits for one message, and takes the others that are there."""
@@ -101,13 +93,8 @@ class KafkaLog(Log):
         by_topic: dict[str, list[Any]] = {}
         for message in messages:
             by_topic.setdefault(message.topic(), []).append(message)
-        made = [
-            batch for topic, some in by_topic.items()
-            for batch in batches(self._topics[topic].dataset, self._topics[topic].rows(some))
-        ]  # fmt: skip
-        yield from made[:-1]
-        last = made[-1]
-        yield Batch(last.dataset, last.rows, _position(at), kind=last.kind, bad=last.bad)
+        decoded = [(self._topics[topic].dataset, self._topics[topic].rows(some)) for topic, some in by_topic.items()]
+        yield from batches(decoded, _position(at))
 
     # ---- partitions
 
@@ -151,6 +138,14 @@ class KafkaLog(Log):
         from tongqu.connectors.kafka.sharing import Member
 
         return Member(self._cluster, self._topics, self.group, self).read(take, give_up, rows, stop)
+
+    def together(self, positions: Sequence[Position]) -> Position:
+        """See Shared.together."""
+        found: dict[str, dict[int, int]] = {}
+        for position in positions:
+            for topic, parts in offsets(position).items():
+                found.setdefault(topic, {}).update(parts)
+        return _position(found)
 
     # ---- for others to see
 
@@ -199,32 +194,6 @@ class KafkaLog(Log):
             if self._acknowledging is not None:
                 self._acknowledging.close()
                 self._acknowledging = None
-
-
-class _Nothing(Source):
-    """The table that a topic of changes begins with."""
-
-    def __init__(self, datasets: Sequence[Dataset]):
-        self._datasets = list(datasets)
-
-    def check(self) -> Iterator[str]:
-        yield "nothing to read"
-
-    def datasets(self, patterns: Sequence[str] | None = None) -> list[Dataset]:
-        return [one for one in self._datasets if patterns is None or one.name in patterns]
-
-    def read(self, read: Read) -> Iterator[Batch]:
-        yield Batch(read.dataset.name, _none(read), {})
-
-
-def _none(read: Read) -> pa.RecordBatch:
-    schema = read.dataset.schema
-    names = read.columns if read.columns is not None else schema.names
-    return pa.RecordBatch.from_pylist([], schema=pa.schema([schema.field(name) for name in names]))
-
-
-def _empty(topic: Topic) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist([], schema=topic.described().schema)
 
 
 def _position(at: Mapping[str, Mapping[int, int]]) -> Position:

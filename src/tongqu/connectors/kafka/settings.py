@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any, Literal
-from urllib.parse import parse_qsl, unquote
 
 from pydantic import model_validator
 
@@ -12,6 +11,7 @@ from tongqu.core.settings import Names, Secret, titled
 from tongqu.kit.egress.settings import Networked
 from tongqu.kit.http.settings import HttpSettings
 from tongqu.kit.messages.settings import Envelope, Format, MessageSettings
+from tongqu.kit.messages.urls import broker_url
 
 Metadata = Literal["_topic", "_partition", "_offset", "_timestamp", "_key", "_headers"]
 
@@ -123,18 +123,12 @@ class KafkaSettings(Networked):
 
 def from_url(url: str) -> KafkaSettings:
     """`kafka://user:password@host:port,host2/PREFIX?security=sasl_ssl&envelope=canal`; raises InvalidSettingsError."""
-    rest, _, query = url.partition("://")[2].partition("?")
-    authority, _, prefix = rest.partition("/")
-    userinfo, _, place = authority.rpartition("@")
-    user, _, password = userinfo.partition(":")
-    values: dict[str, Any] = {"user": unquote(user), "password": unquote(password), "prefix": unquote(prefix)}
+    told = broker_url(url, KafkaSettings.model_fields)
+    values: dict[str, Any] = {"user": told.user, "password": told.password, "prefix": told.path}
+    place = told.place
     host, colon, port = place.rpartition(":")
     values |= {"host": place} if "," in place or not colon or not port.isdigit() else {"host": host, "port": port}
-    if user:
+    if told.user:
         values["security"] = "sasl_ssl"
-    for key, value in parse_qsl(query):
-        if key not in KafkaSettings.model_fields:
-            valid = ", ".join(sorted(KafkaSettings.model_fields))
-            raise InvalidSettingsError(f"unknown URL parameter {key!r}", path="url", hint=f"valid parameters: {valid}")
-        values[key] = value
+    values |= told.parameters
     return KafkaSettings.parse({key: value for key, value in values.items() if value != ""})

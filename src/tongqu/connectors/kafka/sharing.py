@@ -9,10 +9,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from tongqu.connectors.kafka.cluster import Cluster, lost, sifted, taken
-from tongqu.connectors.kafka.pieces import batches, offsets
+from tongqu.connectors.kafka.pieces import offsets
 from tongqu.connectors.kafka.topic import Topic
-from tongqu.core.data import Batch, Position
+from tongqu.core.data import Position
 from tongqu.core.lending import Part
+from tongqu.kit.messages.logs import batches
 
 if TYPE_CHECKING:
     from tongqu.core.log import Log
@@ -80,11 +81,9 @@ class Member:
                 continue
             self._at[place] = mine[-1].offset() + 1
             position = {"topics": {topic: {str(partition): self._at[place]}}}
-            made = batches(self._topics[topic].dataset, self._topics[topic].rows(mine))
-            for batch in made[:-1]:
+            made = self._topics[topic]
+            for batch in batches([(made.dataset, made.rows(mine))], position):
                 yield Part(_name(*place), batch)
-            last = made[-1]
-            yield Part(_name(*place), Batch(last.dataset, last.rows, position, kind=last.kind, bad=last.bad))
 
     def _assigned(self, consumer: Any, spots: Sequence[Any], take: Callable[[str], Position | None]) -> None:
         try:

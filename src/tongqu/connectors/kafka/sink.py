@@ -36,8 +36,8 @@ from tongqu.core.errors import InvalidPlanError
 from tongqu.kit.faults import crash_point
 from tongqu.kit.ledger import Head, fenced
 from tongqu.kit.messages.encoder import Encoder
-from tongqu.kit.messages.registry import SchemaRegistry
-from tongqu.kit.quarantine import refuse_replay, written_how
+from tongqu.kit.messages.source import Registered
+from tongqu.kit.quarantine import TOLD, refuse_replay, written_how
 from tongqu.kit.remote.sink import settled_for
 from tongqu.meaning.settling import Settled
 
@@ -67,14 +67,13 @@ class KafkaSink(Sink):
         self._ledger = KafkaLedger(self._cluster)
         self._landings: dict[str, Landing] = {}
         self._control: dict[str, Pen] = {}
-        self._registry: SchemaRegistry | None = None
-        self._folder: Path | None = None
+        self._registered = Registered(settings.registry)
         self._stale = True
         self._lock = threading.RLock()
 
     def lodge(self, folder: Path) -> None:
         """See Sink.lodge."""
-        self._folder = folder
+        self._registered.lodge(folder)
 
     def check(self) -> Iterator[str]:
         """See Sink.check; makes the topics of the ledger, if they are not there."""
@@ -144,7 +143,7 @@ class KafkaSink(Sink):
         told = [(ORIGIN_HEADER, write.sync.encode()), (RUN_HEADER, write.run.encode())]
         self._landings[write.stream] = Landing(settled.write, fence, settled, topic, pen, encoder, told)
         same = head is not None and head.run == write.run
-        if head is not None and same and head.finished:
+        if head is not None and same and head.finished and not write.follows:
             ledger.change(write.sync, write.stream, "", replace(head, fence=fence), _now())
             self._store(pen)
             return Opened(fence, {}, head.position, finished=True, counts=head.counts)
@@ -160,10 +159,11 @@ class KafkaSink(Sink):
             ledger.raise_fence(write.sync, write.stream, fence)
         else:
             ledger.forget_splits(write.sync, write.stream)
-            if same:
+            if same and not write.follows:
                 ledger.quarantine.forget(write.sync, write.stream, write.run)
         self._store(pen)
-        return Opened(fence, checkpoints, previous, changes=settled.changes)
+        counts = head.counts if head is not None and same else Counts()
+        return Opened(fence, checkpoints, previous, counts=counts, changes=settled.changes)
 
     def _able(self, write: Write) -> None:
         if write.mode not in self.modes():
@@ -181,9 +181,7 @@ class KafkaSink(Sink):
 
     def _encoder(self, write: Write) -> Encoder:
         settings = self._settings.topic(write.dataset.name)
-        if self._registry is None and self._settings.registry is not None:
-            self._registry = SchemaRegistry(self._settings.registry, self._folder)
-        return Encoder(settings, write.dataset.schema, write.key, settings.topic, self._registry)
+        return Encoder(settings, write.dataset.schema, write.key, settings.topic, self._registered.registry)
 
     def _ends(self, topic: str) -> dict[str, int]:
         with closing(self._cluster.consumer()) as consumer:
@@ -322,7 +320,7 @@ class KafkaSink(Sink):
             head = self._ledger.head(sync, stream)
         if head is None or "key" not in head.spec:
             return {}
-        told = {name: head.spec.get(name) for name in ("target", "key", "cursor", "incremental", "recipe")}
+        told = {name: head.spec.get(name) for name in TOLD}
         return {**told, "mode": head.spec["write"], "run": head.run, "finished": head.finished}
 
     def undo(self, dataset: str) -> int:
@@ -334,9 +332,7 @@ class KafkaSink(Sink):
         for pen in (*self._control.values(), *(landing.pen for landing in self._landings.values())):
             pen.close()
         self._control.clear()
-        if self._registry is not None:
-            self._registry.close()
-            self._registry = None
+        self._registered.close()
         self._cluster.close()
 
 

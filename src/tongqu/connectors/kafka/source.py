@@ -4,53 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tongqu.connectors.kafka.cluster import Cluster, lost, sifted, taken
 from tongqu.connectors.kafka.settings import KafkaSettings
 from tongqu.connectors.kafka.topic import Topic
-from tongqu.core.connector import Source
 from tongqu.core.data import Batch, Dataset, Position, Read, Split
-from tongqu.core.errors import ConnectError, InvalidPlanError, NotFoundError, TongquError
+from tongqu.core.errors import ConnectError, NotFoundError, TongquError
 from tongqu.kit.messages.reader import learn
-from tongqu.kit.messages.registry import SchemaRegistry
+from tongqu.kit.messages.source import MessageSource, ended
 
 if TYPE_CHECKING:
     from tongqu.core.log import Log
 
 
-class KafkaSource(Source):
+class KafkaSource(MessageSource):
     """Topics as datasets. A full read ends at the offsets that the topic had when it was cut into splits."""
 
+    noun = "topic"
+
     def __init__(self, settings: KafkaSettings):
-        self._settings = settings
+        super().__init__(settings)
         self._cluster = Cluster(settings)
-        self._registry: SchemaRegistry | None = None
-        self._folder: Path | None = None
         self._topics: dict[str, Topic] = {}
-
-    def lodge(self, folder: Path) -> None:
-        """See Source.lodge."""
-        self._folder = folder
-
-    @property
-    def registry(self) -> SchemaRegistry | None:
-        """The schema registry, if the connection names one."""
-        if self._registry is None and self._settings.registry is not None:
-            self._registry = SchemaRegistry(self._settings.registry, self._folder)
-        return self._registry
 
     def check(self) -> Iterator[str]:
         """See Source.check."""
         yield from reached(self._cluster)
         names = self._cluster.topics()
         yield f"topics: {len(names)}"
-        if self.registry is not None:
-            self.registry.subjects()
-            yield "schema registry"
+        yield from self._registered.check()
         if names:
             with closing(self._cluster.consumer()) as consumer:
                 self._cluster.bounds(consumer, names[0], self._cluster.partitions(names[0]))
@@ -64,10 +48,10 @@ class KafkaSource(Source):
         names = {name: topic for name, topic in said.items() if topic in there}
         names |= {topic[prefix:]: topic for topic in there if topic not in said.values() and topic[prefix:] not in said}
         wanted = [n for n in sorted(names) if patterns is None or any(fnmatchcase(n, p) for p in patterns)]
-        return [self.topic(name).described() for name in wanted]
+        return [self.table(name).described() for name in wanted]
 
-    def topic(self, name: str) -> Topic:
-        """A dataset's topic, its fields learnt; raises NotFoundError."""
+    def table(self, name: str) -> Topic:
+        """See MessageSource.table."""
         if name not in self._topics:
             settings = self._settings.topic(name)
             if not self._cluster.partitions(settings.topic):
@@ -81,10 +65,7 @@ class KafkaSource(Source):
                 values, keys = [m.value() for m in sample], [m.key() for m in sample]
                 fields, key = learn(settings, values, keys, self.registry)
             if not fields:
-                raise NotFoundError(
-                    f"topic {settings.topic!r} has no message from which its fields could be learnt", path=name,
-                    hint="declare them: topics: {NAME: {fields: {id: int64, …}, key: [id]}}",
-                )  # fmt: skip
+                raise self.unlearnt(name, settings.topic)
             self._topics[name] = Topic(name, settings, tuple(fields), tuple(key), self.registry)
         return self._topics[name]
 
@@ -112,12 +93,7 @@ class KafkaSource(Source):
 
     def read(self, read: Read) -> Iterator[Batch]:
         """See Source.read. Raises InvalidPlanError for a topic of changes, whose rows are what they add up to."""
-        topic = self.topic(read.dataset.name)
-        if topic.settings.changes:
-            raise InvalidPlanError(
-                f"the topic of {read.dataset.name!r} tells changes in the envelope {topic.settings.envelope}",
-                path=read.dataset.name, hint="sync it with mode: stream, which keeps the newest state of each key",
-            )  # fmt: skip
+        topic: Topic = self.plain(read.dataset.name)
         told = read.split.spec.get("ranges", {})
         ends = (read.until or {}).get("offsets") or {}
         ranges = {int(p): (int(low), int(ends.get(p, high))) for p, (low, high) in told.items()}
@@ -129,18 +105,11 @@ class KafkaSource(Source):
             for partition, (low, _) in self._cluster.bounds(consumer, topic.name, sorted(left)).items():
                 if low > position[partition]:
                     raise lost(topic.name, partition, self._cluster.where, position[partition])
-            held = None
-            for batch in self._bounded(read, topic, consumer, ranges, position):
-                if held is not None:
-                    yield held
-                held = batch
-            if held is None and not read.stop.is_set():
-                held = self._batch(topic, read, [], position)
-            if held is not None:
-                whole = all(position[p] >= high for p, (_, high) in ranges.items())
-                if whole and (read.until is None or read.until.get("end")):
-                    held = replace(held, position=(held.position or {}) | {"end": True})
-                yield held
+            yield from ended(
+                read, self._bounded(read, topic, consumer, ranges, position),
+                lambda: self._batch(topic, read, [], position),
+                lambda held: held.position if all(position[p] >= high for p, (_, high) in ranges.items()) else None,
+            )  # fmt: skip
 
     def _bounded(
         self, read: Read, topic: Topic, consumer: Any, ranges: dict[int, tuple[int, int]], position: dict[int, int]
@@ -162,22 +131,18 @@ class KafkaSource(Source):
                 yield self._batch(topic, read, fresh, position)
 
     def _batch(self, topic: Topic, read: Read, messages: Sequence[Any], position: dict[int, int]) -> Batch:
-        decoded = topic.rows(messages)
-        rows = decoded.rows if read.columns is None else decoded.rows.select(list(read.columns))
         at: Position = {"offsets": {str(p): offset for p, offset in sorted(position.items())}}
-        return Batch(read.dataset.name, rows, at, bad=decoded.bad)
+        return self.batch(topic, read, messages, at)
 
     def log(self, name: str, datasets: Sequence[Dataset]) -> Log:
         """See Source.log."""
         from tongqu.connectors.kafka.log import KafkaLog
 
-        return KafkaLog(self._cluster, name, [self.topic(dataset.name) for dataset in datasets])
+        return KafkaLog(self._cluster, name, [self.table(dataset.name) for dataset in datasets])
 
     def close(self) -> None:
         """See Source.close."""
-        if self._registry is not None:
-            self._registry.close()
-            self._registry = None
+        super().close()
         self._cluster.close()
 
 

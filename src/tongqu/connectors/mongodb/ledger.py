@@ -119,11 +119,11 @@ class MongodbLedger(Ledger):
             raise fenced(stream)
         return claimed
 
-    def writer(self, target: str, but: str = "") -> str | None:
+    def writer(self, target: str, but: str = "", *, followed: bool = True) -> str | None:
         """See Ledger.writer."""
         for found in self._find({"stream": {"$ne": ""}, "split": ""}, [("_id", 1)]):
             head = _head(found)
-            if found["sync"] == but or head.spec.get("target") != target:
+            if found["sync"] == but or head.spec.get("target") != target or (head.spec.get("follows") and not followed):
                 continue
             run = self.head(found["sync"], lock=True)
             open_run = run is not None and (run.state, run.run) == ("running", head.run)

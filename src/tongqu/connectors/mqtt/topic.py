@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from tongqu.connectors.mqtt.codec import CONTENT_TYPE, Publish
 from tongqu.connectors.mqtt.settings import TopicSettings
-from tongqu.core.data import Meta
-from tongqu.core.log import ORIGIN, UNCHANGED
 from tongqu.kit.messages.parsed import Decoded
+from tongqu.kit.messages.table import json_column, with_origin
 from tongqu.kit.push.log import Pushed, Told
 
 KEY, ORIGIN_NAME, RUN, ID = "tongqu-key", "tongqu-origin", "tongqu-run", "tongqu-id"
@@ -24,7 +23,7 @@ _COLUMNS: dict[str, pa.Field[Any]] = {
     "_qos": pa.field("_qos", pa.int8(), nullable=False),
     "_retained": pa.field("_retained", pa.bool_(), nullable=False),
     "_content_type": pa.field("_content_type", pa.string()),
-    "_user_properties": pa.field("_user_properties", pa.string(), metadata={Meta.LOGICAL.value: "json"}),
+    "_user_properties": json_column("_user_properties"),
     "_message_id": pa.field("_message_id", pa.string()),
     "_received_at": pa.field("_received_at", pa.timestamp("us", "UTC"), nullable=False),
 }
@@ -63,12 +62,9 @@ class Topic(Pushed):
 
     def finished(self, decoded: Decoded, told: Told) -> Decoded:
         """See Pushed.finished."""
-        found = [told.origins[place] for place in decoded.places.tolist()]
-        if not self.settings.changes or not any(found):
+        if not self.settings.changes:
             return decoded
-        names = decoded.rows.schema.names
-        place = names.index(UNCHANGED) if UNCHANGED in names else len(names)
-        return replace(decoded, rows=decoded.rows.add_column(place, ORIGIN, pa.array(found, pa.string())))
+        return with_origin(decoded, [told.origins[place] for place in decoded.places.tolist()])
 
 
 def _user(note: dict[str, Any], name: str) -> str | None:

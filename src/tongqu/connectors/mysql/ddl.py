@@ -41,13 +41,30 @@ def has_table(db: MysqlDb, name: str) -> bool:
 
 
 def _exists(db: MysqlDb, schema: str, table: str) -> bool:
+    if not _namable(table):
+        return False
     sql = "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?"
     return bool(db.rows(sql, (schema, table))[0][0])
 
 
+def _namable(name: str) -> bool:
+    """Whether every character is one of utf8mb3, as names are stored."""
+    return all(ord(character) <= 0xFFFF for character in name)
+
+
+def namable_columns(names: Sequence[str], path: str) -> None:
+    """Raise SchemaError for a column that cannot be called so here."""
+    for name in names:
+        if not _namable(name):
+            raise SchemaError(
+                f"a column cannot be called {name!r}: it has a character that no name can have here (utf8mb3)",
+                path=path, field=name, hint="rename the column in a step (rename:)",
+            )  # fmt: skip
+
+
 def target(db: MysqlDb, name: str) -> Target | None:
     """The table as it is now, or None. Raises SchemaError for views and for engines without transactions."""
-    if any(ord(character) > 0xFFFF for character in name):
+    if not _namable(name):
         raise SchemaError(
             f"{name!r} has a character that no name can have here (utf8mb3)", path=name,
             hint="give the target another name: --table 'name=other'",
@@ -132,6 +149,7 @@ def definition(field: pa.Field[Any], kind: str, *, nullable: bool) -> str:
 
 def create_table(db: MysqlDb, write: Write, name: str) -> None:
     """Create a table for the arriving schema, with key, titles and (history) validity columns. Commits."""
+    namable_columns(write.dataset.columns, write.stream)
     types = column_types(db, write)
     parts = [
         definition(f, types[f.name], nullable=f.nullable and f.name not in write.key) for f in write.dataset.schema
@@ -151,6 +169,7 @@ def create_table(db: MysqlDb, write: Write, name: str) -> None:
 def add_columns(db: MysqlDb, name: str, fields: Sequence[pa.Field[Any]], kinds: dict[str, str]) -> None:
     """Add nullable columns. Commits."""
     if fields:
+        namable_columns([field.name for field in fields], name)
         added = ", ".join(f"ADD COLUMN {definition(f, kinds[f.name], nullable=True)}" for f in fields)
         db.run(f"ALTER TABLE {place(db, name)} {added}")
 

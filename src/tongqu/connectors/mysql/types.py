@@ -17,7 +17,10 @@ from tongqu.core.data import Meta
 
 _INTS = {"tinyint": 8, "smallint": 16, "mediumint": 32, "int": 32, "integer": 32, "bigint": 64}
 _TEXTS = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext"})
-_BYTES = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
+_SPATIAL = frozenset({"geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon",
+                      "geometrycollection", "geomcollection"})  # fmt: skip
+"""Read and written as the server keeps them: 4 bytes of the reference system, then well-known binary."""
+_BYTES = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"}) | _SPATIAL
 _LOGICAL = {"enum": "enum", "set": "text", "uuid": "uuid", "inet4": "text", "inet6": "text", "json": "json"}
 INTEGERS = frozenset(_INTS)
 _KEY_CHARS = 190
@@ -57,7 +60,7 @@ def is_bytes(native: Native) -> bool:
 
 
 def arrow_type(native: Native, *, json: bool = False) -> tuple[pa.DataType, str | None] | None:
-    """Arrow's type and the logical type, or None for types that cannot be read (spatial, vectors)."""
+    """Arrow's type and the logical type, or None for types that cannot be read (vectors)."""
     name = native.name
     logical = "json" if json else _LOGICAL.get(name)
     if name in _INTS:
@@ -223,4 +226,4 @@ def is_binary(kind: pa.DataType) -> bool:
 def indexable(text: str) -> bool:
     """Whether a whole column of this type can be in an index."""
     name = Native.parse(text).name
-    return not (name == "json" or name.endswith(("text", "blob")))
+    return not (name == "json" or name in _SPATIAL or name.endswith(("text", "blob")))

@@ -14,9 +14,8 @@ from tongqu.connectors.nats.subject import Subject
 from tongqu.connectors.nats.wire import Message
 from tongqu.core.connector import Source
 from tongqu.core.data import Batch, Position
-from tongqu.core.errors import InvalidPlanError
 from tongqu.core.log import Finding, Follow, Lag, Log
-from tongqu.kit.messages.logs import Nothing, batches, heartbeat
+from tongqu.kit.messages.logs import batches, beginning, heartbeat, only_changes
 
 _IDLE, _POLL = 1.0, 0.1
 
@@ -28,12 +27,7 @@ class NatsLog(Log):
     def __init__(self, settings: NatsSettings, name: str, subjects: Sequence[Subject]):
         self._settings = settings
         self._subjects = {subject.dataset: subject for subject in subjects}
-        if len({subject.settings.changes for subject in subjects}) > 1:
-            raise InvalidPlanError(
-                "streams of changes and streams of plain messages are followed by streams of their own", path=name,
-                hint="put them into two pipelines",
-            )  # fmt: skip
-        self.changes = any(subject.settings.changes for subject in subjects)
+        self.changes = only_changes(name, "stream", subjects)
 
     def begin(self) -> Position:
         """See Log.begin: where streams begin or, with `start: latest`, end. Changes are always read from the beginning:
@@ -43,7 +37,7 @@ class NatsLog(Log):
 
     def snapshot(self) -> Source | None:
         """See Log.snapshot: nothing has to be read beside the streams of changes."""
-        return Nothing([one.described() for one in self._subjects.values()]) if self.changes else None
+        return beginning([*self._subjects.values()])
 
     def head(self) -> Position:
         """See Log.head."""

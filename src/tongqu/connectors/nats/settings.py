@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
-from urllib.parse import parse_qsl, unquote
+from typing import Literal
 
 from pydantic import field_validator, model_validator
 
-from tongqu.core.errors import InvalidSettingsError
 from tongqu.core.settings import Secret, titled
 from tongqu.kit.egress.settings import Networked
 from tongqu.kit.http.settings import HttpSettings
 from tongqu.kit.messages.settings import Envelope, Format, MessageSettings
 from tongqu.kit.messages.template import names_in
+from tongqu.kit.messages.urls import broker_url
 from tongqu.kit.remote.manner import Manner
 from tongqu.kit.tls import Tls
 
@@ -112,19 +111,6 @@ class NatsSettings(Networked):
 def from_url(url: str) -> NatsSettings:
     """`nats://user:password@host:port/PREFIX?envelope=upsert`, `nats://token@host`, `tls://…`; raises
     InvalidSettingsError."""
-    scheme, _, rest = url.partition("://")
-    rest, _, query = rest.partition("?")
-    authority, _, prefix = rest.partition("/")
-    userinfo, _, place = authority.rpartition("@")
-    user, colon, password = userinfo.partition(":")
-    host, _, port = place.rpartition(":") if place.rpartition(":")[2].isdigit() else (place, "", "")
-    values: dict[str, Any] = {"host": host.strip("[]"), "port": port, "prefix": unquote(prefix)}
-    values |= {"user": unquote(user), "password": unquote(password)} if colon else {"token": unquote(user)}
-    if scheme == "tls":
-        values["tls"] = {}
-    for key, value in parse_qsl(query):
-        if key not in NatsSettings.model_fields:
-            valid = ", ".join(sorted(NatsSettings.model_fields))
-            raise InvalidSettingsError(f"unknown URL parameter {key!r}", path="url", hint=f"valid parameters: {valid}")
-        values[key] = value
-    return NatsSettings.parse({key: value for key, value in values.items() if value != ""})
+    told = broker_url(url, NatsSettings.model_fields)
+    login = {"token": told.user} if told.bare else {"user": told.user, "password": told.password}
+    return NatsSettings.parse(told.settings(prefix=told.path, **login) | ({"tls": {}} if told.scheme == "tls" else {}))

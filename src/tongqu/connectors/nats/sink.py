@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from time import monotonic, time_ns
 
 from tongqu.connectors.nats.jetstream import JetStream
@@ -18,30 +16,18 @@ from tongqu.core.errors import InvalidPlanError, NotFoundError, TongquError
 from tongqu.kit.messages.encoder import Encoder
 from tongqu.kit.messages.outgoing import outgoing
 from tongqu.kit.messages.registry import SchemaRegistry
+from tongqu.kit.messages.sink import Connections, MessageSink, ops
 from tongqu.kit.messages.template import Template
 from tongqu.kit.remote.effect import Effects, Op, Outcome, Result
-from tongqu.kit.remote.sink import RemoteSink
 from tongqu.kit.remote.writer import Keyed, Writer
 
 _NOT_HERE = set(" \t\r\n*>")
 _REFUSED = (400, 413)
 
 
-class NatsSink(RemoteSink):
-    """See RemoteSink. `append` writes messages; where the envelope tells changes, `upsert` does, and tells deletes. A
+class NatsSink(MessageSink):
+    """See MessageSink. A
     stream that is not there is made, with the subjects `NAME` and `NAME.>`."""
-
-    def __init__(self, settings: NatsSettings):
-        super().__init__(settings.calls)
-        self.name = settings.display()
-        self._settings = settings
-        self._folder: Path | None = None
-        self._registry: SchemaRegistry | None = None
-
-    def lodge(self, folder: Path) -> None:
-        """See Sink.lodge."""
-        super().lodge(folder)
-        self._folder = folder
 
     def check(self) -> Iterator[str]:
         """See Sink.check; writes nothing."""
@@ -52,10 +38,6 @@ class NatsSink(RemoteSink):
             yield f"streams: {told.get('streams', 0)}{f' of {most}' if most >= 0 else ''}"
         finally:
             jetstream.close()
-
-    def modes(self) -> tuple[WriteMode, ...]:
-        """See Sink.modes."""
-        return (WriteMode.APPEND, WriteMode.UPSERT)
 
     def open(self, write: Write) -> Opened:
         """See RemoteSink.open."""
@@ -79,16 +61,7 @@ class NatsSink(RemoteSink):
                 f"{stream!r} is no name of a stream", path=write.stream,
                 hint="name one for the dataset: streams: {NAME: {stream: orders}}",
             )  # fmt: skip
-        if self._registry is None and self._settings.registry is not None:
-            self._registry = SchemaRegistry(self._settings.registry, self._folder)
-        return NatsWriter(self._settings, write, stream, self._registry)
-
-    def close(self) -> None:
-        """See Sink.close."""
-        super().close()
-        if self._registry is not None:
-            self._registry.close()
-            self._registry = None
+        return NatsWriter(self._settings, write, stream, self.registry)
 
 
 class NatsWriter(Writer):
@@ -101,19 +74,16 @@ class NatsWriter(Writer):
 
     def __init__(self, settings: NatsSettings, write: Write, stream: str, registry: SchemaRegistry | None):
         said = settings.said(write.dataset.name)
-        plain = said.envelope == "plain"
-        self.ops = frozenset({Op.CREATE} if plain else {Op.CREATE, Op.UPSERT, Op.DELETE})
+        self.ops = ops(said.envelope)
         self._settings, self._write, self._stream = settings, write, stream
         self._encoder = Encoder(said, write.dataset.schema, write.key, stream, registry)
         self._to = Template(said.to or stream, write.dataset.columns, write.stream)
-        self._own = threading.local()
-        self._opened: list[JetStream] = []
-        self._lock = threading.Lock()
+        self._connections = Connections(lambda: JetStream(settings))
 
     def send(self, effects: Effects) -> Sequence[Outcome]:
         """See Writer.send. The peer's id is the stream's sequence."""
         posts = outgoing(self._encoder, effects, time_ns() // 1_000_000)
-        jetstream = self._jetstream()
+        jetstream = self._connections.mine()
         wire = jetstream.wire
         head = {"Nats-Expected-Stream": self._stream, ORIGIN_HEADER: _line(self._write.sync)}
         head[RUN_HEADER] = _line(self._write.run)
@@ -135,7 +105,7 @@ class NatsWriter(Writer):
             wire.flush()
             self._answers(jetstream, waiting, found)
         except TongquError as error:
-            self._drop(jetstream)
+            self._connections.drop()
             for number in waiting.values():
                 found.setdefault(number, Outcome(Result.UNKNOWN, detail=error.message))
             if not error.retryable:
@@ -160,31 +130,11 @@ class NatsWriter(Writer):
         for one in left:
             found[waiting[one]] = Outcome(Result.UNKNOWN, detail="the stream did not answer in time")
         if left:
-            self._drop(jetstream)
-
-    def _jetstream(self) -> JetStream:
-        made: JetStream | None = getattr(self._own, "jetstream", None)
-        if made is None:
-            made = self._own.jetstream = JetStream(self._settings)
-            with self._lock:
-                self._opened.append(made)
-        return made
-
-    def _drop(self, jetstream: JetStream) -> None:
-        """The connection is of no use any more: the next call makes another."""
-        jetstream.close()
-        self._own.jetstream = None
-        with self._lock:
-            if jetstream in self._opened:
-                self._opened.remove(jetstream)
+            self._connections.drop()
 
     def close(self) -> None:
         """See Writer.close."""
-        with self._lock:
-            opened, self._opened = self._opened, []
-        for one in opened:
-            one.close()
-        self._own = threading.local()
+        self._connections.close()
 
 
 def _unfit(subject: str | None, value: bytes | None, largest: int) -> str:

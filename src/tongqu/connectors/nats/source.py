@@ -3,46 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import replace
 from fnmatch import fnmatchcase
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tongqu.connectors.nats.jetstream import JetStream, busy, lost
+from tongqu.connectors.nats.jetstream import JetStream, Reading, busy, lost
 from tongqu.connectors.nats.settings import NatsSettings
 from tongqu.connectors.nats.shapes import written
-from tongqu.connectors.nats.subject import Subject, key_of, values
-from tongqu.connectors.nats.wire import Message
-from tongqu.core.connector import Source
+from tongqu.connectors.nats.subject import Subject, key_of
 from tongqu.core.data import Batch, Dataset, Read, Split
-from tongqu.core.errors import InvalidPlanError, NotFoundError
 from tongqu.kit.messages.reader import learn
-from tongqu.kit.messages.registry import SchemaRegistry
+from tongqu.kit.messages.source import MessageSource, ended
 
 if TYPE_CHECKING:
     from tongqu.core.log import Log
 
 
-class NatsSource(Source):
+class NatsSource(MessageSource):
     """Streams as datasets. A full read ends at the sequence that the stream had when the read began."""
 
+    noun = "stream"
+
     def __init__(self, settings: NatsSettings):
-        self._settings = settings
-        self._folder: Path | None = None
-        self._registry: SchemaRegistry | None = None
+        super().__init__(settings)
         self._subjects: dict[str, Subject] = {}
         self._own: JetStream | None = None
-
-    def lodge(self, folder: Path) -> None:
-        """See Source.lodge."""
-        self._folder = folder
-
-    @property
-    def registry(self) -> SchemaRegistry | None:
-        """The schema registry, if the connection names one."""
-        if self._registry is None and self._settings.registry is not None:
-            self._registry = SchemaRegistry(self._settings.registry, self._folder)
-        return self._registry
 
     @property
     def _js(self) -> JetStream:
@@ -56,9 +40,7 @@ class NatsSource(Source):
         try:
             names = jetstream.names()
             yield f"streams: {len(names)}"
-            if self.registry is not None:
-                self.registry.subjects()
-                yield "schema registry"
+            yield from self._registered.check()
             if names:
                 jetstream.newest(jetstream.stream(names[0]), "", 1)
                 yield "sample"
@@ -73,10 +55,10 @@ class NatsSource(Source):
         names = {name for name, stream in said.items() if stream in there}
         names |= {stream[prefix:] for stream in there if stream not in said.values() and stream[prefix:] not in said}
         wanted = [n for n in sorted(names) if patterns is None or any(fnmatchcase(n, p) for p in patterns)]
-        return [self.subject(name).described() for name in wanted]
+        return [self.table(name).described() for name in wanted]
 
-    def subject(self, name: str) -> Subject:
-        """A dataset, its fields learnt; raises NotFoundError."""
+    def table(self, name: str) -> Subject:
+        """See MessageSource.table."""
         if name not in self._subjects:
             settings = self._settings.said(name)
             stream = self._js.stream(settings.stream)
@@ -87,13 +69,10 @@ class NatsSource(Source):
                 declared = bool(settings.fields) and (not settings.changes or bool(settings.key))
                 sample = [] if declared else self._js.newest(stream, settings.subject, self._settings.sample)
                 keys = [key_of(message) for message in sample]
-                known = learn(settings, values(settings, sample), keys, self.registry)
+                known = learn(settings, Subject(name, settings, (), ()).values(sample), keys, self.registry)
             fields, key = known
             if not fields:
-                raise NotFoundError(
-                    f"stream {settings.stream!r} has no message from which its fields could be learnt", path=name,
-                    hint="declare them: streams: {NAME: {fields: {id: int64, …}, key: [id]}}",
-                )  # fmt: skip
+                raise self.unlearnt(name, settings.stream)
             self._subjects[name] = Subject(name, settings, tuple(fields), tuple(key), self.registry)
         return self._subjects[name]
 
@@ -110,12 +89,7 @@ class NatsSource(Source):
 
     def read(self, read: Read) -> Iterator[Batch]:
         """See Source.read. Raises InvalidPlanError for a stream of changes, whose rows are what they add up to."""
-        subject = self.subject(read.dataset.name)
-        if subject.settings.changes:
-            raise InvalidPlanError(
-                f"the stream of {read.dataset.name!r} tells changes in the envelope {subject.settings.envelope}",
-                path=read.dataset.name, hint="sync it with mode: stream, which keeps the newest state of each key",
-            )  # fmt: skip
+        subject: Subject = self.plain(read.dataset.name)
         jetstream = JetStream(self._settings)
         try:
             yield from self._bounded(read, subject, jetstream)
@@ -131,42 +105,37 @@ class NatsSource(Source):
         last = int((read.until or {}).get("sequence", spec["last"]))
         if stream.first > at + 1 and at < last:
             raise lost(stream, at, jetstream.where)
-        held: Batch | None = None
-        if at < last:
-            reading = jetstream.reading(stream, subject.settings.subject, at)
-            for part in reading.until(last, min(read.batch_rows, 5_000)):
-                if read.stop.is_set():
-                    break
-                if part:
-                    if held is not None:
-                        yield held
-                    held = self._batch(subject, read, part, min(reading.at, last))
-                at = min(reading.at, last)
-            reading.close()
-        if held is None and not read.stop.is_set():
-            held = self._batch(subject, read, [], at)
-        if held is not None:
-            if at >= last and (read.until is None or read.until.get("end")):
-                held = replace(held, position={"sequence": last, "end": True})
-            yield held
+        reading = jetstream.reading(stream, subject.settings.subject, at) if at < last else None
+        place = [at]
+        yield from ended(
+            read, self._parts(read, subject, reading, place, last),
+            lambda: self.batch(subject, read, [], {"sequence": at}),
+            lambda _: {"sequence": last} if place[0] >= last else None,
+        )  # fmt: skip
 
-    def _batch(self, subject: Subject, read: Read, messages: Sequence[Message], at: int) -> Batch:
-        decoded = subject.rows(messages)
-        rows = decoded.rows if read.columns is None else decoded.rows.select(list(read.columns))
-        position: dict[str, Any] = {"sequence": at}
-        return Batch(read.dataset.name, rows, position, bad=decoded.bad)
+    def _parts(
+        self, read: Read, subject: Subject, reading: Reading | None, place: list[int], last: int
+    ) -> Iterator[Batch]:
+        """Batches behind a place, which moves with them."""
+        if reading is None:
+            return
+        for part in reading.until(last, min(read.batch_rows, 5_000)):
+            if read.stop.is_set():
+                break
+            place[0] = min(reading.at, last)
+            if part:
+                yield self.batch(subject, read, part, {"sequence": place[0]})
+        reading.close()
 
     def log(self, name: str, datasets: Sequence[Dataset]) -> Log:
         """See Source.log."""
         from tongqu.connectors.nats.log import NatsLog
 
-        return NatsLog(self._settings, name, [self.subject(dataset.name) for dataset in datasets])
+        return NatsLog(self._settings, name, [self.table(dataset.name) for dataset in datasets])
 
     def close(self) -> None:
         """See Source.close."""
-        if self._registry is not None:
-            self._registry.close()
-            self._registry = None
+        super().close()
         if self._own is not None:
             self._own.close()
             self._own = None

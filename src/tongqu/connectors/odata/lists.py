@@ -19,11 +19,6 @@ REMOVED = "@removed"
 
 def lists(model: Model, settings: ODataSettings) -> dict[str, ListSettings]:
     """The datasets by name: those of the settings, or else all entity sets."""
-    if settings.delta and model.version != 4:
-        raise InvalidSettingsError(
-            f"delta links are of version 4, and the service is of version {model.version}", path="delta",
-            hint="read incrementally by a cursor: datasets.NAME.incremental.cursor",
-        )  # fmt: skip
     told = settings.datasets or {name: DatasetSettings() for name in model.sets}
     return {name: _list(model, name, one, settings) for name, one in told.items()}
 

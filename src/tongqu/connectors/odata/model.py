@@ -22,7 +22,7 @@ class Property:
     nullable: bool = True
     precision: int | None = None
     scale: int | None = None
-    """None where it is variable or not said."""
+    """None where it is not said, -1 where it is variable."""
     label: str = ""
     creatable: bool = True
     updatable: bool = True
@@ -58,6 +58,8 @@ class Model:
     sets: Mapping[str, EntitySet]
     edm: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """For each primitive type the names of all properties that have it anywhere."""
+    batches: bool = True
+    """Whether several calls may go in one; what does not say so is tried."""
 
 
 def model(body: bytes, where: str) -> Model:
@@ -79,7 +81,7 @@ def model(body: bytes, where: str) -> Model:
         for one in (*_all(schema, "EntityType"), *_all(schema, "ComplexType")):
             for held in reading.properties(one).values():
                 named.setdefault(held.edm, set()).add(held.name)
-    return Model(version, sets, {edm: frozenset(names) for edm, names in named.items()})
+    return Model(version, sets, {edm: frozenset(names) for edm, names in named.items()}, _batches(root))
 
 
 class _Reading:
@@ -152,12 +154,24 @@ class _Reading:
             labels = (a.get("String", "") for a in _all(held, "Annotation") if a.get("Term", "").endswith(".Label"))
             found[name] = Property(
                 name, self._plain.get(edm, edm), held.get("Nullable", "true") != "false",
-                _number(held.get("Precision")), _number(held.get("Scale")),
+                _number(held.get("Precision")), _scale(held.get("Scale")),
                 _flag(held, "label") or next(labels, "") or self._labels.get(f"{full}/{name}", ""),
                 _flag(held, "creatable") != "false", _flag(held, "updatable") != "false",
                 held.get("ConcurrencyMode") == "Fixed",
             )  # fmt: skip
         return found
+
+
+def _batches(root: Element) -> bool:
+    """Whether `$batch` is supported, by the capabilities that the document annotates."""
+    for one in _all(root, "Annotation"):
+        term = one.get("Term", "").rpartition(".")[2]
+        if term == "BatchSupported" and one.get("Bool") == "false":
+            return False
+        if term == "BatchSupport":
+            told = {held.get("Property"): held.get("Bool") for held in _all(one, "PropertyValue")}
+            return told.get("Supported") != "false"
+    return True
 
 
 def _all(element: Element, name: str) -> list[Element]:
@@ -167,6 +181,10 @@ def _all(element: Element, name: str) -> list[Element]:
 def _flag(element: Element, name: str) -> str | None:
     """The value of one of SAP's attributes."""
     return element.get(f"{{http://www.sap.com/Protocols/SAPData}}{name}")
+
+
+def _scale(text: str | None) -> int | None:
+    return -1 if text in ("variable", "Variable", "floating") else _number(text)
 
 
 def _number(text: str | None) -> int | None:

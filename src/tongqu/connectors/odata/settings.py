@@ -12,7 +12,7 @@ from tongqu.kit.answers.increments import IncrementalSettings
 from tongqu.kit.http.settings import HttpSettings
 from tongqu.kit.remote.manner import Manner
 
-_IN_URLS = ("page_size", "paging", "delta", "csrf")
+_IN_URLS = ("page_size", "paging", "delta", "csrf", "batch")
 
 
 class WriteSettings(Settings):
@@ -33,6 +33,12 @@ class WriteSettings(Settings):
     etag: bool | None = titled("校验 ETag", "ETag", None)
     """Whether a change reads the entity's ETag first and is refused if somebody changes it meanwhile. Left out: where
     the metadata or the service asks for it."""
+    batch_size: int = titled("批大小", "Batch size", 100, ge=1, le=1000)
+    """How many changes go in one `$batch`; 1: each is a call of its own."""
+    changeset: Literal["row", "batch", "whole"] = titled("变更集", "Change set", "row")
+    """What the service carries out all of or nothing: each `row` (many SAP services take no other), or all rows of a
+    `batch`, which is tried again without the rows that it is refused for; with `whole` all of them are quarantined
+    then, and a service that takes no batch is not written."""
 
 
 class DatasetSettings(Settings):
@@ -79,11 +85,16 @@ class ODataSettings(HttpSettings):
     page_size: int = titled("页大小", "Page size", 1000, ge=1, le=100_000)
     """Entities a page; of pages that the service cuts, what is asked for (`odata.maxpagesize`)."""
     delta: bool = titled("变更跟踪", "Delta links", False)
-    """Incremental reads follow the service's delta links (version 4, `odata.track-changes`) and need no cursor. Deleted
-    entities come as rows with `@removed`, the reason, of which all but the key is null."""
+    """Incremental reads follow the service's delta links (version 4: `odata.track-changes`; version 2: `__delta` with
+    `!deltatoken`, as SAP has it) and need no cursor. Deleted entities come as rows with `@removed`, the reason, of
+    which all but the key is null. After a link that the service has forgotten all entities are read again, and the run
+    needs attention."""
     csrf: Literal["auto", "off"] = titled("CSRF 令牌", "CSRF token", "auto")
     """`auto` fetches a token before the first change (`X-CSRF-Token: Fetch`) and sends it with every one, if the
     service gives any; `off` does not."""
+    batch: Literal["auto", "multipart", "json", "off"] = titled("批量调用", "Batches", "auto")
+    """How several changes go in one call: `multipart`, or in version 4 `json`; `auto` tries both, and single calls
+    where the service takes neither; `off` sends each change by itself."""
     metadata_file: str | None = titled("元数据文件", "Metadata file", None)
     """The service's $metadata as a file, where it cannot be asked for. Left out: the service is asked."""
     calls: Manner = titled("写回方式", "Calls", Manner())
@@ -91,7 +102,13 @@ class ODataSettings(HttpSettings):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
+        if self.delta and self.paging == "client":
+            raise ValueError("delta links come with the service's own pages: paging: server")
         for name, one in self.datasets.items():
+            if self.batch == "off" and one.write.changeset == "whole":
+                raise ValueError(f"datasets.{name}: a whole change set needs batches")
+            if self.delta and one.paging == "client":
+                raise ValueError(f"datasets.{name}: delta links come with the service's own pages: paging: server")
             if self.delta and one.incremental is not None:
                 raise ValueError(f"datasets.{name}: delta links need no `incremental`")
             if one.nested == "columns" and one.expand:

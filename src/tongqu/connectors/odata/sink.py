@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from tongqu.connectors.odata.carrying import Carrier
 from tongqu.connectors.odata.lists import entity_set
 from tongqu.connectors.odata.service import Service
 from tongqu.connectors.odata.settings import DatasetSettings, ODataSettings
@@ -46,4 +47,6 @@ class ODataSink(ApiSink[Service]):
             raise InvalidPlanError(error.message, path=name, hint=error.hint) from error
         source = ODataSource(self._settings.model_copy(update={"delta": False}))
         keys = partial(keys_of, source, write, dataset.write.fields)
-        return ODataWriter(held, dataset.write, service, write=write, keys=keys)
+        changeset = dataset.write.changeset
+        carrier = Carrier(service, self._settings.batch, dataset.write.batch_size, changeset)
+        return ODataWriter(held, dataset.write, service, carrier, write=write, keys=keys)

@@ -39,7 +39,10 @@ _QUOTED = {
 
 def type_name(one: Property) -> str:
     """Our name of a property's type; collections, complex types and all others are JSON. A decimal of open scale has
-    18 places, one of open precision 38 digits."""
+    18 places, one of open precision 38 digits; one of variable scale has room for all its digits on either side."""
+    if one.edm == "Edm.Decimal" and one.scale == -1:
+        digits = one.precision or _WIDEST
+        return f"decimal({2 * digits},{digits})" if 2 * digits <= _WIDEST else f"decimal({_WIDEST},{_OPEN_SCALE})"
     if one.edm == "Edm.Decimal":
         precision = min(one.precision or _WIDEST, _WIDEST)
         scale = one.scale if one.scale is not None else 0 if one.precision else _OPEN_SCALE
@@ -89,7 +92,8 @@ def _unzoned(text: str) -> str:
 
 
 class Readable:
-    """Makes the bodies of a service plain JSON values: what only OData writes so becomes ISO 8601 and base64."""
+    """Makes the bodies of a service plain JSON values: what only OData writes so becomes ISO 8601 and base64. Times are
+    cut to microseconds (.NET and SAP write seven places and more)."""
 
     def __init__(self, model: Model):
         named = model.edm
@@ -97,12 +101,15 @@ class Readable:
         self._zoned = _pattern(named.get("Edm.DateTimeOffset", frozenset()), _TICKS)
         self._clock = _pattern(named.get("Edm.Time", frozenset()), _CLOCK)
         self._bytes = _pattern(named.get("Edm.Binary", frozenset()), rb'([A-Za-z0-9_=-]*)"')
+        timed = named.get("Edm.DateTimeOffset", frozenset()) | named.get("Edm.TimeOfDay", frozenset())
+        self._fine = _pattern(timed, rb'([\dT:-]*\.\d{6})\d{1,6}((?:Z|[+-]\d\d:\d\d)?")')
         self._version = model.version
 
     def body(self, body: bytes) -> bytes:
         """The body with its values written plainly; nothing else of it changes."""
         if self._version == 4:
             body = body.replace(b'"@nextLink"', b'"@odata.nextLink"').replace(b'"@deltaLink"', b'"@odata.deltaLink"')
+            body = self._fine.sub(rb"\1\2\3", body) if self._fine else body
             return self._bytes.sub(_standard, body) if self._bytes else body
         if b"/Date(" in body:
             body = _instants(body, self._local, "")

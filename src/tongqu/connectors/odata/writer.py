@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
 
+from tongqu.connectors.odata.batches import Asked
+from tongqu.connectors.odata.carrying import Carrier, Found
 from tongqu.connectors.odata.model import EntitySet
 from tongqu.connectors.odata.service import Service, complaint
 from tongqu.connectors.odata.settings import WriteSettings
 from tongqu.connectors.odata.values import bodies, literal
 from tongqu.core.data import Write
-from tongqu.core.errors import CallRefusedError, ConnectorError, InvalidPlanError, NotFoundError
+from tongqu.core.errors import (
+    CallRefusedError,
+    ConnectorError,
+    InvalidPlanError,
+    NotFoundError,
+    SchemaError,
+    TongquError,
+)
 from tongqu.kit.answers.bodies import same_value
-from tongqu.kit.http.call import Call, Repeat, Reply
+from tongqu.kit.http.call import Reply
 from tongqu.kit.http.expect import for_people
 from tongqu.kit.remote.effect import Effects, Op, Outcome, Result, Seen
-from tongqu.kit.remote.writer import Keyed, Writer
+from tongqu.kit.remote.writer import Keyed, Writer, judged
 
 _ABSENT = (404, 410)
 _CHANGED = (412, 428)
@@ -30,7 +40,7 @@ class ODataWriter(Writer):
     """Writes one entity set; see Writer. `keys` lists the key columns of all entities that the service has.
 
     Where changes are guarded by ETags, the entity's is read before it is changed; one that somebody changes in between
-    is not written, and tried again with its new ETag by the caller.
+    is not written, and tried again with its new ETag by the caller. Several changes go as one batch (`Carrier`).
     """
 
     def __init__(
@@ -38,11 +48,13 @@ class ODataWriter(Writer):
         held: EntitySet,
         told: WriteSettings,
         service: Service,
+        carrier: Carrier,
         *,
         write: Write,
         keys: Callable[[], Iterator[pa.Table]],
     ):
         self._set, self._told, self._service, self._keys = held, told, service, keys
+        self._carrier, self.divides = carrier, carrier.divides
         self._version = service.model.version
         names = {name: told.fields.get(name, name) for name in write.dataset.columns}
         self._names = {n: t for n, t in names.items() if not told.fields or n in told.fields or n in write.key}
@@ -73,23 +85,91 @@ class ODataWriter(Writer):
                     path=write.dataset.name, hint="leave the column out, or name those to write under write.fields",
                 )  # fmt: skip
 
+    def most(self, op: Op) -> int:
+        """See Writer.most."""
+        del op
+        return self._carrier.most
+
     # ---- sending
 
     def send(self, effects: Effects) -> Sequence[Outcome]:
-        """See Writer.send: one call."""
-        return [self._sent(effects)]
+        """See Writer.send: one call, or one batch; what it does not come to goes in further ones."""
+        op = effects.op
+        outcomes: dict[int, Outcome] = {}
+        asked: dict[int, Asked] = {}
+        for at in range(len(effects)):
+            try:
+                asked[at] = self._asked(op, effects.rows.slice(at, 1))
+            except (CallRefusedError, SchemaError) as error:
+                field = error.field if isinstance(error, SchemaError) else ""
+                outcomes[at] = Outcome(Result.FAILED, detail=error.message, field=field)
+        if asked:
+            outcomes |= zip(asked, self._outcomes(op, self._sent(op, list(asked.values()))), strict=True)
+        return [outcomes[at] for at in range(len(effects))]
 
-    def _sent(self, effects: Effects) -> Outcome:
-        op, rows = effects.op, effects.rows
-        try:
-            if op is Op.CREATE:
-                reply = self._call("POST", self._set.name, self._body(rows, whole=True))
-            elif op is Op.DELETE:
-                reply = self._guardedly("DELETE", self._place(rows), "")
+    def _asked(self, op: Op, row: pa.Table) -> Asked:
+        if op is Op.CREATE:
+            return Asked("POST", self._set.name, _headers(self._version, body=True), self._body(row, whole=True))
+        body = "" if op is Op.DELETE else self._body(row, whole=self._verb == "PUT")
+        verb = "DELETE" if op is Op.DELETE else self._verb
+        return Asked(verb, self._place(row), _headers(self._version, body=bool(body)), body)
+
+    def _sent(self, op: Op, asked: Sequence[Asked]) -> list[Found]:
+        """Make these calls. A change of an entity goes with its ETag where that is wanted."""
+        if op is Op.CREATE:
+            return self._carrier.change(asked, ())
+        found: dict[int, Found] = {}
+        tagged = dict(enumerate(asked))
+        if self._guarded:
+            tagged, found = self._tagged(tagged)
+        accepts = (*_ABSENT, *_CHANGED)
+        if tagged:
+            found |= zip(tagged, self._carrier.change(list(tagged.values()), accepts), strict=True)
+        late = {at: asked[at] for at, one in found.items() if isinstance(one, Reply) and one.status == 428}
+        if late and not self._guarded:
+            tagged, absent = self._tagged(late)
+            found |= absent
+            if tagged:
+                found |= zip(tagged, self._carrier.change(list(tagged.values()), accepts), strict=True)
+        return [found[at] for at in range(len(asked))]
+
+    def _tagged(self, asked: Mapping[int, Asked]) -> tuple[dict[int, Asked], dict[int, Found]]:
+        """The calls with the ETags that their entities have; what is known of those that cannot be made."""
+        headers = _headers(self._version, body=False)
+        replies = self._carrier.read([Asked("GET", one.path, headers) for one in asked.values()], _ABSENT)
+        tagged: dict[int, Asked] = {}
+        known: dict[int, Found] = {}
+        for (at, one), reply in zip(asked.items(), replies, strict=True):
+            if isinstance(reply, TongquError) or reply.status in _ABSENT:
+                known[at] = reply
+                continue
+            held = _record(reply)
+            meta = held.get("__metadata") or {}
+            tag = reply.headers.get("etag") or meta.get("etag") or held.get("@odata.etag") or held.get("@etag")
+            tagged[at] = replace(one, headers={**one.headers, "If-Match": str(tag)}) if tag else one
+        return tagged, known
+
+    def _outcomes(self, op: Op, found: Sequence[Found]) -> list[Outcome]:
+        """What became of each; those of one error are one outcome. Raises an error for which the run must stop, unless
+        it was met after others went through: then it is met again."""
+        made: dict[int, Outcome] = {}
+        for one in found:
+            if id(one) in made:
+                continue
+            if isinstance(one, Reply):
+                made[id(one)] = self._outcome(op, one)
+            elif isinstance(one, CallRefusedError | NotFoundError):
+                made[id(one)] = _refused(one)
             else:
-                reply = self._guardedly(self._verb, self._place(rows), self._body(rows, whole=self._verb == "PUT"))
-        except (CallRefusedError, NotFoundError) as error:
-            return _refused(error)
+                try:
+                    made[id(one)] = judged(one)
+                except TongquError:
+                    if all(isinstance(other, TongquError) for other in found):
+                        raise
+                    made[id(one)] = Outcome(Result.AGAIN, detail=one.message)
+        return [made[id(one)] for one in found]
+
+    def _outcome(self, op: Op, reply: Reply) -> Outcome:
         if reply.status in _CHANGED:
             detail = complaint(reply.content)[0] or "somebody changed the entity meanwhile"
             return Outcome(Result.AGAIN, status=reply.status, detail=detail)
@@ -102,41 +182,6 @@ class ODataWriter(Writer):
             return Outcome(Result.UNKNOWN, status=reply.status, detail=detail)
         done = Op.CREATE if reply.status == 201 else op if op is not Op.UPSERT else None
         return Outcome(Result.OK, done, reply.status, peer=self._identifier(reply))
-
-    def _guardedly(self, verb: str, path: str, body: str) -> Reply:
-        """A change of one entity, with its ETag where that is wanted."""
-        tag = self._tag(path) if self._guarded else ""
-        if tag is None:
-            return Reply(404, {}, b"", path)
-        reply = self._call(verb, path, body, tag)
-        if reply.status == 428 and not tag:
-            tag = self._tag(path)
-            reply = Reply(404, {}, b"", path) if tag is None else self._call(verb, path, body, tag)
-        return reply
-
-    def _tag(self, path: str) -> str | None:
-        """The entity's ETag, empty if it has none; None where there is no such entity."""
-        reply = self._entity(path)
-        if reply.status in _ABSENT:
-            return None
-        held = _record(reply)
-        meta = held.get("__metadata") or {}
-        return str(reply.headers.get("etag") or meta.get("etag") or held.get("@odata.etag") or held.get("@etag") or "")
-
-    def _entity(self, path: str) -> Reply:
-        call = Call("GET", self._service.url(path), (), _headers(self._version, body=False), b"", Repeat.SAFE,
-                    accepts=_ABSENT, keep_seconds=0)  # fmt: skip
-        return self._service.send(call)
-
-    def _call(self, verb: str, path: str, body: str, tag: str = "") -> Reply:
-        headers = _headers(self._version, body=bool(body))
-        if tag:
-            headers["If-Match"] = tag
-        repeat = None if verb in ("PUT", "DELETE") and not tag else Repeat.NEVER
-        accepts = (*_ABSENT, *_CHANGED) if verb != "POST" else ()
-        return self._service.change(
-            Call(verb, self._service.url(path), (), headers, body.encode(), repeat, accepts=accepts)
-        )
 
     def _body(self, rows: pa.Table, *, whole: bool) -> str:
         """The entity's JSON; its key only where it is new or replaced."""
@@ -169,19 +214,23 @@ class ODataWriter(Writer):
     # ---- reading back
 
     def look(self, effects: Effects) -> Sequence[Seen]:
-        """See Writer.look: an entity a call."""
-        seen = []
-        for at in range(len(effects)):
-            row = effects.rows.slice(at, 1)
-            reply = self._entity(self._place(row))
-            if reply.status in _ABSENT:
-                seen.append(Seen.ABSENT)
-                continue
-            theirs = _record(reply)
-            mine = json.loads(self._service.plain(self._body(row, whole=True).encode()))
-            same = all(same_value(theirs.get(name), value) for name, value in mine.items())
-            seen.append(Seen.SAME if same else Seen.OTHER if theirs else Seen.UNKNOWN)
-        return seen
+        """See Writer.look: an entity a call, or several in one."""
+        rows = [effects.rows.slice(at, 1) for at in range(len(effects))]
+        headers = _headers(self._version, body=False)
+        found = self._carrier.read([Asked("GET", self._place(row), headers) for row in rows], _ABSENT)
+        if len(found) == 1 and isinstance(found[0], TongquError):
+            raise found[0]
+        return [self._seen(row, one) for row, one in zip(rows, found, strict=True)]
+
+    def _seen(self, row: pa.Table, found: Found) -> Seen:
+        if isinstance(found, TongquError):
+            return Seen.UNKNOWN
+        if found.status in _ABSENT:
+            return Seen.ABSENT
+        theirs = _record(found)
+        mine = json.loads(self._service.plain(self._body(row, whole=True).encode()))
+        same = all(same_value(theirs.get(name), value) for name, value in mine.items())
+        return Seen.SAME if same else Seen.OTHER if theirs else Seen.UNKNOWN
 
     def listing(self) -> Iterator[pa.Table]:
         """See Writer.listing."""

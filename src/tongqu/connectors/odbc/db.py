@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import pyarrow as pa
+
+from tongqu.connectors.odbc.columns import OdbcColumns, failures, told
 from tongqu.connectors.odbc.settings import OdbcSettings
 from tongqu.core.errors import AuthError, ConnectError, NotFoundError, TongquError
 from tongqu.kit.drivers import driver
@@ -13,14 +16,15 @@ from tongqu.kit.tables.db import TableDb
 from tongqu.kit.tables.dialect import Dialect
 from tongqu.kit.tables.dialects import dialect, named_by
 from tongqu.kit.tables.failing import by_state
+from tongqu.kit.tables.values import as_asked
 
 _HABITS: tuple[tuple[str, dict[str, str]], ...] = (
     # fetch through a cursor instead of holding the whole result, tell booleans and bytes as what they are, and let our
     # own savepoints decide what an error undoes
     ("psql", {"UseDeclareFetch": "1", "Fetch": "10000", "BoolsAsChar": "0", "ByteaAsLongVarBinary": "1",
-              "MaxVarcharSize": "4000", "MaxLongVarcharSize": "0", "Protocol": "7.4-1"}),
+              "MaxVarcharSize": "4000", "MaxLongVarcharSize": "0", "Protocol": "7.4-0"}),
     ("postgres", {"UseDeclareFetch": "1", "Fetch": "10000", "BoolsAsChar": "0", "ByteaAsLongVarBinary": "1",
-                  "MaxVarcharSize": "4000", "MaxLongVarcharSize": "0", "Protocol": "7.4-1"}),
+                  "MaxVarcharSize": "4000", "MaxLongVarcharSize": "0", "Protocol": "7.4-0"}),
     ("maria", {"FORWARDONLY": "1", "NO_CACHE": "1", "CHARSET": "utf8mb4"}),
     ("mysql", {"FORWARD_CURSOR": "1", "NO_CACHE": "1", "CHARSET": "utf8mb4"}),
     ("sqlite", {"NoWCHAR": "0", "LongNames": "0"}),
@@ -64,10 +68,10 @@ class OdbcDb(TableDb):
         self._settings = settings
         self.where = settings.display()
         self.reading = reading
+        self._columns: OdbcColumns | None = None
+        self._words = connection_string(settings, *address)
         try:
-            made = self._odbc.connect(
-                connection_string(settings, *address), autocommit=False, timeout=settings.connect_seconds
-            )
+            made = self._odbc.connect(self._words, autocommit=False, timeout=settings.connect_seconds)
         except self.failures as error:
             raise self.meaning(error) from None
         self._narrow = any(part in (settings.driver or "").lower() for part in _NARROW)
@@ -86,8 +90,10 @@ class OdbcDb(TableDb):
 
     def meaning(self, error: BaseException) -> TongquError:
         """See TableDb.meaning. Some drivers say 08001 or HY000 for everything: then their words decide."""
-        state = str(error.args[0]) if error.args else ""
-        text = _clean(str(error.args[-1]) if error.args else str(error))
+        state, said = (str(error.args[0]), str(error.args[-1])) if error.args else ("", str(error))
+        if not isinstance(error, self.failures):
+            state, said = told(error)
+        text = _clean(said)
         if self._settings.password:
             text = text.replace(self._settings.password.get_secret_value(), "•")
         if state[:2] in ("08", "28", "HY", "IM", "01") or state.startswith("S1"):
@@ -121,6 +127,36 @@ class OdbcDb(TableDb):
             return "CONVERT(? USING utf8mb4)" if isinstance(next(values), str) else "?"
 
         return _HOLES.sub(hole, sql), [value.encode() if isinstance(value, str) else value for value in params]
+
+    def batches(self, sql: str, schema: pa.Schema, size: int) -> Iterator[pa.RecordBatch]:
+        """See TableDb.batches: in the driver's own columns where the dialect tells how long their values are, else row
+        by row. A second connection reads the columns, at the instant of the first."""
+        width = 0
+        try:
+            columns = self._opened()
+            width = columns.fits(sql, schema) if columns is not None else 0
+            for rows in columns.batches(sql, width, size) if columns is not None and width else ():
+                yield as_asked(rows.columns, schema)
+        except failures() as error:
+            failed = self.meaning(error)
+            self.broken = self.broken or failed.retryable
+            raise failed from None
+        if not width:
+            yield from super().batches(sql, schema, size)
+
+    def _opened(self) -> OdbcColumns | None:
+        """The connection for columns, where there can be one."""
+        if self._columns is None and self.reading and self.dialect.sharing[0]:
+            instant = str(self.rows(self.dialect.sharing[0])[0][0])
+            self._columns = OdbcColumns(self._words, self._settings.connect_seconds, self.dialect, instant)
+        return self._columns
+
+    def close(self) -> None:
+        """See Db.close."""
+        if self._columns is not None:
+            self._columns.close()
+            self._columns = None
+        super().close()
 
     def insert(self, table: str, names: Sequence[str], holes: Sequence[str], columns: Sequence[Sequence[Any]]) -> None:
         """See TableDb.insert."""

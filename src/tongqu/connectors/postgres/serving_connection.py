@@ -154,10 +154,15 @@ class Connection:
             self._seconds = seconds
 
     async def fetch(self, sql: str, values: Sequence[Any], seconds: float) -> list[Any]:
-        """All rows of a statement."""
+        """All rows of a statement. Raises CastError for values that Python has not, such as dates before the year 1:
+        JSON, which the database makes, holds them."""
         await self.within(seconds)
         prepared = await self.prepare(sql)
-        rows: list[Any] = await prepared.statement.fetch(*prepared.values(values), timeout=seconds + _GRACE_SECONDS)
+        given = prepared.values(values)
+        try:
+            rows: list[Any] = await prepared.statement.fetch(*given, timeout=seconds + _GRACE_SECONDS)
+        except (ValueError, OverflowError) as error:  # of the driver's decoding
+            raise CastError("a value of the rows cannot be decoded") from error
         return rows
 
     @property

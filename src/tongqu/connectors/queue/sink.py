@@ -19,7 +19,7 @@ from tongqu.kit.accepted import remembered, to_remember
 from tongqu.kit.faults import crash_point
 from tongqu.kit.ledger import Head, Ledger, fenced
 from tongqu.kit.local_path import sink_folder
-from tongqu.kit.quarantine import refuse_replay, written_how
+from tongqu.kit.quarantine import TOLD, refuse_replay, written_how
 from tongqu.kit.queue.turn import Turn
 from tongqu.meaning.settling import ArrowShape, Settled, settle
 
@@ -103,7 +103,7 @@ class QueueSink(Sink):
         self._landings[write.stream] = landing
         settled = landing.settled
         same = head is not None and head.run == write.run
-        if head is not None and same and head.finished:
+        if head is not None and same and head.finished and not write.follows:
             ledger.change(write.sync, write.stream, "", replace(head, fence=fence), now())
             return Opened(fence, {}, head.position, finished=True, counts=head.counts)
         shape = _shape(write)
@@ -118,11 +118,12 @@ class QueueSink(Sink):
         else:
             ledger.forget_splits(write.sync, write.stream)
             turn.discard(landing.stage)
-            if same:
+            if same and not write.follows:
                 ledger.quarantine.forget(write.sync, write.stream, write.run)
         if not landing.staged or turn.topic(landing.topic) is None:
             turn.declare(landing.topic, landing.schema, key=write.key or write.dataset.key, changes=landing.changes)
-        return Opened(fence, checkpoints, previous, changes=settled.changes)
+        counts = head.counts if head is not None and same else Counts()
+        return Opened(fence, checkpoints, previous, counts=counts, changes=settled.changes)
 
     def _landing(
         self, turn: Turn, ledger: Ledger, write: Write, head: Head | None, fence: int
@@ -222,7 +223,7 @@ class QueueSink(Sink):
         head = self.queue.look(lambda db: Ledger(db).head(sync, stream))
         if head is None or "key" not in head.spec:
             return {}
-        told = {name: head.spec.get(name) for name in ("target", "key", "cursor", "incremental", "recipe")}
+        told = {name: head.spec.get(name) for name in TOLD}
         return {**told, "mode": head.spec["write"], "run": head.run, "finished": head.finished}
 
     def close(self) -> None:

@@ -17,9 +17,9 @@ from tongqu.connectors.rabbitmq.reading import ends, lost
 from tongqu.connectors.rabbitmq.settings import RabbitmqSettings
 from tongqu.core.connector import Source
 from tongqu.core.data import Batch, Position
-from tongqu.core.errors import ConnectError, InvalidPlanError, NotFoundError
+from tongqu.core.errors import ConnectError, NotFoundError
 from tongqu.core.log import Finding, Follow, Lag, Log
-from tongqu.kit.messages.logs import Nothing, batches, heartbeat
+from tongqu.kit.messages.logs import batches, beginning, heartbeat, only_changes
 
 _IDLE, _POLL = 1.0, 0.1
 
@@ -45,12 +45,7 @@ class RabbitmqLog(Log):
     def __init__(self, settings: RabbitmqSettings, name: str, queues: Sequence[Queue]):
         self._settings = settings
         self._queues = {queue.dataset: queue for queue in queues}
-        if len({queue.settings.changes for queue in queues}) > 1:
-            raise InvalidPlanError(
-                "queues of changes and queues of plain messages are followed by streams of their own", path=name,
-                hint="put them into two pipelines",
-            )  # fmt: skip
-        self.changes = any(queue.settings.changes for queue in queues)
+        self.changes = only_changes(name, "queue", queues)
         self._session = secrets.token_hex(8)
         self._taken: dict[str, int] = {queue.dataset: 0 for queue in queues if not queue.streams}
         self._link: Link | None = None
@@ -73,7 +68,7 @@ class RabbitmqLog(Log):
 
     def snapshot(self) -> Source | None:
         """See Log.snapshot: nothing has to be read beside queues of changes."""
-        return Nothing([one.described() for one in self._queues.values()]) if self.changes else None
+        return beginning([*self._queues.values()])
 
     def head(self) -> Position:
         """See Log.head. Of a queue that is no stream: what was given on, and as many messages as are ready."""

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from tongqu.connectors.rabbitmq.settings import QueueSettings
-from tongqu.core.data import Dataset, Meta
-from tongqu.core.log import ORIGIN, UNCHANGED
-from tongqu.kit.messages.parsed import Decoded, Messages
-from tongqu.kit.messages.reader import Reader
-from tongqu.kit.messages.registry import SchemaRegistry
+from tongqu.kit.messages.parsed import Decoded
+from tongqu.kit.messages.table import MessageTable, held, json_column, json_texts
 
 KEY_HEADER, ORIGIN_HEADER, RUN_HEADER = "tongqu-key", "tongqu-origin", "tongqu-run"
 """Headers of messages that are written: the key of the row as JSON, the sync it comes of, so that loops can be seen,
@@ -29,69 +23,61 @@ _TYPES: dict[str, pa.Field[Any]] = {
     "_timestamp": pa.field("_timestamp", pa.timestamp("us", "UTC")),
     "_offset": pa.field("_offset", pa.int64()),
     "_redelivered": pa.field("_redelivered", pa.bool_(), nullable=False),
-    "_headers": pa.field("_headers", pa.string(), metadata={Meta.LOGICAL.value: "json"}),
+    "_headers": json_column("_headers"),
 }
-_KEYS = ("_offset", "_message_id")
 
 
 @dataclass(frozen=True)
-class Queue:
-    """A dataset whose fields are known."""
+class Queue(MessageTable):
+    """See MessageTable. Rows of a queue are told apart by the message's id where nothing else does."""
 
-    dataset: str
-    settings: QueueSettings
-    fields: tuple[pa.Field[Any], ...]
-    key: tuple[str, ...]
-    registry: SchemaRegistry | None = None
+    offers: ClassVar = _TYPES
 
     @property
     def name(self) -> str:
         """The queue's own name."""
-        return self.settings.queue
+        return str(self.settings.queue)
 
     @property
     def streams(self) -> bool:
         """Whether it keeps its messages and is read by offset."""
-        return self.settings.kind == "stream"
-
-    def described(self) -> Dataset:
-        """The dataset. Rows of a queue are told apart by the message's id where nothing else does."""
-        told = [name for name in _KEYS if name in self.settings.metadata and (self.streams or name != "_offset")]
-        return Dataset(self.dataset, pa.schema([*self.fields, *self._meta]), key=self.key or tuple(told[:1]))
+        return bool(self.settings.kind == "stream")
 
     @property
-    def _meta(self) -> list[pa.Field[Any]]:
-        return [_TYPES[name] for name in self.settings.metadata]
+    def unique(self) -> tuple[tuple[str, ...], ...]:  # type: ignore[override]  # depends on the kind of queue
+        return (("_offset",), ("_message_id",)) if self.streams else (("_message_id",),)
 
-    @cached_property
-    def _reader(self) -> Reader:
-        return Reader(self.settings, self.fields, self.key, self._meta, self.registry)
+    def values(self, messages: Sequence[Any]) -> Sequence[bytes | None]:
+        """See MessageTable.values."""
+        return held([_bytes(message.body) for message in messages], self.settings.envelope)
 
-    def rows(self, messages: Sequence[Any]) -> Decoded:
-        """The driver's messages as rows."""
-        given = Messages(
-            bodies(self.settings, messages),
-            [key_of(message) for message in messages] if self.settings.envelope == "upsert" else (),
-            lambda n: f"queue {self.name}, {_place(messages[n])}",
-            lambda n: _details(self.name, messages[n]),
-            {name: _column(name, messages) for name in self.settings.metadata},
-        )
-        decoded = self._reader.decode(given)
-        return _with_origin(decoded, messages) if self.settings.changes else decoded
+    def keys(self, messages: Sequence[Any]) -> Sequence[bytes | None]:
+        """See MessageTable.keys."""
+        return [key_of(message) for message in messages] if self.settings.envelope == "upsert" else ()
+
+    def origins(self, messages: Sequence[Any]) -> list[str | None]:
+        """See MessageTable.origins."""
+        return [_plain(headers(message).get(ORIGIN_HEADER)) for message in messages]
+
+    def place(self, message: Any) -> str:
+        """See MessageTable.place."""
+        return f"queue {self.name}, {_place(message)}"
+
+    def details(self, message: Any) -> dict[str, Any]:
+        """See MessageTable.details."""
+        return _details(self.name, message)
+
+    def column(self, name: str, messages: Sequence[Any]) -> Any:
+        """See MessageTable.column."""
+        return _column(name, messages)
 
     def unread(self, decoded: Decoded, messages: Sequence[Any]) -> list[Any]:
         """The messages of which no row could be made."""
         if not decoded.bad:
             return []
         read = set(decoded.places.tolist())
-        bodies_ = bodies(self.settings, messages)
-        return [one for number, one in enumerate(messages) if number not in read and bodies_[number] is not None]
-
-
-def bodies(settings: QueueSettings, messages: Sequence[Any]) -> list[bytes | None]:
-    """What messages hold; an empty one is none where messages tell the newest state of a key."""
-    held = [_bytes(message.body) for message in messages]
-    return [body or None for body in held] if settings.envelope == "upsert" else list(held)
+        bodies = self.values(messages)
+        return [one for number, one in enumerate(messages) if number not in read and bodies[number] is not None]
 
 
 def headers(message: Any) -> dict[str, Any]:
@@ -139,15 +125,6 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
-def _with_origin(decoded: Decoded, messages: Sequence[Any]) -> Decoded:
-    found = [_plain(headers(messages[place]).get(ORIGIN_HEADER)) for place in decoded.places.tolist()]
-    if not any(found):
-        return decoded
-    names = decoded.rows.schema.names
-    place = names.index(UNCHANGED) if UNCHANGED in names else len(names)
-    return replace(decoded, rows=decoded.rows.add_column(place, ORIGIN, pa.array(found, pa.string())))
-
-
 def _column(name: str, messages: Sequence[Any]) -> Any:
     kind = _TYPES[name].type
     if name in ("_exchange", "_routing_key", "_redelivered"):
@@ -158,8 +135,7 @@ def _column(name: str, messages: Sequence[Any]) -> Any:
         return pa.array([headers(message).get(OFFSET_HEADER) for message in messages], kind)
     if name == "_timestamp":
         return pa.array([_seconds(message.properties.get("timestamp")) for message in messages], pa.int64()).cast(kind)
-    texts = [json.dumps(_plain(headers(message)), ensure_ascii=False) for message in messages]
-    return pa.array(texts, kind)
+    return json_texts([_plain(headers(message)) for message in messages])
 
 
 def _seconds(value: Any) -> int | None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
-from urllib.parse import parse_qsl, unquote
+from typing import Literal
 
 from pydantic import field_validator
 
-from tongqu.core.errors import InvalidSettingsError
 from tongqu.core.settings import Secret, titled
 from tongqu.kit.egress.settings import Networked
 from tongqu.kit.http.settings import HttpSettings
 from tongqu.kit.messages.settings import Envelope, Format, MessageSettings
 from tongqu.kit.messages.template import names_in
+from tongqu.kit.messages.urls import broker_url
 from tongqu.kit.remote.manner import Manner
 from tongqu.kit.tls import Tls
 
@@ -111,20 +110,8 @@ class RabbitmqSettings(Networked):
 
 def from_url(url: str) -> RabbitmqSettings:
     """`amqp://user:password@host:port/VHOST?prefix=lab.&kind=stream`, `amqps://…`; raises InvalidSettingsError."""
-    scheme, _, rest = url.partition("://")
-    rest, _, query = rest.partition("?")
-    authority, _, path = rest.partition("/")
-    userinfo, _, place = authority.rpartition("@")
-    user, _, password = userinfo.partition(":")
-    host, _, port = place.rpartition(":") if place.rpartition(":")[2].isdigit() else (place, "", "")
-    values: dict[str, Any] = {
-        "host": host.strip("[]"), "port": port or ("5671" if scheme == "amqps" else ""), "user": unquote(user),
-        "password": unquote(password), "virtual_host": unquote(path),
-    }  # fmt: skip
-    for key, value in parse_qsl(query):
-        if key not in RabbitmqSettings.model_fields:
-            valid = ", ".join(sorted(RabbitmqSettings.model_fields))
-            raise InvalidSettingsError(f"unknown URL parameter {key!r}", path="url", hint=f"valid parameters: {valid}")
-        values[key] = value
-    kept = {key: value for key, value in values.items() if value != ""}
-    return RabbitmqSettings.parse(kept | ({"tls": {}} if scheme == "amqps" else {}))
+    told = broker_url(url, RabbitmqSettings.model_fields)
+    secure = told.scheme == "amqps"
+    login = {"user": told.user, "password": told.password, "virtual_host": told.path}
+    kept = told.settings(**login, **({"port": "5671"} if secure else {}))
+    return RabbitmqSettings.parse(kept | ({"tls": {}} if secure else {}))

@@ -10,19 +10,16 @@ from typing import TYPE_CHECKING, Any
 from tongqu.connectors.rabbitmq.link import Link
 from tongqu.connectors.rabbitmq.reading import between, ends
 from tongqu.connectors.rabbitmq.settings import RabbitmqSettings
+from tongqu.kit.messages.shapes import SHAPES, shape
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SHAPES = "_tongqu_shapes"
-
 
 def remember(settings: RabbitmqSettings, post: Any, queue: str, schema: pa.Schema, key: Sequence[str]) -> None:
     """Keep what rows in a queue are like; `post` writes a body to a queue and waits until it is confirmed."""
-    from tongqu.kit.originals import shape_of
-
     shelf = settings.prefix + SHAPES
-    told = {"queue": queue, "arrow": shape_of(schema), "key": list(key)}
+    told = {"queue": queue, **shape(schema, key)}
     known = written(settings)
     with closing(Link(settings)) as link:
         link.make(shelf, "stream")
@@ -39,11 +36,3 @@ def written(settings: RabbitmqSettings) -> dict[str, dict[str, Any]]:
     start, end = ends(settings, shelf, settings.connect_seconds)
     found = [json.loads(message.body) for part in between(settings, shelf, start, end) for message in part]
     return {told["queue"]: told for told in found}
-
-
-def fields(told: dict[str, Any]) -> tuple[list[pa.Field[Any]], tuple[str, ...]]:
-    """Fields and key of a queue."""
-    from tongqu.kit.originals import schema_of
-
-    key = tuple(told["key"])
-    return [field.with_nullable(field.name not in key) for field in schema_of(told["arrow"])], key

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from pathlib import Path
 from time import monotonic, time, time_ns
 from typing import Any
 
@@ -19,30 +17,18 @@ from tongqu.core.errors import TongquError, WriteError
 from tongqu.kit.messages.encoder import Encoder
 from tongqu.kit.messages.outgoing import outgoing
 from tongqu.kit.messages.registry import SchemaRegistry
+from tongqu.kit.messages.sink import Connections, MessageSink, ops
 from tongqu.kit.messages.template import Template
 from tongqu.kit.remote.effect import Effects, Op, Outcome, Result
-from tongqu.kit.remote.sink import RemoteSink
 from tongqu.kit.remote.writer import Writer
 
 _TYPES = {"json": "application/json", "text": "text/plain", "avro": "application/avro"}
 _LONGEST_NAME = 255
 
 
-class RabbitmqSink(RemoteSink):
-    """See RemoteSink. `append` writes messages; where the envelope tells changes, `upsert` does, and tells deletes. A
+class RabbitmqSink(MessageSink):
+    """See MessageSink. A
     queue that is not there is made where the default exchange leads to it."""
-
-    def __init__(self, settings: RabbitmqSettings):
-        super().__init__(settings.calls)
-        self.name = settings.display()
-        self._settings = settings
-        self._folder: Path | None = None
-        self._registry: SchemaRegistry | None = None
-
-    def lodge(self, folder: Path) -> None:
-        """See Sink.lodge."""
-        super().lodge(folder)
-        self._folder = folder
 
     def check(self) -> Iterator[str]:
         """See Sink.check; publishes nothing."""
@@ -50,10 +36,6 @@ class RabbitmqSink(RemoteSink):
         with closing(link):
             link.publisher()
             yield "publisher confirms"
-
-    def modes(self) -> tuple[WriteMode, ...]:
-        """See Sink.modes."""
-        return (WriteMode.APPEND, WriteMode.UPSERT)
 
     def open(self, write: Write) -> Opened:
         """See RemoteSink.open."""
@@ -79,16 +61,7 @@ class RabbitmqSink(RemoteSink):
 
     def writer(self, write: Write) -> Writer:
         """See RemoteSink.writer."""
-        if self._registry is None and self._settings.registry is not None:
-            self._registry = SchemaRegistry(self._settings.registry, self._folder)
-        return RabbitmqWriter(self._settings, write, self._registry)
-
-    def close(self) -> None:
-        """See Sink.close."""
-        super().close()
-        if self._registry is not None:
-            self._registry.close()
-            self._registry = None
+        return RabbitmqWriter(self._settings, write, self.registry)
 
 
 class Publishing:
@@ -134,6 +107,10 @@ class Publishing:
         self._found.clear()
         return made
 
+    def close(self) -> None:
+        """Release the connection; may be called twice."""
+        self._link.close()
+
     def _settled(self, tag: int, multiple: bool) -> list[int]:
         tags = [one for one in self._waiting if one <= tag] if multiple else [tag]
         return [self._waiting.pop(one) for one in tags if one in self._waiting]
@@ -165,24 +142,21 @@ class RabbitmqWriter(Writer):
 
     def __init__(self, settings: RabbitmqSettings, write: Write, registry: SchemaRegistry | None):
         said = settings.said(write.dataset.name)
-        plain = said.envelope == "plain"
-        self.ops = frozenset({Op.CREATE} if plain else {Op.CREATE, Op.UPSERT, Op.DELETE})
+        self.ops = ops(said.envelope)
         self._settings, self._write = settings, write
         self._encoder = Encoder(said, write.dataset.schema, write.key, said.queue, registry)
         columns = write.dataset.columns
         self._exchange = Template(said.exchange, columns, write.stream)
         self._key = Template(said.routing_key or said.queue, columns, write.stream)
         self._type = _TYPES.get(said.format, "application/octet-stream")
-        self._own = threading.local()
-        self._opened: list[Link] = []
-        self._lock = threading.Lock()
+        self._connections = Connections(lambda: Publishing(Link(settings), settings.answer_seconds))
 
     def send(self, effects: Effects) -> Sequence[Outcome]:
         """See Writer.send."""
         posts = outgoing(self._encoder, effects, time_ns() // 1_000_000)
         exchanges, keys = self._exchange.of(effects.rows), self._key.of(effects.rows)
         count = len(effects)
-        publishing = self._publishing()
+        publishing = self._connections.mine()
         try:
             for number, (exchange, key) in enumerate(zip(exchanges, keys, strict=True)):
                 if exchange is None or key is None:
@@ -194,7 +168,7 @@ class RabbitmqWriter(Writer):
                     publishing.publish(number, exchange, key, posts[number].value or b"", properties)
             return publishing.outcomes(count)
         except TongquError as error:
-            self._drop()
+            self._connections.drop()
             if not error.retryable:
                 raise
             return publishing.given_up(count, error.message)
@@ -208,28 +182,6 @@ class RabbitmqWriter(Writer):
             "timestamp": int(time()), "application_headers": headers,
         }  # fmt: skip
 
-    def _publishing(self) -> Publishing:
-        made: Publishing | None = getattr(self._own, "publishing", None)
-        if made is None:
-            link = self._own.link = Link(self._settings)
-            with self._lock:
-                self._opened.append(link)
-            made = self._own.publishing = Publishing(link, self._settings.answer_seconds)
-        return made
-
-    def _drop(self) -> None:
-        """The connection is of no use any more: the next call makes another."""
-        link: Link | None = getattr(self._own, "link", None)
-        self._own.publishing = self._own.link = None
-        if link is not None:
-            link.close()
-            with self._lock:
-                self._opened.remove(link)
-
     def close(self) -> None:
         """See Writer.close."""
-        with self._lock:
-            opened, self._opened = self._opened, []
-        for one in opened:
-            one.close()
-        self._own = threading.local()
+        self._connections.close()

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tongqu.connectors.rabbitmq.link import Link
-from tongqu.connectors.rabbitmq.queue import Queue, bodies, key_of, offset_of
+from tongqu.connectors.rabbitmq.queue import Queue, key_of, offset_of
 from tongqu.connectors.rabbitmq.reading import between, ends
 from tongqu.connectors.rabbitmq.settings import QueueSettings, RabbitmqSettings
-from tongqu.connectors.rabbitmq.shapes import SHAPES, fields, written
-from tongqu.core.connector import Source
+from tongqu.connectors.rabbitmq.shapes import written
 from tongqu.core.data import Batch, Dataset, Read, Split
 from tongqu.core.errors import InvalidPlanError, NotFoundError
 from tongqu.kit.messages.reader import learn
-from tongqu.kit.messages.registry import SchemaRegistry
+from tongqu.kit.messages.shapes import SHAPES, fields
+from tongqu.kit.messages.source import MessageSource, ended
 
 if TYPE_CHECKING:
     from tongqu.core.log import Log
@@ -26,35 +24,22 @@ if TYPE_CHECKING:
 _GLOB = set("*?[")
 
 
-class RabbitmqSource(Source):
+class RabbitmqSource(MessageSource):
     """Queues as datasets. A full read of a stream queue ends where it ended when the read began; other queues give each
     message once and are only followed."""
 
+    noun = "queue"
+
     def __init__(self, settings: RabbitmqSettings):
-        self._settings = settings
-        self._folder: Path | None = None
-        self._registry: SchemaRegistry | None = None
+        super().__init__(settings)
         self._queues: dict[str, Queue] = {}
         self._ours: dict[str, dict[str, Any]] | None = None
-
-    def lodge(self, folder: Path) -> None:
-        """See Source.lodge."""
-        self._folder = folder
-
-    @property
-    def registry(self) -> SchemaRegistry | None:
-        """The schema registry, if the connection names one."""
-        if self._registry is None and self._settings.registry is not None:
-            self._registry = SchemaRegistry(self._settings.registry, self._folder)
-        return self._registry
 
     def check(self) -> Iterator[str]:
         """See Source.check. Takes no message: where a sample would take it from others, only the count is asked."""
         link = yield from reached(self._settings)
         with closing(link):
-            if self.registry is not None:
-                self.registry.subjects()
-                yield "schema registry"
+            yield from self._registered.check()
             for name in self._settings.queues:
                 queue = self._settings.said(name).queue
                 ready = link.exists(queue)
@@ -76,11 +61,10 @@ class RabbitmqSource(Source):
         wanted = [n for n in sorted(names) if patterns is None or any(fnmatchcase(n, p) for p in patterns)]
         with closing(Link(self._settings)) as link:
             there = [n for n in wanted if not n.endswith(SHAPES) and link.exists(names[n]) is not None]
-        return [self.queue(name).described() for name in there]
+        return [self.table(name).described() for name in there]
 
-    def queue(self, name: str) -> Queue:
-        """A dataset, its fields known or learnt; raises NotFoundError, and InvalidPlanError where a sample would take
-        messages from others."""
+    def table(self, name: str) -> Queue:
+        """See MessageSource.table; raises InvalidPlanError where a sample would take messages from others."""
         if name not in self._queues:
             settings = self._settings.said(name)
             with closing(Link(self._settings)) as link:
@@ -88,10 +72,7 @@ class RabbitmqSource(Source):
                     raise missing(settings.queue, name)
             made, key = self._known(settings, name)
             if not made:
-                raise NotFoundError(
-                    f"queue {settings.queue!r} has no message from which its fields could be learnt", path=name,
-                    hint="declare them: queues: {NAME: {fields: {id: int64, …}, key: [id]}}",
-                )  # fmt: skip
+                raise self.unlearnt(name, settings.queue)
             self._queues[name] = Queue(name, settings, tuple(made), tuple(key), self.registry)
         return self._queues[name]
 
@@ -113,11 +94,12 @@ class RabbitmqSource(Source):
         sample: list[Any] = []
         for part in between(self._settings, settings.queue, max(start, end - self._settings.sample), end):
             sample += part
-        return learn(settings, bodies(settings, sample), [key_of(message) for message in sample], self.registry)
+        keys = [key_of(message) for message in sample]
+        return learn(settings, Queue(name, settings, (), ()).values(sample), keys, self.registry)
 
     def can_resume(self, dataset: Dataset) -> bool:
         """See Source.can_resume: a stream queue is cut at any offset."""
-        return self._settings.said(dataset.name).kind == "stream"
+        return bool(self._settings.said(dataset.name).kind == "stream")
 
     def splits(self, dataset: Dataset, wanted: int) -> list[Split]:
         """See Source.splits: one, with its bounds of now."""
@@ -133,48 +115,31 @@ class RabbitmqSource(Source):
 
     def read(self, read: Read) -> Iterator[Batch]:
         """See Source.read. Raises InvalidPlanError for a queue of changes, whose rows are what they add up to."""
-        queue = self.queue(read.dataset.name)
-        if queue.settings.changes:
-            raise InvalidPlanError(
-                f"the queue of {read.dataset.name!r} tells changes in the envelope {queue.settings.envelope}",
-                path=read.dataset.name, hint="sync it with mode: stream, which keeps the newest state of each key",
-            )  # fmt: skip
+        queue: Queue = self.plain(read.dataset.name)
         spec = read.split.spec or self.splits(read.dataset, 1)[0].spec
         at = int((read.after or {}).get("offset", spec["start"]))
         end = int((read.until or {}).get("offset", spec["end"]))
-        held: Batch | None = None
-        for part in between(self._settings, queue.name, at, end):
+        place = [at]
+        yield from ended(
+            read, self._parts(read, queue, place, end), lambda: self.batch(queue, read, [], {"offset": at}),
+            lambda _: {"offset": end} if place[0] >= end else None,
+        )  # fmt: skip
+
+    def _parts(self, read: Read, queue: Queue, place: list[int], end: int) -> Iterator[Batch]:
+        """Batches from a place on, which moves with them."""
+        for part in between(self._settings, queue.name, place[0], end):
             if read.stop.is_set():
-                break
+                return
             for start in range(0, len(part), read.batch_rows):
                 some = part[start : start + read.batch_rows]
-                if held is not None:
-                    yield held
-                at = offset_of(some[-1]) + 1
-                held = self._batch(queue, read, some, at)
-        if held is None and not read.stop.is_set():
-            held = self._batch(queue, read, [], at)
-        if held is not None:
-            if at >= end and (read.until is None or read.until.get("end")):
-                held = replace(held, position={"offset": end, "end": True})
-            yield held
-
-    def _batch(self, queue: Queue, read: Read, messages: Sequence[Any], at: int) -> Batch:
-        decoded = queue.rows(messages)
-        rows = decoded.rows if read.columns is None else decoded.rows.select(list(read.columns))
-        return Batch(read.dataset.name, rows, {"offset": at}, bad=decoded.bad)
+                place[0] = offset_of(some[-1]) + 1
+                yield self.batch(queue, read, some, {"offset": place[0]})
 
     def log(self, name: str, datasets: Sequence[Dataset]) -> Log:
         """See Source.log."""
         from tongqu.connectors.rabbitmq.log import RabbitmqLog
 
-        return RabbitmqLog(self._settings, name, [self.queue(dataset.name) for dataset in datasets])
-
-    def close(self) -> None:
-        """See Source.close."""
-        if self._registry is not None:
-            self._registry.close()
-            self._registry = None
+        return RabbitmqLog(self._settings, name, [self.table(dataset.name) for dataset in datasets])
 
 
 def reached(settings: RabbitmqSettings) -> Generator[str, None, Link]:

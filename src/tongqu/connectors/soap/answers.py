@@ -9,11 +9,13 @@ from email.policy import HTTP
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from tongqu.connectors.soap.encoded import is_encoded, resolved
 from tongqu.core.errors import AnswerError, AuthError, CallRefusedError, ConnectorError, PeerFailedError
 from tongqu.kit.http.status import refusal
 from tongqu.kit.xml_tree import local, tree
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from xml.etree.ElementTree import Element
 
     from tongqu.kit.http.call import Reply
@@ -31,6 +33,9 @@ def content(reply: Reply, operation: str, faults: frozenset[str], wanted: str = 
     caller's fault, or one that the WSDL declares), PeerFailedError (all others); and AnswerError for what is no SOAP,
     or has another element than `wanted` in its body."""
     body = _whole(reply)
+    if is_encoded(body):
+        tree(body, operation)
+        body = resolved(body, operation)
     found = _BODY.search(body)
     if found is None or b"Envelope" not in body[: found.start()]:
         if reply.status >= 400:
@@ -122,7 +127,26 @@ def _whole(reply: Reply) -> bytes:
         payload = held[name].get_payload(decode=True)
         return b64encode(payload if isinstance(payload, bytes) else b"")
 
-    return _INCLUDE.sub(put, data if isinstance(data, bytes) else b"")
+    whole = _INCLUDE.sub(put, data if isinstance(data, bytes) else b"")
+    return _beside(whole, held, reply.url.partition("?")[0]) if b"cid:" in whole else whole
+
+
+def _beside(body: bytes, held: Mapping[str, Any], where: str) -> bytes:
+    """The XML with attachments in the elements that name them (SwA: `href`; swaRef: their text)."""
+    from lxml import etree
+
+    tree(body, where)
+    root = etree.fromstring(body, etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True))
+    for one in root.iter(etree.Element):
+        told = one.get("href") or ("" if len(one) else (one.text or "").strip())
+        name = unquote(told[4:]) if told.startswith("cid:") else ""
+        if name and name in held:
+            payload = held[name].get_payload(decode=True)
+            one.attrib.pop("href", None)
+            one.text = b64encode(payload if isinstance(payload, bytes) else b"").decode()
+        elif name and one.get("href"):
+            raise AnswerError(f"the answer names an attachment {name!r} that did not come", path=where)
+    return bytes(etree.tostring(root))
 
 
 def _first(element: Element | None, name: str) -> Element | None:

@@ -8,24 +8,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import zeep
 from zeep.exceptions import Error as ZeepError
-from zeep.wsdl.bindings import Soap11Binding, Soap12Binding
+from zeep.wsdl.bindings import Soap12Binding
 
+from tongqu.connectors.soap.documents import Documents, is_url
+from tongqu.connectors.soap.encoded import Encoding, attached, walked
+from tongqu.connectors.soap.rewriting import refusal
 from tongqu.connectors.soap.signing import security_of
 from tongqu.core.errors import AnswerError, InvalidSettingsError, NotFoundError, TongquError
 from tongqu.kit.answers.selecting import Exact, written
-from tongqu.kit.http.call import Call, Grant, Repeat
 from tongqu.kit.patterns import nearest
-from tongqu.kit.xml_tree import tree
 
 if TYPE_CHECKING:
     from tongqu.connectors.soap.settings import SoapSettings
     from tongqu.kit.http.client import Http
 
-_MOST = 200
 _DEEPEST, _BROADEST = 6, 2000
 _TYPES = {
     "boolean": "bool", "byte": "int16", "short": "int16", "int": "int32", "long": "int64", "unsignedByte": "int16",
@@ -47,58 +46,23 @@ class Listing:
     """The paths below a record of elements that may repeat."""
 
 
-class _Documents:
-    """What zeep asks for documents. The first is the operator's; those that it names are data: only addresses that the
-    egress rules allow, or files beside a WSDL that is a file."""
-
-    binding_classes = (Soap11Binding, Soap12Binding)
-
-    def __init__(self, http: Http, first: str):
-        self._http, self._first = http, first
-        self._folder = None if _is_url(first) else Path(first).resolve().parent
-        self._held: dict[str, bytes] = {}
-
-    def load(self, url: Any) -> bytes:
-        """The document of an address."""
-        name = str(url)
-        if name not in self._held:
-            if len(self._held) >= _MOST:
-                raise AnswerError(f"the WSDL imports more than {_MOST} documents", path=self._first)
-            self._held[name] = self._fetched(name)
-            tree(self._held[name], name.partition("?")[0])  # refuses document types before zeep sees them
-        return self._held[name]
-
-    def _fetched(self, name: str) -> bytes:
-        if _is_url(name):
-            grant = Grant.OPERATOR if name == self._first else Grant.DATA
-            headers = {"Accept": "text/xml, application/wsdl+xml, application/xml"}
-            return self._http.send(Call("GET", name, (), headers, b"", Repeat.SAFE, grant=grant)).content
-        path = Path(name.removeprefix("file://")).resolve()
-        if self._folder is None or not path.is_relative_to(self._folder):
-            raise AnswerError(
-                f"the WSDL imports {name!r}, which is no address of a service", path=self._first,
-                hint="only http and https are followed, and files in the folder of a WSDL that is a file",
-            )  # fmt: skip
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise InvalidSettingsError(f"{name} cannot be read: {error.strerror}", path="wsdl") from error
-
-
 class Description:
     """A service's operations: their messages are made here, and the shape of their answers is known."""
 
     def __init__(self, settings: SoapSettings, http: Http):
-        place = settings.wsdl or http.url("")
-        if not settings.wsdl and "?" not in place and not place.lower().endswith((".wsdl", ".xml")):
-            place += "?wsdl"
-        place = http.url(place) if _is_url(place) else str(Path(place).resolve())
+        place = settings.wsdl_place
+        place = http.url(place) if is_url(place) else str(Path(place).resolve())
         self.where = place.partition("?")[0]
-        documents = _Documents(http, place)
+        self._signs = bool(settings.security and settings.security.cert_file)
+        self._mtom = settings.attachments == "mtom"
+        self._instants: dict[str, re.Pattern[bytes] | None] = {}
+        documents = Documents(http, place)
         try:
             documents.load(place)
             told = zeep.Settings(strict=True, forbid_dtd=True, forbid_entities=True, forbid_external=False)
-            self._client = zeep.Client(place, wsse=security_of(settings.security), transport=documents, settings=told)
+            self._old = documents.old
+            self._client = zeep.Client(place, wsse=security_of(settings.security), transport=documents, settings=told,
+                                       plugins=[Encoding(documents.old)])  # fmt: skip
             self._service = self._bound(settings)
         except TongquError:
             raise
@@ -134,6 +98,8 @@ class Description:
                 f"the service has no operation {name!r}", path=where,
                 hint=f"near are: {nearest(name, list(known)) or ', '.join(sorted(known)[:20])}",
             )  # fmt: skip
+        if why := self._old.refused.get((self._binding.name.localname, name)):
+            raise refusal(why, name, where)
         return known[name]
 
     def arguments(self, name: str, where: str = "") -> dict[str, Any]:
@@ -155,6 +121,17 @@ class Description:
             found |= {part.element.qname.localname for part in told.parts.values() if part.element is not None}
         return frozenset(found)
 
+    def instants(self, name: str) -> re.Pattern[bytes] | None:
+        """Finds the instants and times of day in an answer that have more than six places of seconds."""
+        if name not in self._instants:
+            output = self._operation(name, "").output
+            kind = output.body.type if output is not None and output.body is not None else None
+            names = b"|".join(sorted(re.escape(one.encode()) for one in _timed(kind)))
+            value = rb"[^<>]*?\d\d:\d\d:\d\d\.\d{6})\d{1,6}(?=(?:Z|[+-]\d\d:\d\d)?\s*<)"
+            made = re.compile(rb"(<(?:[\w.-]+:)?(?:" + names + rb")(?:\s[^<>]*)?>" + value) if names else None
+            self._instants[name] = made
+        return self._instants[name]
+
     def listing(self, name: str, records: str, where: str) -> Listing:
         """Where an answer of the operation holds records; raises InvalidSettingsError where the WSDL does not tell."""
         output = self._operation(name, where).output
@@ -174,8 +151,13 @@ class Description:
     def lists(self) -> list[str]:
         """The operations that read a list, judged by their names, and need no argument."""
         found = []
+        refused = {name for binding, name in self._old.refused if binding == self._binding.name.localname}
         for name in self.operations():
-            if _READING.match(name) and not any(must for _, must in self.arguments(name).values()):
+            if (
+                name not in refused
+                and _READING.match(name)
+                and not any(must for _, must in self.arguments(name).values())
+            ):
                 try:
                     self.listing(name, "", "")
                 except InvalidSettingsError:
@@ -202,13 +184,26 @@ class Description:
             headers = {"Content-Type": kind}
         else:
             headers = {"Content-Type": "text/xml; charset=utf-8", "SOAPAction": f'"{action}"'}
+        if parts := self._parts(operation, name, envelope, where):
+            made = attached(envelope, parts, self.version)
+            if made is not None:
+                return made[0], {**headers, "Content-Type": made[1]}
         buffer = io.BytesIO()
         etree.ElementTree(envelope).write(buffer, xml_declaration=True, encoding="utf-8")
         return buffer.getvalue(), headers
 
-
-def _is_url(text: str) -> bool:
-    return urlsplit(text).scheme in ("http", "https")
+    def _parts(self, operation: Any, name: str, envelope: Any, where: str) -> list[tuple[Any, bool]]:
+        """The elements of a message that go as attachments, and whether each is a part of its own (SwA)."""
+        own = self._old.attached.get((self._binding.name.localname, name), ())
+        if (not own and not self._mtom) or operation.input.body is None:
+            return []
+        if own and self._signs:
+            raise refusal("attachments beside a signed body would go unsigned", name, where)
+        body = next(one for one in envelope if one.tag.rpartition("}")[2] == "Body")
+        found = [one for child in body for one in walked(child, operation.input.body.type)]
+        binary = [element for element, kind in found if _type(kind) == "binary" and not len(element)]
+        beside = {id(child) for wrapper in body for child in wrapper if child.tag in own}
+        return [(one, id(one) in beside) for one in binary if self._mtom or id(one) in beside]
 
 
 def _unknown(what: str, name: str, known: Any) -> NotFoundError:
@@ -244,6 +239,16 @@ def _repeated(kind: Any, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ..
         level = following[:_BROADEST]
 
 
+def _timed(kind: Any) -> set[str]:
+    """The names of all elements below that are instants or times of day."""
+    found: set[str] = set()
+    level = _children(kind)
+    for _ in range(_DEEPEST):
+        found |= {one.qname.localname for one in level if _type(one.type) in ("timestamptz", "time")}
+        level = [held for one in level for held in _children(one.type)][:_BROADEST]
+    return found
+
+
 def _fields(kind: Any) -> dict[str, str]:
     """The columns of a record: its simple elements typed, all others JSON; attributes as `@name`. None where the record
     is open (`xsd:any`) or a text."""
@@ -273,11 +278,19 @@ def _fitted(kind: Any, value: Any) -> Any:
             found[name] = _fitted(None, held)
         elif isinstance(held, list) and element.accepts_multiple:
             found[name] = [_fitted(element.type, one) for one in held]
+        elif isinstance(held, list) and (entry := _entry(element.type)) is not None:
+            found[name] = {entry.qname.localname: [_fitted(entry.type, one) for one in held]}
         elif isinstance(held, dict | list) and not _children(element.type):
             found[name] = written(held)
         else:
             found[name] = _fitted(element.type, held)
     return found
+
+
+def _entry(kind: Any) -> Any:
+    """The only element of a type, if it may repeat: such a list is read as its entries, and written so too."""
+    inner = _children(kind)
+    return inner[0] if len(inner) == 1 and inner[0].accepts_multiple else None
 
 
 def _type(kind: Any) -> str:

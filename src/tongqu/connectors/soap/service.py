@@ -67,4 +67,6 @@ class Service(Http):
         )
         reply = super().send(call)
         xml = answers.content(reply, operation, description.faults(operation), description.answers(operation))
+        if (instants := description.instants(operation)) is not None:
+            xml = instants.sub(rb"\1", xml)  # .NET writes seven places, and microseconds are kept
         return replace(reply, content=xml, headers={**reply.headers, "content-type": "text/xml"})

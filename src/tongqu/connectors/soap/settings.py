@@ -144,11 +144,21 @@ class SoapSettings(HttpSettings):
     """The port of the service. Left out: the first that speaks SOAP."""
     security: Security | None = titled("WS-Security", "WS-Security", None)
     """WS-Security of every call."""
+    attachments: Literal["inline", "mtom"] = titled("附件方式", "Attachments", "inline")
+    """How binary values go: `inline` as base64 in the message, `mtom` as attachments of it (XOP), those of 768 bytes
+    and more. Parts that the WSDL itself binds as attachments (SwA, rpc) always go so. What comes is read either way."""
     datasets: dict[str, DatasetSettings] = titled("数据集", "Datasets", {})
     """The lists by name. Left out: the operations called get, list, find, query, search, read or fetch something that
     need no argument and whose answer has an element that repeats; no others are called."""
     calls: Manner = titled("写回方式", "Calls", Manner())
     """How rows become calls when they are written back, and what happens to calls whose outcome nobody knows."""
+
+    @property
+    def wsdl_place(self) -> str:
+        """Where the WSDL is: an address, or a file."""
+        place = self.wsdl or self.base_url
+        bare = not self.wsdl and "?" not in place and not place.lower().endswith((".wsdl", ".xml"))
+        return f"{place}?wsdl" if bare else place
 
 
 def from_url(url: str) -> SoapSettings:

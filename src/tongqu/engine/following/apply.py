@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -14,84 +14,23 @@ from tongqu.core.bad_rows import BadRows
 from tongqu.core.balance import added
 from tongqu.core.connector import Session
 from tongqu.core.data import BadRow, Counts, Deletes, WriteMode, Written
-from tongqu.core.dirty import OPEN, SUPERSEDED, Dirty, Settled
+from tongqu.core.dirty import Settled
 from tongqu.core.errors import BalanceError, RefusedRowsError, WriteError
 from tongqu.core.kernels import pc
-from tongqu.core.log import UNCHANGED
+from tongqu.core.log import OP, UNCHANGED
+from tongqu.engine.following.blocked import Blocked, keys_of
 from tongqu.engine.following.first import STAMP
 from tongqu.engine.following.net import Net, key_texts, lacking, layers, net, newest, plain
 from tongqu.engine.following.steps import INCOMPLETE, WAITING, Shaped, Steps, known_keys, set_aside
-from tongqu.kit.originals import restored, shaped
+from tongqu.kit.originals import shaped
 
 if TYPE_CHECKING:
     from tongqu.core.data import Write
     from tongqu.engine.job import Stream
 
-_MOST_BLOCKED = 100_000
 _APART = 500
 """From so many rows on those that are new are written apart."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class Blocked:
-    """The keys of the target whose changes wait in quarantine, so that later ones queue behind them."""
-
-    def __init__(self, stream: Stream, write: Write):
-        self._stream, self._write = stream, write
-        self._rows: dict[str, list[str]] = {}
-        self._array: Any = None
-
-    def load(self) -> None:
-        """Read them from the sink; a row whose key cannot be told blocks nothing."""
-        self._rows, self._array = {}, None
-        if not self._write.key or self._stream.recipe:  # what is refused inside a graph of steps is another's row
-            return
-        which = Dirty(sync=self._write.sync, stream=self._stream.name, states=OPEN, limit=_MOST_BLOCKED)
-        fields = [self._write.dataset.schema.field(name) for name in self._write.key]
-        source = self._stream.chain.copies() if self._stream.chain is not None else {}
-        for row in self._stream.sink.dirty(which):
-            for names in {self._write.key, tuple(source.get(name, name) for name in self._write.key)}:
-                schema = pa.schema([f.with_name(name) for f, name in zip(fields, names, strict=True)])
-                found = _keys_of([str(row["original"])], schema)
-                if found is not None:
-                    (text,) = key_texts(found, list(names)).to_pylist()
-                    self._rows.setdefault(text, []).append(str(row["id"]))
-                    break
-
-    def __bool__(self) -> bool:
-        return bool(self._rows)
-
-    def among(self, texts: Any) -> Any:
-        """Which of these keys are blocked, as a boolean Arrow array."""
-        if self._array is None:
-            self._array = pa.array(list(self._rows), pa.string())
-        return pc.is_in(texts, value_set=self._array)
-
-    def add(self, keys: pa.Table | None) -> None:
-        """Block these keys from here on."""
-        if keys is not None and keys.num_rows and self._write.key:
-            for text in key_texts(keys, self._write.key).to_pylist():
-                self._rows.setdefault(text, [])
-            self._array = None
-
-    def release(self, texts: Any | None) -> list[Settled]:
-        """Forget keys whose rows are deleted (None: all): what waits of them is overtaken."""
-        wanted = list(self._rows) if texts is None else [text for text in texts.to_pylist() if text in self._rows]
-        ids = [id for text in wanted for id in self._rows.pop(text)]
-        self._array = None
-        return [Settled(id, SUPERSEDED, "data.superseded", message="the row was deleted meanwhile") for id in ids]
-
-
-def _keys_of(texts: Sequence[str], schema: pa.Schema) -> pa.Table | None:
-    """The key columns of rows as the quarantine keeps them; None where one does not have them."""
-    cut = []
-    for text in texts:
-        row = json.loads(text, parse_float=str, parse_int=int)
-        if not all(row.get(name) is not None for name in schema.names):
-            return None
-        cut.append(json.dumps({name: row[name] for name in schema.names}, ensure_ascii=False))
-    found = restored(cut, schema)
-    return found.rows if not found.failures else None
 
 
 class Applying:
@@ -104,11 +43,30 @@ class Applying:
         self.counts = Counts()
         self.bad = BadRows()
         self.settled: list[Settled] = []
+        self._late: list[str] = []
         self._instant = _EPOCH
 
     def begin(self, counts: Counts) -> None:
         """A new transaction, after these counts."""
-        self.counts, self.bad, self.settled = replace(counts), BadRows(), []
+        self.counts, self.bad, self.settled, self._late = replace(counts), BadRows(), [], []
+        self.blocked.begin()
+
+    def look(self, tables: Iterable[pa.Table | None]) -> None:
+        """Before a transaction with these rows: learn whether what waits of their keys has gone in meanwhile."""
+        for rows in tables if self.blocked and self._steps.by_key and self._changes else ():
+            keys = self._steps.keys(rows) if rows is not None else None
+            if rows is None:
+                self.blocked.look(None)
+            elif keys is not None:
+                texts = key_texts(keys, self._write.key)
+                self.blocked.look(texts.filter(self.blocked.among(texts)).unique())
+
+    def overtaken(self) -> list[Settled]:
+        """After a commit: what it set aside of rows that it deleted later. They were read just now."""
+        if not self._late:
+            return []
+        self.blocked.load()
+        return self.blocked.release(pa.array(list(dict.fromkeys(self._late)), pa.string()))[0]
 
     def rows(self, session: Session, rows: pa.Table) -> None:
         """Write rows in the order of the log."""
@@ -118,11 +76,15 @@ class Applying:
             self._append(session, rows)
         elif not self._changes:
             self._whole(session, plain(rows))
-        elif self._write.mode is WriteMode.HISTORY:
+        elif self._write.mode is WriteMode.HISTORY:  # a layer has each key once
             for layer in layers(rows, self._source_key):
                 self._dated(session, layer)
                 self._net(session, net(layer, self._source_key))
         else:
+            if self.blocked and self._write.deletes is not Deletes.IGNORE:
+                gone = self._steps.keys(rows.filter(pc.equal(rows.column(OP), "d")))
+                if gone is not None:  # deleted rows may be there anew at the end of the chunk
+                    self._release(key_texts(gone, self._write.key))
             apart = self._steps.follows and rows.num_rows >= _APART
             self._net(session, net(rows, self._source_key, apart=apart))
         if _sum(self.counts) != before:
@@ -148,7 +110,12 @@ class Applying:
         gone = session.clear()
         self.counts.deleted += gone
         self.counts.generated += gone
-        self.settled += self.blocked.release(None)
+        self._release(None)
+
+    def _release(self, texts: Any | None) -> None:
+        settled, late = self.blocked.release(texts)
+        self.settled += settled
+        self._late += late
 
     def _dated(self, session: Session, layer: pa.Table) -> None:
         """Versions begin when their change was committed, and later than those before."""
@@ -172,11 +139,13 @@ class Applying:
         keys = self._steps.keys(rows) if self.blocked and rows.num_rows else None
         if keys is None:
             return rows
-        waits = self.blocked.among(key_texts(keys, self._write.key))
+        texts = key_texts(keys, self._write.key)
+        waits = self.blocked.among(texts)
         waiting = rows.filter(waits)
         if waiting.num_rows:
+            self.blocked.behind(texts.filter(waits))
             message = "an earlier change of this row is in quarantine, and this one waits for it"
-            self.bad.extend(set_aside(waiting.drop_columns(list(lacks)), (WAITING, self._write.key[0], message)))
+            self.bad.extend(set_aside(waiting, (WAITING, self._write.key[0], message), lacks=lacks))
             self.counts.quarantined += waiting.num_rows
         return rows.filter(pc.invert(waits))
 
@@ -213,7 +182,7 @@ class Applying:
             self.bad.extend(shaped(written.refused, rows.schema))
             if self._changes and self._steps.by_key:
                 schema = pa.schema([rows.schema.field(name) for name in self._write.key])
-                self.blocked.add(_keys_of([row.original for row in written.refused], schema))
+                self.blocked.add(keys_of([row.original for row in written.refused], schema))
 
     def _partial(self, session: Session, rows: pa.Table, lacks: Sequence[str]) -> None:
         """Rows without columns that did not change: the target's rows keep them."""
@@ -239,7 +208,13 @@ class Applying:
         if there == rows.num_rows:
             self.counts.updated += there
         elif rows.num_rows == 1:
-            self.bad.extend(set_aside(rows, (code, self._write.key[0], message)))
+            absent = [field for field in self._write.dataset.schema if field.name not in rows.schema.names]
+            whole = rows
+            for field in absent:
+                whole = whole.append_column(field, pa.nulls(1, field.type))
+            lacks = [field.name for field in absent]
+            cause = (code, self._write.key[0], message)
+            self.bad.extend(set_aside(whole, cause, lacks=lacks, step="sink"))
             self.counts.quarantined += 1
             self.blocked.add(rows.select(list(self._write.key)))
         else:
@@ -266,7 +241,7 @@ class Applying:
         self.counts.unchanged += keys.num_rows - there  # what was not there is as it should be
         self.counts.generated += removed - there
         if self.blocked:
-            self.settled += self.blocked.release(key_texts(keys, self._write.key))
+            self._release(key_texts(keys, self._write.key))
 
     def _left(self, session: Session, keys: pa.Table) -> None:
         """Rows that a filter leaves out now: those that were there count as deleted, the others stay `filtered`."""
@@ -308,7 +283,7 @@ class Applying:
             if name in self._steps.reads and mask.any():
                 message = f"the log did not send {name!r}, which did not change and which a step needs"
                 bad = rows.filter(pa.array(mask))
-                self.bad.extend(set_aside(plain(bad).drop_columns([name]), (INCOMPLETE, name, message)))
+                self.bad.extend(set_aside(plain(bad), (INCOMPLETE, name, message), lacks=[name]))
                 self.counts.quarantined += bad.num_rows
                 return self._readable(rows.filter(pa.array(~mask)))
         return rows

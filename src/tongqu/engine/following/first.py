@@ -27,14 +27,6 @@ STAMP: tuple[pa.Field[Any], ...] = (
 """What a target that keeps every change is told of each; `_unchanged` as a JSON list, null where there is none."""
 
 
-class LoadFailedError(Exception):
-    """The first load of a stream failed; `problem` is what its report says."""
-
-    def __init__(self, problem: dict[str, str]):
-        super().__init__(problem["message"])
-        self.problem = problem
-
-
 def stamped(dataset: Dataset) -> Dataset:
     """The dataset with what happened, when and by whom as columns, for targets that keep every change: no key is unique
     in them, and of a deleted row only that may be known."""
@@ -46,8 +38,9 @@ def first_load(
     asked: Asked, streams: Sequence[Stream], log: Log, load: Callable[[Job, Emit], Report],
     reports: Sequence[StreamReport],
 ) -> dict[str, Counts]:  # fmt: skip
-    """Load the streams in full and return their counts. The load is a sync of its own with the same run: after a crash
-    it goes on, and finished it is not done again. Raises CancelledError if stopping was asked for."""
+    """Load the streams in full and return the counts of those that could be; the others have their problem in their
+    report. The load is a sync of its own with the same run: after a crash it goes on, and finished it is not done
+    again. Raises CancelledError if stopping was asked for."""
     snapshot = log.snapshot()
     try:
         wanted = [_full(stream, snapshot or stream.source) for stream in streams]
@@ -60,12 +53,10 @@ def first_load(
     for one in report.streams:
         by_name[one.name].counts = one.counts
         by_name[one.name].schema = one.schema
-    for one in report.streams:
-        if one.problem is not None:
-            raise LoadFailedError(one.problem)
+        by_name[one.name].status, by_name[one.name].problem = one.status, one.problem
     if asked.around.stop.is_set() or report.status == "stopped":
         raise CancelledError("stopped during the first load")
-    return {one.name: replace(one.counts) for one in report.streams}
+    return {one.name: replace(one.counts) for one in report.streams if one.problem is None}
 
 
 def _full(stream: Stream, source: Source) -> Stream:

@@ -7,13 +7,13 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from tongqu.core.connector import Source
-from tongqu.core.events import Committed, Emit
+from tongqu.core.errors import CancelledError, FencedError, TongquError
+from tongqu.core.events import Committed, Emit, StreamEnded
 from tongqu.engine.job import Job, Stream, Surroundings
 from tongqu.engine.pump import Tally
 from tongqu.engine.report import StreamReport
 
 if TYPE_CHECKING:
-    from tongqu.core.errors import TongquError
     from tongqu.engine.following.stream import Followed
 
 SPLIT = "log"
@@ -33,6 +33,7 @@ class Asked:
 
     def __post_init__(self) -> None:
         self._allowed: dict[str, Tally] = {}
+        self._ended: set[str] = set()
         self._lock = Lock()
 
     def tally(self, followed: Followed) -> None:
@@ -53,6 +54,14 @@ class Asked:
         followed.told_at, followed.told = self.around.now().timestamp(), followed.counts.read
         self.emit(Committed(self.run, followed.stream.name, SPLIT, replace(followed.counts)))
 
+    def ended(self, report: StreamReport) -> None:
+        """Tell once that a stream has ended."""
+        with self._lock:
+            if report.name in self._ended:
+                return
+            self._ended.add(report.name)
+        self.emit(StreamEnded(self.run, report.name, report.status, replace(report.counts), report.problem or {}))
+
 
 @dataclass
 class Group:
@@ -69,3 +78,8 @@ def fail(report: StreamReport, error: TongquError, path: str) -> None:
     problem = error.problem()
     problem["path"] = problem["path"] or path
     report.status, report.problem = "failed", problem
+
+
+def isolated(error: TongquError) -> bool:
+    """Whether an error is of one stream alone, so that those beside it can go on."""
+    return not error.retryable and not isinstance(error, (FencedError, CancelledError))

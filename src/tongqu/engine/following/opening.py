@@ -19,11 +19,12 @@ from tongqu.core.data import (
     Write,
     WriteMode,
 )
-from tongqu.core.errors import InvalidPlanError
+from tongqu.core.errors import InvalidPlanError, RunError, TongquError
 from tongqu.core.events import Emit, SchemaChanged, StreamPlanned
+from tongqu.core.lending import Shared
 from tongqu.core.log import Log
 from tongqu.engine.following.first import first_load, stamped
-from tongqu.engine.following.job import SPLIT, Asked, Group
+from tongqu.engine.following.job import SPLIT, Asked, Group, fail, isolated
 from tongqu.engine.following.stream import Followed
 from tongqu.engine.job import Job, Stream
 from tongqu.engine.patience import Patience
@@ -31,73 +32,123 @@ from tongqu.engine.report import Report
 from tongqu.kit.faults import crash_point
 
 
+class LoadFailedError(Exception):
+    """No stream could be loaded for the first time; why is in their reports."""
+
+
 class Opening:
-    """Opens one group of streams. `log` is there as soon as it is open, to be closed whatever happens after."""
+    """Opens one group of streams. `log` is there as soon as it is open, to be closed whatever happens after.
+
+    What only one stream meets is in its report, and the others are opened; if none can be, the first error is raised.
+    """
 
     def __init__(self, asked: Asked, group: Group, started: Started, load: Callable[[Job, Emit], Report]):
         self._asked, self._group, self._started, self._load = asked, group, started, load
         self._around = asked.around
         self.log: Log | None = None
+        self.unknown = False
+        """Whether there is a stream of which it is not known how far it has come, since it could not be opened."""
 
     def run(self) -> list[Followed]:
-        """Open the log and the sinks, load what was never loaded; the streams, ready to go on."""
-        asked, streams = self._asked, self._group.streams
-        datasets = [_keyed(stream) for stream in streams]
-        self.log = log = self._group.source.log(self._group.name, datasets)
-        if asked.job.restart:
-            log.forget()
-        position: Position | None = None
-        writes, opened, fresh = [], [], []
-        for stream in streams:
-            write = self._write(stream)
-            patience = Patience(asked.run, stream.name, asked.job.limits, self._around, asked.emit)
-            found = patience.asking(partial(stream.sink.open, write))
-            crash_point("after_open")
-            if SPLIT not in found.checkpoints and not found.finished:
-                after, loads = found.previous, False
-                if after is None:
-                    position = position if position is not None else log.begin()
-                    after, loads = position, log.changes
-                split = Split(SPLIT, stream.source_dataset.name, {"after": after, "load": loads})
-                patience.asking(partial(stream.sink.begin, write, [split]))
-                found = replace(found, checkpoints={SPLIT: Checkpoint(split, None, Counts())})
-            writes.append(write)
-            opened.append(found)
-            if found.checkpoints and found.checkpoints[SPLIT].position is None:
-                fresh.append(stream)
-        crash_point("after_begin")
-        self._first(fresh, opened)
-        return [
-            self._made(number, stream, write, opened[number])
-            for number, (stream, write) in enumerate(zip(streams, writes, strict=True))
-        ]
-
-    def _first(self, fresh: Sequence[Stream], opened: list[Opened]) -> None:
-        """Load streams that were never loaded, and note where their log begins."""
+        """Open the log and the sinks, load what was never loaded; the streams, ready to go on, or `failed`."""
         streams = self._group.streams
-        loads = [s for s in fresh if opened[streams.index(s)].checkpoints[SPLIT].split.spec.get("load")]
+        self.log = log = self._group.source.log(self._group.name, [keyed(stream) for stream in streams])
+        writes = [self._write(stream) for stream in streams]
+        if self._asked.job.restart:
+            log.forget()
+        begun: list[Position] = []
+
+        def begin() -> Position:
+            if not begun:
+                begun.append(log.begin())
+            return begun[0]
+
+        opened: dict[str, Opened] = {}
+        problems: list[TongquError] = []
+        for stream, write, report in zip(streams, writes, self._group.reports, strict=True):
+            try:
+                opened[stream.name] = self._opened(stream, write, begin)
+            except TongquError as error:
+                if not isolated(error):
+                    raise
+                fail(report, error, stream.name)
+                problems.append(error)
+        if not opened:
+            raise problems[0]
+        self.unknown = bool(problems)
+        crash_point("after_begin")
+        fresh = [s for s in streams if s.name in opened and opened[s.name].checkpoints[SPLIT].position is None]
+        self._first(fresh, opened)
+        made = [
+            self._made(number, stream, write, opened[stream.name])
+            for number, (stream, write) in enumerate(zip(streams, writes, strict=True))
+            if stream.name in opened
+        ]
+        left = [one for one in made if one.failed is None]
+        if not left:
+            raise LoadFailedError
+        return made
+
+    def _opened(self, stream: Stream, write: Write, begin: Callable[[], Position]) -> Opened:
+        patience = Patience(self._asked.run, stream.name, self._asked.job.limits, self._around, self._asked.emit)
+        found = patience.asking(partial(stream.sink.open, write))
+        crash_point("after_open")
+        after, loads, counts = found.previous, False, found.counts
+        shared = [one for id, one in found.checkpoints.items() if id != SPLIT]
+        if SPLIT in found.checkpoints and not shared:
+            return found
+        if shared:
+            after = self._alone(stream, found.checkpoints.get(SPLIT), shared, begin)
+            counts = Counts()
+            for one in found.checkpoints.values():
+                counts.add(one.counts)
+        if after is None:
+            assert self.log is not None  # noqa: S101
+            after, loads = begin(), self.log.changes
+        split = Split(SPLIT, stream.source_dataset.name, {"after": after, "load": loads})
+        patience.asking(partial(stream.sink.begin, write, [split]))
+        return replace(found, checkpoints={SPLIT: Checkpoint(split, None, counts)})
+
+    def _alone(
+        self, stream: Stream, before: Checkpoint | None, shared: Sequence[Checkpoint], begin: Callable[[], Position]
+    ) -> Position:
+        """Where to go on with a stream that several processes shared: behind what each of its parts has committed."""
+        if not isinstance(self.log, Shared):
+            raise InvalidPlanError(
+                "several processes shared this stream, and its log cannot be read on by one of them",
+                path=stream.name,
+                hint="put `workers` back into `run`",
+            )
+        first = before.position if before is not None and before.position is not None else begin()
+        return self.log.together([first, *(one.position for one in shared if one.position is not None)])
+
+    def _first(self, fresh: Sequence[Stream], opened: dict[str, Opened]) -> None:
+        """Load streams that were never loaded, and note where their log begins."""
+        loads = [s for s in fresh if opened[s.name].checkpoints[SPLIT].split.spec.get("load")]
         counts: dict[str, Counts] = {}
         if loads:
             assert self.log is not None  # noqa: S101
             counts = first_load(self._asked, loads, self.log, self._load, self._group.reports)
         for stream in fresh:
-            number = streams.index(stream)
+            if stream in loads and stream.name not in counts:
+                continue
             write = self._write(stream)
-            self._reopened(stream, write, opened, number)
-            stored = opened[number].checkpoints[SPLIT]
-            done = replace(stored, position=stored.split.spec["after"], counts=counts.get(stream.name, Counts()))
+            before = opened[stream.name].checkpoints[SPLIT].counts
+            self._reopened(stream, write, opened)
+            stored = opened[stream.name].checkpoints[SPLIT]
+            done = replace(stored, position=stored.split.spec["after"], counts=counts.get(stream.name, before))
             session = stream.sink.session(write, stored.split)
             try:
                 session.commit(done)
             finally:
                 session.close()
-            opened[number] = replace(opened[number], checkpoints={SPLIT: done})
+            opened[stream.name] = replace(opened[stream.name], checkpoints={SPLIT: done})
 
-    def _reopened(self, stream: Stream, write: Write, opened: list[Opened], number: int) -> None:
+    def _reopened(self, stream: Stream, write: Write, opened: dict[str, Opened]) -> None:
         """Take the stream's own place in the sink again after its load had one under the same name."""
         patience = Patience(self._asked.run, stream.name, self._asked.job.limits, self._around, self._asked.emit)
         found = patience.asking(lambda: stream.sink.open(write))
-        opened[number] = replace(found, changes=(*opened[number].changes, *found.changes))
+        opened[stream.name] = replace(found, changes=(*opened[stream.name].changes, *found.changes))
 
     def _made(self, number: int, stream: Stream, write: Write, opened: Opened) -> Followed:
         assert self.log is not None  # noqa: S101
@@ -109,6 +160,9 @@ class Opening:
             stream, write, report, self._asked, self._asked.emit, self.log.changes, source_key(stream), self._write
         )
         made.opened(opened)
+        if report.problem is not None:
+            made.failed = RunError(report.problem["message"])
+            return made
         plan = StreamPlanned(
             self._asked.run, stream.name, lane="columnar", mode=stream.mode.value, write=write.mode.value, splits=1,
             attempt=self._started.attempt, reason="changes are followed in Arrow batches",
@@ -129,7 +183,7 @@ class Opening:
             dataset, key = stamped(dataset), ()
         write = Write(
             stream=stream.name, dataset=dataset, mode=stream.write, sync=stream.sync, run=self._asked.run, key=key,
-            deletes=stream.deletes, incremental=True,
+            deletes=stream.deletes, incremental=True, follows=True,
             unique=log.changes and stream.write is WriteMode.UPSERT and stream.chain is None,
             restart=self._asked.job.restart,
             recipe=stream.chain.recipe if stream.chain is not None else stream.recipe,
@@ -150,6 +204,7 @@ def source_key(stream: Stream) -> tuple[str, ...]:
     return tuple(own or (stream.key if stream.chain is None else ()))
 
 
-def _keyed(stream: Stream) -> Dataset:
+def keyed(stream: Stream) -> Dataset:
+    """The dataset of a stream as its log is asked for it."""
     dataset = stream.source_dataset
     return dataset if dataset.key else dataset.bound(dataset.name, source_key(stream))

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from threading import Event, Thread
 
 from tongqu.core.data import Mode, Started
 from tongqu.core.errors import TongquError
-from tongqu.core.events import Emit, StreamEnded
+from tongqu.core.events import Emit
 from tongqu.engine.following.job import Asked, Group, fail
 from tongqu.engine.following.log import Follower
 from tongqu.engine.job import Job, Surroundings
 from tongqu.engine.report import Report, StreamReport
 
+_SWITCH_SECONDS = 0.0005
+"""A thread that is busy lets another go on after so long: what a source has just sent, or a sink has just answered, is
+worth more than a block that is decoded without a pause."""
+
 
 def follow(job: Job, emit: Emit, around: Surroundings, load: Callable[[Job, Emit], Report]) -> Report:
     """Run a job whose streams follow logs; `load` runs a job of full reads. Raises nothing that a stream met: it is in
-    its report, and stops the others that read the same log."""
+    its report, and the others go on."""
     asked = Asked(job, emit, around)
     asked.run = job.run or around.new_id()
     first = job.streams[0]
@@ -28,7 +33,8 @@ def follow(job: Job, emit: Emit, around: Surroundings, load: Callable[[Job, Emit
         started = first.sink.start(first.sync, asked.run, job.restart)
         asked.run = started.run
         groups = _groups(job, reports)
-        _together(asked, groups, started, load)
+        with _prompt():
+            _together(asked, groups, started, load)
         if all(report.status in ("succeeded", "attention", "stopped") for report in reports):
             first.sink.end(first.sync, asked.run, [])
     except TongquError as error:
@@ -38,9 +44,19 @@ def follow(job: Job, emit: Emit, around: Surroundings, load: Callable[[Job, Emit
         report.seconds = (around.now() - begun).total_seconds()
         if report.status == "succeeded" and report.counts.quarantined:
             report.status = "attention"
-        emit(StreamEnded(asked.run, report.name, report.status, replace(report.counts), report.problem or {}))
+        asked.ended(report)
     stopped = around.stop.is_set() and not any(report.status == "failed" for report in reports)
     return Report(asked.run, reports, started.attempt, stopped, follows=True)
+
+
+@contextmanager
+def _prompt() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 def _groups(job: Job, reports: Sequence[StreamReport]) -> list[Group]:
@@ -58,7 +74,7 @@ def _groups(job: Job, reports: Sequence[StreamReport]) -> list[Group]:
 
 
 def _together(asked: Asked, groups: Sequence[Group], started: Started, load: Callable[[Job, Emit], Report]) -> None:
-    """Run the groups side by side; the first that fails stops the others."""
+    """Run the groups side by side; one that was taken over by another process, or a defect, stops the others."""
     halt = Event()
     threads = []
     defects: list[BaseException] = []

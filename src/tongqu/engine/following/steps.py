@@ -16,6 +16,7 @@ from tongqu.core.errors import InvalidPlanError
 from tongqu.core.kernels import pc
 from tongqu.engine.leaving import Leaving, Trail, leaving
 from tongqu.kit.originals import originals, shape_of
+from tongqu.kit.unsent import lacking
 
 if TYPE_CHECKING:
     from tongqu.engine.job import Stream
@@ -91,7 +92,7 @@ class Steps:
             name = min(needed)
             message = f"the log did not send {name!r}, which did not change and which a step needs"
             cause = (INCOMPLETE, name, message)
-            return Shaped(rows.slice(0, 0), set_aside(rows.drop_columns(list(lacks)), cause), refused=rows)
+            return Shaped(rows.slice(0, 0), set_aside(rows, cause, lacks=lacks), refused=rows)
         done = self.whole(rows)
         kept = [name for name in done.rows.schema.names if self._copies.get(name) not in lacks]
         done.rows = done.rows.select(kept)
@@ -119,8 +120,12 @@ def known_keys(keys: pa.Table) -> Any:
     return valid
 
 
-def set_aside(rows: pa.Table, cause: tuple[str, str, str]) -> BadRows:
-    """Rows as records for the quarantine, all for one cause: code, field, message."""
+def set_aside(
+    rows: pa.Table, cause: tuple[str, str, str], *, lacks: Sequence[str] = (), step: str = "source"
+) -> BadRows:
+    """Rows as records for the quarantine, all for one cause: code, field, message. They have no values in the columns
+    that they lack; `step` is where they go in again."""
     code, name, message = cause
-    shape = shape_of(rows.schema)
-    return BadRows(BadRow("source", code, name, None, text, message, shape=shape) for text in originals(rows))
+    shape = shape_of(lacking(rows.schema, lacks))
+    sent = rows.drop_columns(list(lacks))
+    return BadRows(BadRow(step, code, name, None, text, message, shape=shape) for text in originals(sent))

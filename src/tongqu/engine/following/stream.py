@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tongqu.core.connector import Session
 from tongqu.core.data import BadRow, Batch, Checkpoint, Counts, Dataset, Opened, Position, Split, Write
-from tongqu.core.errors import SchemaError
+from tongqu.core.errors import FencedError, SchemaError, TongquError
 from tongqu.core.events import Emit, SchemaChanged
 from tongqu.core.log import CONTROL
 from tongqu.engine.chain import Chain
@@ -61,6 +61,9 @@ class Followed:
     moved_at: float = 0.0
     told_at: float = 0.0
     told: int = -1
+    failed: TongquError | None = None
+    """What it met that the others did not: it stays where it is, and they go on."""
+    warned_at: float = 0.0
 
     def __post_init__(self) -> None:
         self._session: Session | None = None
@@ -118,6 +121,25 @@ class Followed:
         if overtaken:
             self.drop()
             return
+        self._applying.look(self.pieces.tables())
+        reached = cut if position else self.position
+        try:
+            seen = self._committed(reached, firm=firm)
+        except FencedError:
+            if not self._applying.settled:
+                raise
+            self._opened_session().abort()  # perhaps rows of the quarantine went in, or were given up, just now
+            self._applying.blocked.load()
+            seen = self._committed(reached, firm=firm)
+        crash_point("after_commit")
+        self.latency.saw(seen, self.asked.around.now())
+        self.report.counts = replace(self.counts)
+        self.moved_at = time.monotonic()
+        self.drop()
+        self.asked.tally(self)
+
+    def _committed(self, reached: Position, *, firm: bool) -> list[Any]:
+        """Write what waits and commit it at this position; when its changes were committed at the source."""
         session = self._opened_session()
         applying = self._applying
         applying.begin(self.counts)
@@ -133,20 +155,20 @@ class Followed:
             if when is not None:
                 seen.append(when)
         crash_point("before_commit")
-        reached = cut if position else self.position
         now = time.monotonic()
         relaxed = self.stream.sink.relaxes and not firm and now - self.durable_at < DURABLE_SECONDS
         checkpoint = Checkpoint(self.split, reached, applying.counts, False, applying.bad, applying.settled, relaxed)
         session.commit(checkpoint)
         if not relaxed:
             self.durable, self.durable_at = reached, now
-        crash_point("after_commit")
-        self.latency.saw(seen, self.asked.around.now())
         self.counts, self.position = applying.counts, reached
-        self.report.counts = replace(self.counts)
-        self.moved_at = time.monotonic()
-        self.drop()
-        self.asked.tally(self)
+        late = applying.overtaken()
+        if late:
+            try:
+                session.commit(Checkpoint(self.split, reached, self.counts, settled=late))
+            except FencedError:  # somebody settled one of them first; a fence that is lost is met by the next commit
+                session.abort()
+        return seen
 
     def drop(self) -> None:
         """Forget what waits."""

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from tongqu.core.data import Batch, Position
-from tongqu.core.errors import SchemaError
+from tongqu.core.errors import SchemaError, TongquError
+from tongqu.engine.following.job import isolated
 from tongqu.engine.following.queue import Queue
 from tongqu.engine.following.stream import DURABLE_SECONDS, LAZY_SECONDS, Followed
 from tongqu.kit.faults import crash_point
@@ -20,11 +21,16 @@ _SESSIONS = 16
 
 class Writing:
     """Some streams of one log, written by one thread. `run` returns when the log has ended, and raises what went wrong;
-    after that nothing is open that is not durable."""
+    after that nothing is open that is not durable. What only one stream meets is told to `fail`, which raises it if no
+    other is left; that stream takes part no more."""
 
-    def __init__(self, streams: Sequence[Followed], reached: Callable[[Position, Position], bool], chunk_rows: int):
+    def __init__(
+        self, streams: Sequence[Followed], reached: Callable[[Position, Position], bool], chunk_rows: int,
+        fail: Callable[[Followed, TongquError], None],
+    ):  # fmt: skip
         self.queue = Queue()
-        self._streams = streams
+        self.streams = streams
+        self._fail = fail
         self._reached = reached
         self._chunk_rows = chunk_rows
         self._cut: Position | None = None
@@ -45,7 +51,7 @@ class Writing:
                 self._lazily()
                 continue
             if item.kind == "end":
-                for followed in self._streams:  # of a transaction whose end did not come
+                for followed in self.streams:  # of a transaction whose end did not come
                     followed.drop()
                 self._lazily(0.0)
                 self._firmly(0.0)
@@ -54,11 +60,34 @@ class Writing:
                 self._take(item.followed, item.batch)
             elif item.position is not None:
                 self._cut = item.position
+                for followed in self._left:  # what it has from before the log was opened
+                    if id(followed) in self._inside and self._has(followed, item.position):
+                        followed.drop()
                 self._inside.clear()
                 self._consider()
 
+    @property
+    def _left(self) -> list[Followed]:
+        return [one for one in self.streams if one.failed is None]
+
+    def _has(self, followed: Followed, cut: Position) -> bool:
+        return followed.ahead is not None and self._reached(followed.ahead, cut)
+
     def _take(self, followed: Followed, batch: Batch) -> None:
         crash_point("after_read")
+        if followed.failed is None:
+            try:
+                self._taken(followed, batch)
+            except TongquError as error:
+                self._met(followed, error)
+
+    def _met(self, followed: Followed, error: TongquError) -> None:
+        if not isolated(error):
+            raise error
+        self._open.pop(id(followed), None)
+        self._fail(followed, error)
+
+    def _taken(self, followed: Followed, batch: Batch) -> None:
         if batch.kind == "schema":
             self._altered(followed, batch)
         elif batch.kind == "truncate":
@@ -78,14 +107,14 @@ class Writing:
         if batch.rows.schema.equals(followed.schema, check_metadata=True):
             return
         if self._cut is not None and id(followed) not in self._inside:  # what waits are whole transactions
-            self._commit(followed, self._cut)
+            self._committed(followed, self._cut, position=True, firm=False)
         if followed.pieces and not (followed.write.key and followed.write.mode.value == "upsert"):
             raise SchemaError(
                 f"{followed.stream.source_dataset.name!r} was altered inside a transaction that had changed its rows",
                 path=followed.stream.name,
                 hint="begin anew with the new schema: run the same command with --restart",
             )
-        self._commit(followed, followed.position, position=False)
+        self._committed(followed, followed.position, position=False, firm=False)
         followed.altered(batch.rows.schema)
 
     def _consider(self) -> None:
@@ -98,7 +127,7 @@ class Writing:
         cut = self._cut
         if cut is None:
             return
-        for followed in self._streams:
+        for followed in self._left:
             if followed.waiting:
                 self._commit(followed, cut)
         self._rows = 0
@@ -107,13 +136,19 @@ class Writing:
     def _firmly(self, seconds: float = DURABLE_SECONDS) -> None:
         """Let what was committed be durable where nothing comes after it; finds too whether it was lost."""
         now = time.monotonic()
-        for followed in self._streams:
+        for followed in self._left:
             due = followed.durable != followed.position and now - followed.durable_at >= seconds
             if due and not followed.waiting:
                 self._commit(followed, followed.position, firm=True)
 
     def _commit(self, followed: Followed, cut: Position, *, position: bool = True, firm: bool = False) -> None:
-        overtaken = position and not firm and followed.ahead is not None and self._reached(followed.ahead, cut)
+        try:
+            self._committed(followed, cut, position=position, firm=firm)
+        except TongquError as error:
+            self._met(followed, error)
+
+    def _committed(self, followed: Followed, cut: Position, *, position: bool, firm: bool) -> None:
+        overtaken = position and not firm and self._has(followed, cut)
         if not overtaken and position and not firm:
             followed.ahead = None
         followed.commit(cut, overtaken=overtaken, position=position, firm=firm)
@@ -132,7 +167,7 @@ class Writing:
         if cut is None:
             return
         now = time.monotonic()
-        for followed in self._streams:
+        for followed in self._left:
             behind = not followed.waiting and now - followed.moved_at >= seconds and followed.position != cut
             if behind and not self._reached(followed.position, cut):
                 self._commit(followed, cut)

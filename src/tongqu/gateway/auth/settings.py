@@ -62,6 +62,9 @@ class IdentitySettings(Settings):
     """Rules for passwords and sessions: OWASP ASVS 5.0, or 等保2.0 三级 (composition, 90 days, no reuse)."""
     separate_duties: bool | None = None
     """Whether no administrator may have two of the duties system, security and audit (default: with `mlps`)."""
+    accounts: dict[str, str] = Field(default_factory=dict)
+    """Whose the accounts of this machine's operating system are: account to name of a person. Where duties are kept
+    apart they count at the command line (default: the person of the same name)."""
     token_seconds: int = Field(default=600, ge=60, le=3600)
     """How long an access token is good."""
     refresh_days: float = Field(default=30, gt=0, le=366)

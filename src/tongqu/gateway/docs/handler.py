@@ -13,7 +13,7 @@ from tongqu.gateway.exchange import Headers, Reply, Request
 from tongqu.gateway.problems import Problem
 from tongqu.kit.serving.texts import dumps
 
-_ADDRESS = re.compile(r"/openapi/(v[0-9]{1,4})\.((?:asyncapi|postman)\.)?json")
+_ADDRESS = re.compile(r"/openapi/(v[0-9]{1,4}(?:-draft)?)\.((?:asyncapi|postman)\.)?json")
 _VARY = ("vary", "Accept-Language, Authorization, Cookie, X-API-Key")
 
 

@@ -22,7 +22,7 @@ from tongqu.gateway.graphql.keeping import Kept
 from tongqu.gateway.graphql.operations import Ready, Step, ready
 from tongqu.gateway.graphql.refusals import RequestError, refused
 from tongqu.gateway.problems import Problem
-from tongqu.gateway.publication import Api, Publication
+from tongqu.gateway.publication import DRAFT, Api, Publication
 from tongqu.gateway.reading import Reader
 from tongqu.gateway.settings import GatewayEntry
 from tongqu.gateway.stages import Ticket
@@ -245,7 +245,7 @@ def _version(request: Request) -> tuple[str, str]:
 def _newest(request: Request) -> str:
     publication = request.publication
     apis = [(of, api) for (of, _), api in publication.apis.items() if "graphql" in api.entry.protocols]
-    stable = {of for of, api in apis if not api.entry.deprecated}
+    stable = {of for of, api in apis if not api.entry.deprecated and not of.endswith(DRAFT)}
     found = next((of for of in reversed(publication.versions) if of in stable), None)
     if found is None and not apis:
         raise Problem("api.unknown" if request.actor.known else "auth.missing")

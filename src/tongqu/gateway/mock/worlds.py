@@ -56,7 +56,7 @@ class World:
         self.shelves: list[Shelf] = []
         quick, slow = {}, {}
         for number, group in enumerate(together(list(publication.apis.values()))):
-            wanted = {(api.version, api.name): wanted_values(api.policy.decide(actor, "read")) for api in group}
+            wanted = {(api.version, api.name): _wanted(api, actor) for api in group}
             making = Making(group, mocks.seed, mocks.profile, wanted)
             shelf = Shelf(Path(self._folder.name) / f"{number}.duckdb", making, mocks.open_file)
             self.shelves.append(shelf)
@@ -95,11 +95,15 @@ def _end(
     return ends[key]
 
 
+def _wanted(api: Api, actor: Actor) -> Any:
+    return wanted_values(api.policy.opened().decide(actor, "read"))
+
+
 def _pretended(api: Api, server: MockServer) -> Api:
     entry = api.entry.model_copy(update={"cache": None, **({"write": WriteEntry()} if api.sql else {})})
     return replace(
-        api, entry=entry, server=server, connection=f"mock:{api.connection}", table=f"main.{table_name(api)}", sql="",
-        tables=frozenset(),
+        api, entry=entry, server=server, policy=api.policy.opened(), connection=f"mock:{api.connection}",
+        table=f"main.{table_name(api)}", sql="", tables=frozenset(),
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from threading import Lock
 from types import MappingProxyType
@@ -39,13 +39,14 @@ def compile_policy(
     columns: pa.Schema | None = None,
     path: str = "",
     name: str = "",
+    reviewers: Collection[str] | None = None,
 ) -> CompiledPolicy:
     """The policy that `access` states over the published `dataset` (class and mask of each field in its metadata).
 
     `now` gives an aware instant, `zone` is the project's time zone (hours are in it), `secret` resolves the references
     of mask keys. `columns` are all of the source's,
     where not all are published: row rules may use them. `path` is where `access` stands (for errors), `name` the API's
-    as scopes say it.
+    as scopes say it. `reviewers` are those of a draft: nobody else reads, and nobody writes.
     Raises ExpressionError with a caret for a rule outside the small language of rules, UnknownNameError for a field
     that the dataset does not have, InvalidPlanError for a mask that does not fit its field.
     """
@@ -58,8 +59,9 @@ def compile_policy(
     for reference in sorted(keys):
         digest.update(hashlib.sha256(keys[reference]).digest())
     return CompiledPolicy(
-        digest.hexdigest()[:16], fields, grants(access, dataset, columns, path), rows, keys, columns, now, zone, name
-    )
+        digest.hexdigest()[:16], fields, grants(access, dataset, columns, path), rows, keys, columns, now, zone, name,
+        frozenset(reviewers) if reviewers is not None else None,
+    )  # fmt: skip
 
 
 class CompiledPolicy:
@@ -81,12 +83,14 @@ class CompiledPolicy:
         now: Callable[[], datetime],
         zone: tzinfo,
         name: str = "",
+        reviewers: frozenset[str] | None = None,
     ) -> None:
         self.version = version
         self.conflicts = conflicts(fields, given)
         self.fields, self.grants, self.rows = fields, tuple(given), rows
         self.columns = columns
         self.name = name
+        self.reviewers = reviewers
         self._keys, self._now, self._zone = dict(keys), now, zone
         self.timed = any(grant.hours is not None or grant.when is not None for grant in given)
         self._kept: OrderedDict[Any, Decision] = OrderedDict()
@@ -95,6 +99,8 @@ class CompiledPolicy:
 
     def decide(self, actor: Actor, action: Action) -> Decision:
         """The decision for an actor at this moment; pure and cheap (kept per role set)."""
+        if self.reviewers is not None and not (action == "read" and reviews(actor.id, actor.roles, self.reviewers)):
+            return refused(action, "a draft is read by its reviewers, and changed with made-up rows only", ())
         if not admitted(actor.scopes, self.name, action):
             return refused(action, "the scope of the token does not hold it", ())
         sees = admitted(actor.scopes, self.name, "read")
@@ -114,6 +120,13 @@ class CompiledPolicy:
                 self._kept.popitem(last=False)
         return decision
 
+    def opened(self) -> CompiledPolicy:
+        """See Policy."""
+        if self.reviewers is None:
+            return self
+        told = (self.version, self.fields, self.grants, self.rows, self._keys, self.columns, self._now, self._zone)
+        return CompiledPolicy(*told, self.name)
+
     def _told(self, attributes: Mapping[str, Any]) -> tuple[Any, ...]:
         """The attributes as part of a key; those of one client are the same unchanging object from call to call."""
         kept = self._frozen
@@ -123,6 +136,11 @@ class CompiledPolicy:
         if isinstance(attributes, MappingProxyType):
             self._frozen = (attributes, told)
         return told
+
+
+def reviews(who: str, roles: Collection[str], reviewers: Collection[str]) -> bool:
+    """Whether somebody is among the reviewers of a draft: by name (`user:zhang`) or by a role (`role:quality`)."""
+    return who in reviewers or any(f"role:{role}" in reviewers for role in roles)
 
 
 def _united(published: pa.Schema, columns: pa.Schema | None) -> pa.Schema:

@@ -23,3 +23,8 @@ class Policy(Protocol):
     def decide(self, actor: Actor, action: Action) -> Decision:
         """The decision for an actor at this moment; pure and cheap (kept per role set)."""
         ...
+
+    @abstractmethod
+    def opened(self) -> Policy:
+        """The same rules without the gate that stands before a draft: what holds for made-up rows."""
+        ...

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tongqu.gateway.asking import Ask, Compare, Condition, Joined, Negated, Order, Related, Wanted
-from tongqu.gateway.problems import Problem
+from tongqu.gateway.problems import malformed
 from tongqu.gateway.rest.filtering import condition
 from tongqu.gateway.rest.ordering import ordered
 from tongqu.gateway.rest.selecting import ALL, Embedded, Selected, selected
@@ -17,6 +17,8 @@ MOST_CONDITIONS = 100
 MOST_RELATIONS = 12
 _BIGGEST = 2**53
 _LOGIC = ("and", "or", "not.and", "not.or")
+_SINGLE = ("select", "columns", "on_conflict")
+_CUT = ("order", "limit", "offset")
 _BRANCH = ("order", "limit", "offset", *_LOGIC)
 
 
@@ -50,7 +52,7 @@ def words(pairs: Sequence[tuple[str, str]], arguments: Collection[str] = ()) -> 
     Raises Problem `query.malformed` naming the parameter. A name that is not reserved is a field; in double quotes any
     name is. Whether fields exist is not known here.
     """
-    root = _levels(selected(_last(pairs, "select", "*")))
+    root = _levels(selected(_once(pairs, arguments).get("select", "*")))
     given: dict[str, Any] = {}
     columns: tuple[str, ...] | None = None
     conflict: tuple[str, ...] = ()
@@ -70,17 +72,21 @@ def words(pairs: Sequence[tuple[str, str]], arguments: Collection[str] = ()) -> 
     return Words(Ask(**{**ask.__dict__, "arguments": given}), bool(root.where), columns, conflict)
 
 
-def _last(pairs: Sequence[tuple[str, str]], name: str, default: str) -> str:
-    found = [text for key, text in pairs if key == name]
-    if len(found) > 1 and len(set(found)) > 1:
-        raise Problem("query.malformed", f"`{name}` is given twice")
-    return found[0] if found else default
+def _once(pairs: Sequence[tuple[str, str]], arguments: Collection[str]) -> dict[str, str]:
+    """What says something only once; raises Problem where it says two things: a proxy before us may have read the
+    other one."""
+    found: dict[str, str] = {}
+    for name, text in pairs:
+        single = name in _SINGLE or name.rpartition(".")[2] in _CUT or name in arguments
+        if single and found.setdefault(name, text) != text:
+            raise malformed(name, f"`{name}` is given twice")
+    return found
 
 
 def _names(text: str, where: str) -> tuple[str, ...]:
     level = selected(text, where)
     if level.related or any(item.path or item.cast or item.aggregate or item == ALL for item in level.wanted):
-        raise Problem("query.malformed", f"`{where}` takes names of fields")
+        raise malformed(where, f"`{where}` takes names of fields")
     return tuple(item.field for item in level.wanted)
 
 
@@ -117,7 +123,7 @@ def _existence(level: Level, rest: str, text: str) -> bool:
 
 def _number(text: str, name: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text[:20]) > _BIGGEST:
-        raise Problem("query.malformed", f"`{name}` takes a whole number, not below 0")
+        raise malformed(name, f"`{name}` takes a whole number, not below 0")
     return int(text)
 
 
@@ -150,7 +156,7 @@ def _bounded(ask: Ask) -> None:
         (relations, MOST_RELATIONS, "embedded APIs"),
     ):
         if count > most:
-            raise Problem("query.malformed", f"more than {most} {what} are too many")
+            raise malformed("select" if what != "conditions" else "and", f"more than {most} {what} are too many")
 
 
 def _sizes(ask: Ask) -> tuple[int, int, int]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from tongqu.gateway.asking import Ask, Compare, Condition, Joined, Negated, Slot
 from tongqu.gateway.policy.decision import Decision
 from tongqu.gateway.policy.values import fitted
-from tongqu.gateway.problems import Problem
+from tongqu.gateway.problems import Problem, malformed
 from tongqu.gateway.publication import Api, Relation
 from tongqu.gateway.rewrite import regular
 from tongqu.gateway.rewrite.views import Seen, View, unfit, unknown, view_of
@@ -117,7 +117,7 @@ class Binding:
                 raise _invalid(part.field, "only null and not_null can be asked of it")
             return ("is", target, part.value)
         if operator not in OPERATORS.get(kind, ()):
-            raise Problem("query.malformed", f"{operator!r} cannot be asked of {part.field!r}, which holds {kind}")
+            raise malformed(part.field, f"{operator!r} cannot be asked of {part.field!r}, which holds {kind}")
         if operator == "in":
             return ("in", target, *(self._value(part, one, seen) for one in part.value)) if part.value else ("false",)
         if part.quantifier:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from tongqu.gateway.asking import Ask, Wanted
-from tongqu.gateway.problems import Problem
+from tongqu.gateway.problems import Problem, malformed
 from tongqu.gateway.rewrite.binding import Binding, Shape
 from tongqu.gateway.rewrite.views import Seen, unfit
 
@@ -85,7 +85,7 @@ def outputs(ask: Ask, binding: Binding) -> tuple[Output, ...]:
     if any(one.aggregate for one in made) and (masked := next((one for one in made if one.after), None)):
         raise unfit(masked.field.name)
     if len({one.name for one in made}) < len(made):
-        raise Problem("query.malformed", "two outputs have the same name")
+        raise malformed("select", "two outputs have the same name")
     return tuple(made)
 
 

@@ -9,12 +9,17 @@ from typing import Literal, Protocol
 
 import tongqu
 from tongqu.core.errors import RateLimitedError, TongquError
-from tongqu.gateway.webhooks.settings import WebhookEntry
+from tongqu.core.settings import Names
 from tongqu.gateway.webhooks.signing import signature
+from tongqu.kit.egress.dial import Egress
+from tongqu.kit.egress.networks import networks
+from tongqu.kit.egress.place import Place
+from tongqu.kit.egress.policy import Grant, Policy
 from tongqu.kit.http.call import Call
 from tongqu.kit.http.client import Http
 from tongqu.kit.http.clock import Clock
 from tongqu.kit.http.settings import HttpSettings, Limits, Retry, Timeouts
+from tongqu.kit.tls import Tls
 
 ANSWER_BYTES = 65_536
 _ANSWERS = (*range(300, 400), *range(400, 600))
@@ -57,24 +62,56 @@ class Sender(Protocol):
         ...
 
 
-class HttpSender:
-    """Delivers to one address: connections kept, addresses pinned, redirects never followed, answers cut."""
+class Receiving(Protocol):
+    """Where deliveries go: a `WebhookEntry`, or what a caller asked for."""
 
-    def __init__(self, entry: WebhookEntry, clock: Clock | None = None):
+    @property
+    def url(self) -> str:
+        """The address."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """How long the other side may take."""
+        ...
+
+    @property
+    def allow(self) -> Names:
+        """Private networks that the address may resolve to."""
+        ...
+
+    @property
+    def tls(self) -> Tls:
+        """Certificates."""
+        ...
+
+
+class _Unvouched(Policy):
+    """The rules of an address that a caller named: its own host is bound by them too."""
+
+    def vouched(self, place: Place, grant: Grant) -> bool:
+        """See Policy: nobody does."""
+        return False
+
+
+class HttpSender:
+    """Delivers to one address: connections kept, addresses pinned, redirects never followed, answers cut. `grant` says
+    who vouches for the address: the operator who wrote it down, or nobody where it came from a caller."""
+
+    def __init__(self, entry: Receiving, clock: Clock | None = None, grant: Grant = Grant.OPERATOR):
         seconds = entry.seconds
         self._url = entry.url
-        self._http = Http(
-            HttpSettings(
-                base_url=entry.url,
-                tls=entry.tls,
-                allow=entry.allow,
-                cookies=False,
-                timeouts=Timeouts(connect_seconds=min(10.0, seconds), read_seconds=seconds, call_seconds=seconds),
-                retry=Retry(attempts=1, rest_failures=0),
-                limits=Limits(answer_bytes=ANSWER_BYTES, patience_seconds=0, concurrency=8),
-            ),
-            clock=clock,
+        settings = HttpSettings(
+            base_url=entry.url,
+            tls=entry.tls,
+            allow=entry.allow,
+            cookies=False,
+            timeouts=Timeouts(connect_seconds=min(10.0, seconds), read_seconds=seconds, call_seconds=seconds),
+            retry=Retry(attempts=1, rest_failures=0),
+            limits=Limits(answer_bytes=ANSWER_BYTES, patience_seconds=0, concurrency=8),
         )
+        egress = Egress(policy=_Unvouched(allow=networks(entry.allow))) if grant is Grant.DATA else None
+        self._http = Http(settings, egress=egress, clock=clock)
         self._seconds = seconds
 
     def send(self, delivery: Delivery) -> Answered:

@@ -17,6 +17,7 @@ from tongqu.kit.formats.piece import Piece
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
+_AGAIN = "fetch the file again if it was cut off, or set format"
 _ARROW_FILE = b"ARROW1"
 _FEATHER_V1 = b"FEA1"
 
@@ -86,7 +87,9 @@ class ParquetFile:
         try:
             return pq.ParquetFile(self.path, memory_map=True)
         except pa.ArrowInvalid as error:
-            raise ReadError(f"{self.path} is no Parquet file: {error}", path=f"file:{self.path}") from error
+            raise ReadError(
+                f"{self.path} is no Parquet file: {error}", path=f"file:{self.path}", hint=_AGAIN
+            ) from error
 
     def read(self, schema: pa.Schema, after: Position | None, until: Position | None, want: int) -> Iterator[Piece]:
         """Rows of the schema's columns; the position is (row group, rows of it, rows so far)."""
@@ -133,7 +136,7 @@ class ArrowFile:
             source = pa.memory_map(str(self.path))
             return pa.ipc.open_file(source) if magic == _ARROW_FILE else pa.ipc.open_stream(source)
         except (pa.ArrowInvalid, OSError) as error:
-            hint = "Feather version 1 is not read; write it again as version 2" if magic[:4] == _FEATHER_V1 else ""
+            hint = "Feather version 1 is not read; write it again as version 2" if magic[:4] == _FEATHER_V1 else _AGAIN
             raise ReadError(f"{self.path} is no Arrow file: {error}", path=f"file:{self.path}", hint=hint) from error
 
     def read(self, schema: pa.Schema, after: Position | None, until: Position | None, want: int) -> Iterator[Piece]:

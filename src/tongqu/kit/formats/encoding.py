@@ -64,8 +64,9 @@ def detect(sample: bytes, path: str, whole: bool = False) -> str:
     """The encoding of a sample from a file's beginning; `whole` if it is the entire file.
 
     In this order: byte order mark; UTF-16 without one (zero bytes on one side); valid UTF-8; GB18030 if it decodes
-    and the characters are those Chinese text is made of; what charset-normalizer finds, if it finds one only. Else
-    raises ReadError listing the candidates.
+    and the characters are those Chinese text is made of; UTF-8 or such GB18030 where a few bytes are damaged (their
+    rows are refused later, each by itself); what charset-normalizer finds, if it finds one only. Else raises ReadError
+    listing the candidates.
     """
     for bom, name in _BOMS:
         if sample.startswith(bom):
@@ -80,15 +81,18 @@ def detect(sample: bytes, path: str, whole: bool = False) -> str:
     likeness = _chinese(sample, whole)
     if likeness >= 0.5:
         return "gb18030"
+    for name in ("utf-8", "gb18030"):
+        if _damaged(sample, name):
+            return name
     others = _others(sample)
     candidates = list(dict.fromkeys([*(["gb18030"] if likeness > 0 else []), *others]))
     if len(candidates) == 1:
         return candidates[0]
-    shown = ", ".join(candidates) or "none"
+    shown, first = ", ".join(candidates) or "none", candidates[0] if candidates else "utf-8"
     raise ReadError(
         f"{path}: the encoding is not clear; candidates: {shown}",
         path=address(path),
-        hint=f"set encoding, for example encoding={candidates[0] if candidates else 'cp1252'}",
+        hint=f"set encoding, for example encoding={first}; rows that it does not fit go to quarantine",
         params={"candidates": candidates},
     )
 
@@ -110,6 +114,17 @@ def _decodes(sample: bytes, encoding: str, whole: bool) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _damaged(sample: bytes, encoding: str) -> bool:
+    """Whether it is text in this encoding with a little damage: at least 50 wide characters for each bad byte, which no
+    other encoding gives by chance for UTF-8; for GB18030 they must look like Chinese text too."""
+    text = sample[: 1 << 20].decode(encoding, "replace")
+    bad = text.count("\ufffd")
+    wide = sum(1 for character in text if character >= "\x80") - bad
+    if wide < 50 * bad:
+        return False
+    return encoding == "utf-8" or _chinese(text.replace("\ufffd", "").encode("gb18030"), True) >= 0.5
 
 
 def _chinese(sample: bytes, whole: bool) -> float:

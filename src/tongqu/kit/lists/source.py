@@ -182,7 +182,7 @@ class ListSource(Source):
 
     def _batches(self, read: Read, marks: Cursor | None, range_: tuple[Any, Any]) -> Iterator[Batch]:
         listed = self._need(read.dataset.name)
-        params: tuple[tuple[str, str], ...] = ()
+        params = self.narrowed(read)
         if marks is not None:
             params, range_ = _parameters(listed, marks, range_, ties=read.ties)
         reading = _Reading(self._catalog, listed, read, marks, range_)
@@ -197,6 +197,11 @@ class ListSource(Source):
         if not read.stop.is_set():
             empty = pa.RecordBatch.from_pylist([], schema=reading.schema)
             yield Batch(read.dataset.name, empty, read.until or {**last, "end": True})
+
+    def narrowed(self, read: Read) -> tuple[tuple[str, str], ...]:
+        """The parameters by which a full read is narrowed to its split, where a dataset has several."""
+        del read
+        return ()
 
     def _need(self, name: str) -> Listed:
         listed = self._catalog.find(name)

@@ -8,7 +8,9 @@ import pyarrow as pa
 
 from tongqu.core.connector import Source
 from tongqu.core.data import Batch, Dataset, Position, Read
+from tongqu.core.errors import InvalidPlanError
 from tongqu.kit.messages.parsed import Decoded
+from tongqu.kit.messages.table import MessageTable
 
 
 class Nothing(Source):
@@ -29,6 +31,24 @@ class Nothing(Source):
         """See Source.read."""
         rows = empty(read.dataset)
         yield Batch(read.dataset.name, rows if read.columns is None else rows.select(list(read.columns)), {})
+
+
+def only_changes(name: str, noun: str, tables: Sequence[MessageTable]) -> bool:
+    """Whether a log of these tells changes; raises InvalidPlanError where some do and some do not."""
+    kinds = {table.settings.changes for table in tables}
+    if len(kinds) > 1:
+        raise InvalidPlanError(
+            f"{noun}s of changes and {noun}s of plain messages are followed by streams of their own", path=name,
+            hint="put them into two pipelines",
+        )  # fmt: skip
+    return True in kinds
+
+
+def beginning(tables: Sequence[MessageTable]) -> Source | None:
+    """The snapshot of a log: nothing has to be read beside changes, which are read from their beginning."""
+    if not any(table.settings.changes for table in tables):
+        return None
+    return Nothing([table.described() for table in tables])
 
 
 def empty(dataset: Dataset) -> pa.RecordBatch:

@@ -1,4 +1,4 @@
-"""A document that describes an API: its text read, its references followed inside it and never outside."""
+"""A document that describes an API: its text read, its references followed in it and in documents read with it."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ class Operation:
         return f"{self.method.upper()} {self.path}"
 
     @property
+    def responses(self) -> Mapping[str, Any]:
+        """The answers that are described by their codes, which YAML may have as numbers."""
+        return {str(code): one for code, one in as_mapping(self.raw.get("responses")).items()}
+
+    @property
     def words(self) -> str:
         """What it is said to do."""
         return " ".join(str(self.raw.get(k) or "") for k in ("operationId", "summary", "description"))
@@ -38,9 +43,11 @@ class Operation:
 class Document:
     """An OpenAPI 3.0/3.1 or Swagger 2 document. Anything in it may be missing, of a wrong type or circular."""
 
-    def __init__(self, raw: Mapping[str, Any], where: str):
+    def __init__(self, raw: Mapping[str, Any], where: str, others: Mapping[str, Any] | None = None):
+        """`others` are documents that it refers to, by their addresses (see `parts.gathered`)."""
         self.raw = raw
         self.where = where
+        self._others = others or {}
         self.flattened: dict[str, Any] = {}
         """Schemas by reference that were made flat already (`schemas.flat`)."""
 
@@ -103,15 +110,15 @@ class Document:
         return None
 
     def foreign(self, node: Any) -> str:
-        """The reference of a node that leads out of the document; empty if it does not."""
+        """The reference of a node that leads to a document that was not read; empty if it does not."""
         reference = node.get("$ref") if isinstance(node, Mapping) else None
-        return reference if isinstance(reference, str) and not reference.startswith("#") else ""
+        known = not isinstance(reference, str) or reference.partition("#")[0] in ("", *self._others)
+        return "" if known else str(reference)
 
     def _target(self, reference: str) -> Any:
-        if not reference.startswith("#"):
-            return None
-        node: Any = self.raw
-        for key in filter(None, unquote(reference[1:]).split("/")):
+        place, _, fragment = reference.partition("#")
+        node: Any = self._others.get(place) if place else self.raw
+        for key in filter(None, unquote(fragment).split("/")):
             plain = key.replace("~1", "/").replace("~0", "~")
             if isinstance(node, Mapping):
                 node = node.get(plain)

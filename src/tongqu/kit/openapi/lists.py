@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tongqu.kit.answers.guessing import LISTS, MORE, NEXT_URLS, TOKENS, TOTALS
+from tongqu.kit.openapi import times, verbs
 from tongqu.kit.openapi import vocabulary as words
 from tongqu.kit.openapi.document import Document, Operation, as_mapping
 from tongqu.kit.openapi.schemas import Flat, fields_of, flat
+from tongqu.kit.openapi.writing import Guess, writing
 
 _HOLE = re.compile(r"\{([^}]+)\}")
-_VERSION = re.compile(r"v\d+(\.\d+)*|api|rest|services?", re.IGNORECASE)
+_VERSION = re.compile(r"v\d+(\.\d+)*|(open[_-]?)?api|rest|services?", re.IGNORECASE)
 _ASKING = re.compile(r"search|query|list|find|page|查询|列表|分页|检索|获取", re.IGNORECASE)
 _DEEPEST = 4
 
@@ -29,6 +31,13 @@ class Found:
     reason: str = ""
     needs: tuple[str, ...] = ()
     """Parameters that must be given under `params` before it can be read."""
+    guesses: tuple[Guess, ...] = ()
+    """What was concluded from other operations: the `key`, which `settings` has too, and `write`, which they have not:
+    who writes should have looked at it."""
+    shown: Mapping[str, str] = field(default_factory=dict)
+    """Fields that an example shows, where nothing describes them."""
+    unused: Mapping[str, str] = field(default_factory=dict)
+    """Operations on its records that no setting could be made of, with the reason."""
 
 
 def lists(document: Document) -> list[Found]:
@@ -42,7 +51,27 @@ def lists(document: Document) -> list[Found]:
             one = Found(name, one.operation, one.settings, one.reason, one.needs)
             taken.add(name)
         found.append(one)
+    found = concluded(document, found)
     return [_with_parent(one, found) for one in found]
+
+
+def concluded(document: Document, found: Sequence[Found]) -> list[Found]:
+    """The lists with what other operations say of their records; operations that became settings are left out."""
+    made = [_with_guesses(document, one) for one in found]
+    reasons = {operation: reason for one in made for operation, reason in one.unused.items()}
+    used = {guess.source for one in made for guess in one.guesses if guess.setting != "key"}
+    made = [one for one in made if (one.settings and not one.needs) or one.operation not in used]
+    return [one if one.settings else replace(one, reason=reasons.get(one.operation, one.reason)) for one in made]
+
+
+def _with_guesses(document: Document, one: Found) -> Found:
+    """A list with what other operations say of its records."""
+    fields = one.settings.get("fields") or one.shown
+    if not fields or not one.settings:
+        return one
+    told = writing(document, one.operation.partition(" ")[2], fields, one.settings.get("key", []))
+    key = next(({"key": guess.value} for guess in told.guesses if guess.setting == "key"), {})
+    return replace(one, settings={**one.settings, **key}, guesses=told.guesses, unused=told.unused)
 
 
 def _unique(name: str, taken: set[str]) -> str:
@@ -108,7 +137,8 @@ def _listed(
     needs: list[str] = []
     for parameter in asked:
         title = str(parameter.get("name") or "")
-        what = words.role(parameter) if parameter.get("in") != "path" else ""
+        leaf = {**parameter, "name": title.rpartition(".")[2]} if parameter.get("in") == "body" else parameter
+        what = words.role(leaf) if parameter.get("in") != "path" else ""
         if what and what not in roles:
             roles[what] = title
         elif parameter.get("required") is True:
@@ -122,7 +152,12 @@ def _listed(
         settings["params"] = params
     settings |= given
     settings["paging"] = _paging(document, roles, asked, root, headers)
-    settings |= _incremental(roles, settings.get("fields", {}))
+    if words.plain(roles.get(words.CURSOR, "")) in words.AFTER_RECORD and settings["paging"]["kind"] in (
+        "auto",
+        "link",
+    ):
+        settings["paging"] |= _after_record(settings, roles[words.CURSOR])
+    settings |= _incremental(roles, settings.get("fields", {}), document, asked)
     reason = f"needs {', '.join(needs)}: give them under params" if needs else ""
     return Found(name, operation.label, settings, reason, tuple(needs))
 
@@ -153,8 +188,14 @@ def _paging(
     elif words.OFFSET in roles:
         paging = {"kind": "offset", "param": roles[words.OFFSET], **size}
     else:
-        return {"kind": "auto", **size}
+        paging = {"kind": "auto", **size}
     return paging | ({"total": total} if total else {}) | ({"more": more} if more else {})
+
+
+def _after_record(settings: Mapping[str, Any], param: str) -> dict[str, Any]:
+    """Paging by the last record's key, where an answer shows no other cursor."""
+    key = settings.get("key", [])
+    return {"kind": "keyset", "param": param, "field": key[0]} if len(key) == 1 else {}
 
 
 def _envelope(document: Document, root: Flat, above: str = "", depth: int = 0) -> dict[str, str]:
@@ -169,16 +210,20 @@ def _envelope(document: Document, root: Flat, above: str = "", depth: int = 0) -
     return found
 
 
-def _incremental(roles: Mapping[str, str], types: Mapping[str, str]) -> dict[str, Any]:
+def _incremental(
+    roles: Mapping[str, str], types: Mapping[str, str], document: Document, asked: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     changed = words.changed_field(types)
     if not changed or types[changed] == "json":
         return {}
     told: dict[str, Any] = {"cursor": changed}
-    if words.SINCE in roles:
-        told["param"] = roles[words.SINCE]
     if words.UNTIL in roles:
         told["until_param"] = roles[words.UNTIL]
-    return {"incremental": told}
+    if words.SINCE in roles:
+        told["param"] = roles[words.SINCE]
+        parameter = next(one for one in asked if one.get("name") == roles[words.SINCE])
+        told |= times.written(parameter, _schema(document, parameter).raw)
+    return {"incremental": dict(sorted(told.items()))}
 
 
 def _size(document: Document, name: str, asked: Sequence[Mapping[str, Any]]) -> int:
@@ -216,29 +261,31 @@ def _value(document: Document, parameter: Mapping[str, Any]) -> Any:
 
 
 def _body_fields(document: Document, operation: Operation) -> list[dict[str, Any]]:
-    """The fields of a query's JSON body, as parameters."""
+    """The fields of a query's JSON body, as parameters; those of objects in it with points between their keys."""
     body: Any = next((p.get("schema") for p in operation.parameters if p.get("in") == "body"), None)
     if body is None:
         content = as_mapping(as_mapping(document.resolved(operation.raw.get("requestBody"))).get("content"))
         body = next((as_mapping(one).get("schema") for kind, one in content.items() if "json" in kind), None)
-    found = flat(document, body) if body is not None else Flat()
-    fields = []
+    return list(_fields_in(document, flat(document, body))) if body is not None else []
+
+
+def _fields_in(document: Document, found: Flat, above: str = "", *, sure: bool = True) -> Iterator[dict[str, Any]]:
     for name, node in found.properties.items():
         one = flat(document, node)
-        if one.type in ("object", "array"):
-            continue
-        said = one.raw.get("description")
-        fields.append(
-            {"name": name, "in": "body", "schema": node, "description": said, "required": name in found.required}
-        )
-    return fields
+        needed = sure and name in found.required
+        if one.type == "object" and above.count(".") < 2:
+            yield from _fields_in(document, one, f"{above}{name}.", sure=needed)
+        elif one.type not in ("object", "array"):
+            said = one.raw.get("description")
+            place = f"{above}{name}"
+            yield {"name": place, "in": "body", "schema": node, "description": said, "required": needed}
 
 
 def _answer(document: Document, operation: Operation) -> tuple[Any, str, Mapping[str, Any]]:
     """The schema of a successful answer, its format, and its headers; no format if there is none that can be read."""
-    responses = as_mapping(operation.raw.get("responses"))
+    responses = operation.responses
     code = next((c for c in ("200", "206", "201", "2XX", "default") if c in responses), None)
-    code = code or next((c for c in responses if str(c).startswith("2")), None)
+    code = code or next((c for c in responses if c.startswith("2")), None)
     response = as_mapping(document.resolved(responses.get(code))) if code else {}
     headers = as_mapping(response.get("headers"))
     if document.old:
@@ -273,7 +320,10 @@ def records_of(document: Document, root: Flat, above: tuple[str, ...] = ()) -> t
         return None
     arrays = {name: one for name, node in root.properties.items() if (one := flat(document, node)).type == "array"}
     named = sorted((name for name in arrays if name in LISTS), key=LISTS.index)
-    rest = [name for name in arrays if name not in LISTS and words.plain(name) not in ("errors", "warnings", "links")]
+    beside = ("errors", "warnings", "links")
+    rest = [name for name in arrays if name not in LISTS and words.plain(name) not in beside]
+    if len(rest) > 1:  # texts and numbers beside records
+        rest = [name for name in rest if flat(document, arrays[name].items).type not in _SCALARS]
     for name in [*named, *(rest if len(rest) == 1 or not above else [])]:
         found = records_of(document, arrays[name], (*above, name))
         if found is not None and (name in LISTS or _is_envelope(document, root, rest)):
@@ -289,67 +339,26 @@ def records_of(document: Document, root: Flat, above: tuple[str, ...] = ()) -> t
 
 _SCALARS = ("string", "integer", "number", "boolean")
 _WRAPPERS = {
-    "data",
-    "result",
-    "response",
-    "body",
-    "d",
-    "payload",
-    "page",
-    "embedded",
-    "hits",
-    "obj",
-    "content",
-    "value",
-}
+    "data", "result", "response", "body", "d", "payload", "page", "embedded", "hits", "obj", "content", "value",
+}  # fmt: skip
 _AROUND = frozenset(
     [
-        "total",
-        "count",
-        "next",
-        "previous",
-        "page",
-        "pages",
-        "size",
-        "limit",
-        "offset",
-        "cursor",
-        "code",
-        "message",
-        "msg",
-        "success",
-        "status",
-        "links",
-        "meta",
-        "paging",
-        "pagination",
-        "errcode",
-        "errmsg",
-        "totalcount",
-        "hasmore",
-        "kind",
-        "nextpagetoken",
-        "pagetoken",
-        "etag",
-        "requestid",
-        "apiversion",
-        "metadata",
-        "errors",
-        "warnings",
-        "object",
-        "url",
-        "type",
-        "version",
+        "total", "count", "next", "previous", "page", "pages", "size", "limit", "offset", "cursor", "code", "message",
+        "msg", "success", "status", "links", "meta", "paging", "pagination", "errcode", "errmsg", "totalcount",
+        "hasmore", "kind", "nextpagetoken", "pagetoken", "etag", "requestid", "apiversion", "metadata", "errors",
+        "warnings", "object", "url", "type", "version",
     ]
-)
+)  # fmt: skip
 
 
 def _is_envelope(document: Document, root: Flat, arrays: Sequence[str]) -> bool:
     """Whether an object with one array is a wrapping of it and no record with a list in it: everything else in it is
-    known to stand around lists."""
+    known to stand around lists, or two things tell of pages and nothing identifies a record."""
     others = [name for name in root.properties if name not in arrays]
     known = [name for name in others if words.plain(name) in _AROUND or words.role({"name": name})]
-    return len(arrays) == 1 and len(known) == len(others)
+    paged = [name for name in others if name in (*TOTALS, *MORE, *NEXT_URLS, *TOKENS) or words.role({"name": name})]
+    sure = len(paged) > 1 and not any(words.plain(name) in ("id", "uuid", "guid", "code") for name in others)
+    return len(arrays) == 1 and (len(known) == len(others) or sure)
 
 
 def _with_parent(one: Found, found: Sequence[Found]) -> Found:
@@ -367,14 +376,20 @@ def _with_parent(one: Found, found: Sequence[Found]) -> Found:
     column = column or (key[0] if len(key) == 1 else None)
     if parent is None or column is None:
         return one
-    settings = {**one.settings, "parent": {"dataset": parent.name, "values": {holes[0]: column}}}
-    return Found(one.name, one.operation, settings)
+    settings, name = dict(one.settings), holes[0]
+    if name in settings.get("fields", {}):  # the records have another field of that name
+        name = f"{verbs.taken_apart(parent.name)[1] or parent.name}_{name}"
+        settings["path"] = settings["path"].replace(f"{{{holes[0]}}}", f"{{{name}}}")
+    settings["parent"] = {"dataset": parent.name, "values": {name: column}}
+    return replace(one, settings=settings, reason="", needs=())
 
 
 def name_of(path: str) -> str:
-    """A dataset's name from a path: its words without versions and braces."""
+    """A dataset's name from a path: its words without versions, braces and a verb that stands alone at the end."""
     parts = [part for part in path.strip("/").split("/") if part and not part.startswith("{")]
     kept = [part for part in parts if not _VERSION.fullmatch(part)] or parts
+    if len(kept) > 1 and verbs.taken_apart(kept[-1]) == (verbs.LIST, ""):
+        kept = kept[:-1]
     return re.sub(r"[^\w]+", "_", "_".join(kept)).strip("_") or "data"
 
 

@@ -1,20 +1,24 @@
-"""Postman collections (v2.0, v2.1): their reading requests as datasets."""
+"""Postman collections (v2.0, v2.1): their requests as datasets, and as what writes them."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from tongqu.core.errors import InvalidSettingsError
 from tongqu.kit.answers.guessing import records_at
+from tongqu.kit.answers.selecting import looked_up
 from tongqu.kit.openapi import vocabulary as words
-from tongqu.kit.openapi.document import as_mapping, parsed_text
-from tongqu.kit.openapi.lists import Found, name_of
+from tongqu.kit.openapi.document import Document, as_mapping, parsed_text
+from tongqu.kit.openapi.lists import Found, concluded, name_of
 
 _VARIABLE = re.compile(r"\{\{([^}]+)\}\}")
+_UNQUOTED = re.compile(r"([:\[,]\s*)\{\{[^}]+\}\}")
+_ONE = re.compile(r"\d+|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _ASKING = re.compile(r"search|query|list|find|page|查询|列表|分页|检索|获取", re.IGNORECASE)
 
 
@@ -40,14 +44,62 @@ def collection(text: bytes, where: str) -> tuple[str, list[Found]]:
     base = max(bases, key=lambda one: bases[one], default="")
     found: list[Found] = []
     taken: set[str] = set()
+    called: dict[str, str] = {}
+    paths: dict[str, dict[str, Any]] = {}
     for name, item, url, own in looked:
         one = _look(name, item, url, base if own == base else "")
+        if own == base and base:
+            method, path = _place(item, url)
+            paths.setdefault(path, {})[method.lower()] = _operation(item)
+            one, called[f"{method} {path}"] = replace(one, operation=f"{method} {path}"), one.operation
         if one.settings:
             unique = one.name if one.name not in taken else f"{one.name}_{len(taken)}"
-            one = Found(unique, one.operation, one.settings, one.reason, one.needs)
+            one = replace(one, name=unique)
             taken.add(unique)
         found.append(one)
-    return base, found
+    told = concluded(Document({"openapi": "3.1.0", "paths": paths}, where), found)
+    return base, [replace(one, operation=called.get(one.operation, one.operation)) for one in told]
+
+
+def _place(item: Mapping[str, Any], url: str) -> tuple[str, str]:
+    """The method and the path of a request, with braces for what differs from record to record: `:id`, a variable
+    without value, a number, a UUID."""
+    path = _VARIABLE.sub(lambda m: f"{{{re.sub(r'[^A-Za-z0-9_]', '_', m[1])}}}", urlsplit(url).path)
+    parts = ["{id}" if _ONE.fullmatch(part) else re.sub(r"^:(\w+)$", r"{\1}", part) for part in path.split("/")]
+    return str(as_mapping(item.get("request")).get("method") or "GET").upper(), "/".join(parts)
+
+
+def _operation(item: Mapping[str, Any]) -> dict[str, Any]:
+    """A request as OpenAPI describes it, its bodies by their examples."""
+    request = as_mapping(item.get("request"))
+    url = request.get("url")
+    raw = str(url if isinstance(url, str) else as_mapping(url).get("raw") or "")
+    made: dict[str, Any] = {"operationId": str(item.get("name") or "")}
+    names = [name for name, _ in parse_qsl(raw.partition("?")[2], keep_blank_values=True)]
+    made["parameters"] = [{"name": name, "in": "query", "required": True} for name in names]
+    if (sent := _schema(as_mapping(request.get("body")).get("raw"))) is not None:
+        made["requestBody"] = {"content": {"application/json": {"schema": sent}}}
+    answers = (_schema(as_mapping(one).get("body")) for one in item.get("response") or [])
+    given = next((one for one in answers if one is not None), None)
+    made["responses"] = {"200": {"content": {"application/json": {"schema": given}}} if given else {}}
+    return made
+
+
+def _schema(example: Any) -> Any:
+    """The schema of a JSON text; variables without quotes in it stand for anything. None if it is none."""
+    try:
+        return _shape(json.loads(_UNQUOTED.sub(r'\1"x"', str(example or ""))))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _shape(value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {"type": "object", "properties": {name: _shape(held) for name, held in value.items()}}
+    if isinstance(value, list):
+        return {"type": "array", "items": _shape(value[0]) if value else {}}
+    kinds = {bool: "boolean", int: "integer", float: "number", str: "string"}
+    return {"type": kinds[type(value)]} if type(value) in kinds else {}
 
 
 def _requests(items: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -109,10 +161,14 @@ def _look(name: str, item: Mapping[str, Any], url: str, base: str) -> Found:
         except ValueError:
             return Found("", label, reason="its body is no JSON")
     settings["paging"] = _paging(roles)
-    settings |= _example(item)
+    place, shown = _example(item)
+    settings |= place
+    key = words.key_field(shown, name_of(parts.path).rpartition("_")[2])
+    if key:
+        settings["key"] = [key]
     needs = tuple(hole for hole in re.findall(r"\{(\w+)\}", path) if hole not in params)
     reason = f"needs {', '.join(needs)}: give them under params" if needs else ""
-    return Found(name_of(parts.path), label, settings, reason, needs)
+    return Found(name_of(parts.path), label, settings, reason, needs, shown=shown)
 
 
 def _paging(roles: Mapping[str, str]) -> dict[str, Any]:
@@ -123,13 +179,17 @@ def _paging(roles: Mapping[str, str]) -> dict[str, Any]:
     return {"kind": "auto", **size}
 
 
-def _example(item: Mapping[str, Any]) -> dict[str, Any]:
-    """What a saved answer shows of its records."""
+def _example(item: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """What a saved answer shows of its records: where they stand, and their fields."""
     for response in map(as_mapping, item.get("response") or []):
         try:
-            keys = records_at(json.loads(str(response.get("body") or "")))
+            document = json.loads(str(response.get("body") or ""))
+            keys = records_at(document)
         except (ValueError, RecursionError):
             continue
-        if keys:
-            return {"records": ".".join(keys)}
-    return {}
+        records = looked_up(document, ".".join(keys)) if keys else document
+        if isinstance(records, list):
+            first = next((one for one in records if isinstance(one, dict)), {})
+            shown = {name: "json" if isinstance(held, dict | list) else "string" for name, held in first.items()}
+            return ({"records": ".".join(keys)} if keys else {}), shown
+    return {}, {}

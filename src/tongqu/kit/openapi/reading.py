@@ -9,8 +9,9 @@ from tongqu.core.errors import InvalidSettingsError, NotFoundError
 from tongqu.kit.http.call import Call
 from tongqu.kit.http.client import Http
 from tongqu.kit.http.settings import HttpSettings
-from tongqu.kit.openapi.document import LONGEST, Document, read_document
+from tongqu.kit.openapi.document import LONGEST, Document
 from tongqu.kit.openapi.lists import Found, lists
+from tongqu.kit.openapi.parts import gathered
 from tongqu.kit.openapi.postman import collection
 
 
@@ -30,7 +31,7 @@ def described(*, openapi: str = "", postman: str = "", http: HttpSettings | None
     raises.
     """
     if openapi:
-        document = read_document(text_of(openapi, http), openapi.partition("?")[0])
+        document = gathered(text_of(openapi, http), openapi, lambda address: text_of(address, http))
         return Described(document.base_url(), lists(document), document)
     return Described(*collection(text_of(postman, http), postman.partition("?")[0]), None)
 

@@ -10,6 +10,7 @@ from typing import Any
 from tongqu.kit.openapi.document import Document, as_mapping
 
 _DEEPEST = 24
+_DECIMALS = ("decimal", "bigdecimal", "big-decimal", "money", "currency")
 _STEP = re.compile(r"0?\.(0*)1")
 
 
@@ -102,6 +103,8 @@ def field_type(document: Document, node: Any) -> str:
     """The name of the type that values of a schema have as a field; objects, arrays and what may be anything are
     `json`."""
     found = flat(document, node)
+    if found.format.lower() in _DECIMALS and found.type in ("number", "string"):
+        return "decimal(38,10)"
     if found.type == "integer":
         return "int64"
     if found.type == "number":

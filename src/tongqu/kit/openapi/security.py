@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urljoin
 
 from tongqu.kit.openapi.document import Document, as_mapping
+from tongqu.kit.openapi.vocabulary import plain
+
+_SIGNATURE = re.compile(r"^x?(sign|signature)\b|\bhmac|签名", re.IGNORECASE)
 
 
 def auth(document: Document, secret: str) -> dict[str, Any]:
@@ -52,6 +56,9 @@ def _one(document: Document, scheme: Mapping[str, Any], secret: str) -> dict[str
         return {"bearer": secret}
     if kind == "basic" or (kind == "http" and way == "basic"):
         return {"basic": {"user": "…", "password": secret}}
+    said = f"{plain(str(scheme.get('name') or ''))} {scheme.get('description') or ''}"
+    if kind == "apiKey" and _SIGNATURE.search(said):
+        return {}  # it is made for each call, and is no key
     if kind == "apiKey" and scheme.get("name") and scheme.get("in") in ("header", "query", "cookie"):
         return {"api_key": {"name": str(scheme["name"]), "in": str(scheme["in"]), "value": secret}}
     flow = as_mapping(as_mapping(scheme.get("flows")).get("clientCredentials"))

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 PAGE, SIZE, OFFSET, CURSOR, SINCE, UNTIL = "page", "size", "offset", "cursor", "since", "until"
+AFTER_RECORD = frozenset(["startingafter", "sinceid", "lastid", "afterid", "minid", "fromid", "startafter", "after"])
+"""Cursors that are the last record's own key, where an answer has no other."""
 
 _NAMES: dict[str, frozenset[str]] = {
     PAGE: frozenset(
@@ -55,6 +57,10 @@ _NAMES: dict[str, frozenset[str]] = {
             "nexttoken",
             "after",
             "startingafter",
+            "sinceid",
+            "lastid",
+            "afterid",
+            "startafter",
             "continuation",
             "continuationtoken",
             "marker",

@@ -16,7 +16,7 @@ from tongqu.core.errors import InvalidPlanError, SchemaError
 from tongqu.kit.accepted import remembered, to_remember
 from tongqu.kit.faults import crash_point
 from tongqu.kit.ledger import Head, Ledger, fenced
-from tongqu.kit.quarantine import refuse_replay, written_how
+from tongqu.kit.quarantine import TOLD, refuse_replay, written_how
 from tongqu.kit.remote.calls import Scope, Which
 from tongqu.kit.remote.effect import Op
 from tongqu.kit.remote.finishing import SPLIT, delete_missing
@@ -129,7 +129,7 @@ class RemoteSink(Sink):
         skips = self.manner.skip_unchanged and not write.replay and write.mode is WriteMode.UPSERT
         self._landings[write.stream] = Landing(settled.write, fence, settled, skips)
         same = head is not None and head.run == write.run
-        if head is not None and same and head.finished:
+        if head is not None and same and head.finished and not write.follows:
             ledger.change(write.sync, write.stream, "", replace(head, fence=fence), now())
             return Opened(fence, {}, head.position, finished=True, counts=head.counts)
         shape = _shape(write)
@@ -148,10 +148,11 @@ class RemoteSink(Sink):
         else:
             ledger.forget_splits(write.sync, write.stream)
             books.waiting.drop(write.sync, write.stream)
-            if same:
+            if same and not write.follows:
                 ledger.quarantine.forget(write.sync, write.stream, write.run)
                 books.calls.begin_anew(write.sync, write.stream, write.run)
-        return Opened(fence, checkpoints, previous, changes=settled.changes)
+        counts = head.counts if head is not None and same else Counts()
+        return Opened(fence, checkpoints, previous, counts=counts, changes=settled.changes)
 
     def begin(self, write: Write, splits: Sequence[Split]) -> None:
         """See Sink.begin."""
@@ -192,6 +193,7 @@ class RemoteSink(Sink):
                 counts.inserted, counts.updated, counts.deleted, counts.unchanged, counts.merged, counts.discarded,
                 counts.bytes,
             )  # fmt: skip
+        self.publish(write)
         crash_point("after_swap")
         with self._held(write) as (books, _, head):
             missing = Scope(write.sync, write.stream, write.dataset.name, write.run, SPLIT, "")
@@ -202,6 +204,10 @@ class RemoteSink(Sink):
             books.ledger.change(write.sync, write.stream, "", done, now())
             books.ledger.forget_splits(write.sync, write.stream)
         return written
+
+    def publish(self, write: Write) -> None:
+        """Make the rows of a whole stream visible, where the system can hold them back until then; again after a crash
+        behind it."""
 
     @contextmanager
     def _held(self, write: Write) -> Iterator[tuple[Books, Landing, Head]]:
@@ -232,7 +238,7 @@ class RemoteSink(Sink):
             head = books.ledger.head(sync, stream)
         if head is None or "key" not in head.spec:
             return {}
-        told = {name: head.spec.get(name) for name in ("target", "key", "cursor", "incremental", "recipe")}
+        told = {name: head.spec.get(name) for name in TOLD}
         return {**told, "mode": head.spec["write"], "run": head.run, "finished": head.finished}
 
     def undo(self, dataset: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ from tongqu.core.data import WriteMode
 from tongqu.core.dirty import Dirty, Fix
 from tongqu.kit.db import Db
 from tongqu.kit.ledger import CHECKPOINT, Ledger
-from tongqu.kit.quarantine import QUARANTINE
+from tongqu.kit.quarantine import QUARANTINE, TOLD
 from tongqu.kit.sql.landing import Landing
 from tongqu.kit.sql.system import SqlSystem
 
@@ -24,6 +25,8 @@ class Quarantining(SqlSystem):
     if the generation holds its keys from the first row on."""
     row_hole: ClassVar[str] = "?"
     """A parameter of that column's type."""
+    _lock: threading.RLock
+    """Held by whoever uses the sink's own connection: threads share it."""
 
     @abstractmethod
     def control(self) -> Db:
@@ -45,36 +48,39 @@ class Quarantining(SqlSystem):
         """See Sink.dirty."""
         if not self.exists():
             return []
-        db = self.control()
-        if not self.has_table(db, QUARANTINE):
-            return []
-        kept = self.ledger(db).quarantine
-        kept.widen()
-        return kept.rows(which)
+        with self._lock:
+            db = self.control()
+            if not self.has_table(db, QUARANTINE):
+                return []
+            kept = self.ledger(db).quarantine
+            kept.widen()
+            return kept.rows(which)
 
     def fix(self, fixes: Sequence[Fix]) -> int:
         """See Sink.fix."""
-        db = self.control()
-        kept = self.ledger(db).quarantine
-        kept.widen()
-        db.begin()
-        try:
-            done = kept.fix(fixes)
-        except BaseException:
-            db.rollback()
-            raise
-        db.commit()
-        return done
+        with self._lock:
+            db = self.control()
+            kept = self.ledger(db).quarantine
+            kept.widen()
+            db.begin()
+            try:
+                done = kept.fix(fixes)
+            except BaseException:
+                db.rollback()
+                raise
+            db.commit()
+            return done
 
     def replaying(self, sync: str, stream: str) -> dict[str, Any]:
         """See Sink.replaying."""
         if not self.exists():
             return {}
-        db = self.control()
-        head = self.ledger(db).head(sync, stream) if self.has_table(db, CHECKPOINT) else None
+        with self._lock:
+            db = self.control()
+            head = self.ledger(db).head(sync, stream) if self.has_table(db, CHECKPOINT) else None
         if head is None or "key" not in head.spec:
             return {}
-        told = {name: head.spec.get(name) for name in ("target", "key", "cursor", "incremental", "recipe")}
+        told = {name: head.spec.get(name) for name in TOLD}
         return {**told, "mode": head.spec["write"], "run": head.run, "finished": head.finished}
 
     def picked(self, db: Db, query: str, names: Sequence[str]) -> list[tuple[Any, str]]:

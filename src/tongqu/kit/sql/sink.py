@@ -140,7 +140,7 @@ class SqlSink(Quarantining):
             raise SchemaError(
                 f"{write.dataset.name!r} has no column, so no table can be made of it",
                 path=write.stream,
-                hint="a file in which no row can be read has none: look at its first lines",
+                hint="leave the table out; a file in which no row can be read has none: look at its first lines",
             )
         if write.mode in (WriteMode.UPSERT, WriteMode.HISTORY) and not write.key:
             raise InvalidPlanError(
@@ -158,11 +158,11 @@ class SqlSink(Quarantining):
         head = ledger.head(write.sync, write.stream, lock=True)
         fence = head.fence + 1 if head else 1
         if write.replay:
-            refuse_replay(write, ledger.writer(write.dataset.name, but=write.sync))
+            refuse_replay(write, ledger.writer(write.dataset.name, but=write.sync, followed=False))
         same = head is not None and head.run == write.run
         landing = Landing(write, fence, self.target(db, write.dataset.name), run=write.run)
         self._landings[write.stream] = landing
-        if head is not None and same and head.finished:
+        if head is not None and same and head.finished and not write.follows:
             return Opened(fence=head.fence, checkpoints={}, finished=True, counts=head.counts, previous=head.position)
         shape = shape_of(write)
         schema = settle_landing(self, db, ledger, landing, head)
@@ -186,14 +186,15 @@ class SqlSink(Quarantining):
             self._prepare_target(db, landing)
         else:
             ledger.forget_splits(write.sync, write.stream)
-            if same:  # the run begins this stream anew, and will meet the same bad rows again
+            if same and not write.follows:  # the run begins this stream anew, and will meet the same bad rows again
                 ledger.quarantine.forget(write.sync, write.stream, write.run)
             self._prepare_target(db, landing)
             if landing.staged:
                 self.create_stage(db, landing)
         landing.types = self._load_types(db, landing)
         changes = landing.settled.changes if landing.settled else ()
-        return Opened(fence=fence, checkpoints=checkpoints, previous=previous, changes=changes)
+        counts = head.counts if head is not None and same else Counts()
+        return Opened(fence=fence, checkpoints=checkpoints, previous=previous, counts=counts, changes=changes)
 
     def _prepare_target(self, db: Db, landing: Landing) -> None:
         """Create what direct writes need; a replace leaves the visible table alone until it publishes."""

@@ -51,6 +51,10 @@ class Catalogue(ABC):
             for table, view in self.names(schema):
                 if not table.startswith(PREFIX) and (patterns is None or self._matches(schema, table, patterns)):
                     found.append(self.describe(schema, table, view=view))
+        listed = {(one.schema, one.table) for one in found}
+        for name in patterns or ():  # what is listed with another table, but named
+            one = None if "*" in name or self.place(name) in listed else self.find(name)
+            found += [one] if one is not None and not one.table.startswith(PREFIX) else []
         return found
 
     def _matches(self, schema: str, table: str, patterns: Sequence[str]) -> bool:

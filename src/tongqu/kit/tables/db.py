@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from tongqu.core.errors import ConnectorError, TongquError
 from tongqu.kit.db import Db, Row
+from tongqu.kit.tables.arrays import element, literal, slices
 from tongqu.kit.tables.dialect import Dialect
-from tongqu.kit.tables.values import arrived
+from tongqu.kit.tables.values import arrived, binds
 
 _EMPTY = re.compile(r"(?<=[=<>] )''(?!')")
 
@@ -45,6 +46,8 @@ class TableDb(Db):
         """Character set of the database as `Dialect.codec` takes it; empty if it is not known or has them all."""
         self.broken = False
         """A statement has failed for a reason that may have ended the connection."""
+        self.overriding = ""
+        """What an INSERT says behind its columns' names, while identity columns take the values that arrive."""
         self.superseded = 0
         """Rows of the loaded chunk that a later one of the same key has replaced."""
         self._sequence = time.time_ns() // 1000
@@ -157,18 +160,38 @@ class TableDb(Db):
                 arrays = [arrived(values, field) for values, field in zip(columns, schema, strict=True)]
                 yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
+    def fill(
+        self, table: str, names: Sequence[str], holes: Sequence[str], arrays: Sequence[pa.Array[Any]]
+    ) -> None:  # fmt: skip
+        """Insert rows given as columns; table and names are quoted. Fails for all if it fails for one."""
+        if not self.dialect.arrays:
+            self.insert(table, names, holes, [binds(array) for array in arrays])
+            return
+        cells = [element(f"u.c{at}", hole, arrays[at].type) for at, hole in enumerate(holes)]
+        columns = ", ".join(f"unnest(CAST(? AS text[])) AS c{at}" for at in range(len(names)))
+        sql = (
+            f"INSERT INTO {table} ({', '.join(names)}){self.overriding} "
+            f"SELECT {', '.join(cells)} FROM (SELECT {columns}) u"
+        )
+        with self.cursor() as cursor:
+            for some in slices(arrays):
+                cursor.execute(self.holes(sql), [literal(array) for array in some])
+
     def insert(self, table: str, names: Sequence[str], holes: Sequence[str], columns: Sequence[Sequence[Any]]) -> None:
         """Insert rows given as columns of values; table and names are quoted. Fails for all if it fails for one."""
-        sql = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(holes)})"
         rows = list(zip(*columns, strict=True))
         with self.cursor() as cursor:
-            cursor.executemany(self.holes(sql), rows)
+            cursor.executemany(self.holes(self.inserting(table, names, holes)), rows)
+
+    def inserting(self, table: str, names: Sequence[str], holes: Sequence[str]) -> str:
+        """The statement that inserts one row."""
+        return f"INSERT INTO {table} ({', '.join(names)}){self.overriding} VALUES ({', '.join(holes)})"
 
     def _insert_at_once(
         self, table: str, names: Sequence[str], holes: Sequence[str], columns: Sequence[Sequence[Any]]
     ) -> None:
         """`insert` by statements of many rows each, for drivers that would send them one by one."""
-        begin, row = f"INSERT INTO {table} ({', '.join(names)}) VALUES ", f"({', '.join(holes)})"
+        begin, row = f"INSERT INTO {table} ({', '.join(names)}){self.overriding} VALUES ", f"({', '.join(holes)})"
         step = max(1, min(self.dialect.parameters // len(names), 1000))
         rows = list(zip(*columns, strict=True))
         with self.cursor() as cursor:

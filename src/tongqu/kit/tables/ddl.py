@@ -94,7 +94,9 @@ class Tables:
             parts.append(f"{quote(DELETED_AT)} {instant}")
         if write.key:
             parts.append(f"PRIMARY KEY ({', '.join(map(quote, key))})")
-        place = self.place(name)
+        place, schema = self.place(name), self.catalogue.place(name)[0]
+        if schema != self.catalogue.schema:
+            self.db.say(self.dialect.create_schema(schema))
         titles = {f.name: told(f, Meta.TITLE) for f in write.dataset.schema}
         said = self.dialect.titles(*self.catalogue.place(name), write.dataset.title, titles)
         self.db.say([self.dialect.create(place, parts), *said])
@@ -243,7 +245,11 @@ class Tables:
         aside = self.place(f"{PREFIX}undo_{hashlib.sha256(name.encode()).hexdigest()[:16]}")
         self.db.say(self.dialect.drop(aside))
         self.db.say([self.dialect.create_as(aside, f"SELECT {columns} FROM {table}")])
+        held = bool(set(present.always) & set(shared))
         for into, out in ((aside, table), (table, kept), (kept, aside)):
-            self.db.say([f"DELETE FROM {into}", f"INSERT INTO {into} ({columns}) SELECT {columns} FROM {out}"])
+            own, over = held and into == table, self.dialect.overriding if held and into == table else ""
+            self.db.say([self.dialect.inserting(into, on=True)] if own else [])
+            self.db.say([f"DELETE FROM {into}", f"INSERT INTO {into} ({columns}){over} SELECT {columns} FROM {out}"])
+            self.db.say([self.dialect.inserting(into, on=False)] if own else [])
         self.db.commit()
         self.db.say(self.dialect.drop(aside))

@@ -61,8 +61,20 @@ class Dialect(ABC):
     """How its catalogue is asked; None: only the driver knows."""
     snapshot: ClassVar[tuple[str, ...]] = ()
     """Statements after which a transaction sees one instant."""
+    sharing: ClassVar[tuple[str, str]] = ("", "")
+    """The query that names this instant, and the statement by which another transaction sees it too (`{}`: the name as
+    a literal); empty if the system has no such."""
     parameters: ClassVar[int] = 900
     """Values that one statement may bind."""
+    arrays: ClassVar[bool] = False
+    """A column of values can be bound as one array and is unfolded into rows by `unnest`."""
+    overriding: ClassVar[str] = ""
+    """What an INSERT says behind the names of its columns so that identity columns take the values that arrive."""
+
+    def lengths(self, sql: str, columns: int, places: Sequence[int]) -> str:
+        """The query for the greatest length in bytes of some columns of a query; empty if the system has no such."""
+        del sql, columns, places
+        return ""
 
     # ---- names and values
 
@@ -99,7 +111,7 @@ class Dialect(ABC):
     def column_type(self, field: pa.Field[Any], *, key: bool) -> str:
         """The type of a new column for a field. A type that came from a system of this kind is kept."""
         system, _, own = told(field, Meta.NATIVE).partition(":")
-        if system == self.system and own and not (key and not self.indexable(own)):
+        if system == self.system and own and self.has(own) and not (key and not self.indexable(own)):
             return own
         type_: Any = field.type
         kind = type_.value_type if pa.types.is_dictionary(type_) else type_
@@ -125,6 +137,11 @@ class Dialect(ABC):
         if logical in ("uuid", "json") and not (key and logical == "json"):
             return self.made(logical)
         return self.text(_length(own), key=key)
+
+    def has(self, native: str) -> bool:
+        """Whether every server of this kind has a type; one that users made may be unknown to the target's."""
+        del native
+        return True
 
     @abstractmethod
     def made(self, kind: str) -> str:
@@ -272,6 +289,11 @@ class Dialect(ABC):
     def create(self, table: str, parts: Sequence[str]) -> str:
         """Create a table of these columns and constraints."""
         return f"CREATE TABLE {table} ({', '.join(parts)})"
+
+    def create_schema(self, schema: str) -> list[str]:
+        """Create a schema unless it exists; nothing where schemas are made by administrators."""
+        del schema
+        return []
 
     def create_as(self, table: str, query: str) -> str:
         """Create an empty table with the types of a query; its key is added afterwards."""

@@ -110,7 +110,8 @@ class Merge:
             names += [self._q(VALID_FROM), self._q(VALID_TO), self._q(CURRENT)]
             values.append(validity)
         self._say(
-            f"INSERT INTO {self.target} ({', '.join(names)}) SELECT {', '.join(values)} FROM {self.source} s "
+            f"INSERT INTO {self.target} ({', '.join(names)}){self.db.overriding} "
+            f"SELECT {', '.join(values)} FROM {self.source} s "
             f"WHERE NOT EXISTS (SELECT 1 FROM {self.target} t WHERE {self._on()}{also})"
         )
 

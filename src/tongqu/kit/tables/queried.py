@@ -30,6 +30,8 @@ class Words:
     """Constraint, column, schema, table and column it refers to, in order."""
     about: str
     """Title and estimated number of rows."""
+    whole: str = ""
+    """The condition that leaves out parts of other tables, which are read with those."""
 
 
 class QueriedCatalogue(Catalogue):
@@ -41,7 +43,7 @@ class QueriedCatalogue(Catalogue):
 
     def names(self, schema: str) -> list[tuple[str, bool]]:
         """See Catalogue.names."""
-        found = self.db.rows(self._words.names.replace("{one}", ""), (schema,))
+        found = self.db.rows(self._words.names.replace("{one}", self._words.whole), (schema,))
         return [(str(table), bool(int(view))) for table, view in found]
 
     def kind(self, schema: str, table: str) -> bool | None:

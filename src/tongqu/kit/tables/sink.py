@@ -30,7 +30,7 @@ from tongqu.kit.tables.merging import Merge
 from tongqu.kit.tables.native import Native
 from tongqu.kit.tables.retiring import deleted, keep_matched, outdated, taken_out, update_from
 from tongqu.kit.tables.system import Reach
-from tongqu.kit.tables.values import binds, encodable, fit, only_finite, without_empty, without_nul
+from tongqu.kit.tables.values import encodable, fit, only_finite, without_empty, without_nul
 from tongqu.meaning.settling import Alterations
 
 
@@ -191,17 +191,16 @@ class TableSink(SqlSink):
             keys = [at for at, name in enumerate(names) if name in landing.write.key]
             without_empty([arrays[at] for at in keys], [names[at] for at in keys])
         holes = [own.dialect.hole(Native.parse(types[name])) for name in names]
-        values: list[list[Any]] = [binds(array) for array in arrays]
         if landing.staged and landing.write.mode is not WriteMode.REPLACE:
             names, holes = [*names, SEQUENCE], [*holes, "?"]
-            values.append(own.sequence(rows.num_rows))
+            arrays.append(pa.array(own.sequence(rows.num_rows), pa.int64()))
         into = self._into(own, landing)
         if own.able_in_bulk and 0 < self.reach.bulk_rows <= rows.num_rows and SEQUENCE not in names:
             made = pa.table(arrays, schema=pa.schema([(f.name, f.type) for f in fields]))
             self._load_in_bulk(own, landing, into, made)
             return rows.num_rows
         with self._inserting(own, landing, into if not landing.merges else ""):
-            own.insert(into, list(map(own.quote, names)), holes, values)
+            own.fill(into, list(map(own.quote, names)), holes, arrays)
         return rows.num_rows
 
     def _load_in_bulk(self, db: TableDb, landing: Landing, into: str, rows: pa.Table) -> None:
@@ -249,9 +248,11 @@ class TableSink(SqlSink):
             yield
             return
         db.say([db.dialect.inserting(table, on=True)])
+        db.overriding = db.dialect.overriding
         try:
             yield
         finally:
+            db.overriding = ""
             db.say([db.dialect.inserting(table, on=False)])
 
     def merge(self, db: Db, landing: Landing, source: str) -> Written:
@@ -333,7 +334,7 @@ class TableSink(SqlSink):
         stage, target = tables.place(landing.stage), tables.place(landing.write.dataset.name)
         rows = own.count(stage)
         with self._inserting(own, landing, target):
-            own.say([f"INSERT INTO {target} ({names}) SELECT {names} FROM {stage}"])
+            own.say([f"INSERT INTO {target} ({names}){own.overriding} SELECT {names} FROM {stage}"])
         return rows
 
     # ---- generations
@@ -373,7 +374,8 @@ class TableSink(SqlSink):
                 return self._step(db, landing, stage).upsert(Deletes.HARD)
             gone = db.count(target) if now.pinned else 0
             rows = db.count(stage)
-            db.say([f"DELETE FROM {target}", f"INSERT INTO {target} ({names}) SELECT {names} FROM {stage}"])
+            insert = f"INSERT INTO {target} ({names}){db.overriding} SELECT {names} FROM {stage}"
+            db.say([f"DELETE FROM {target}", insert])
         return Written(inserted=rows, deleted=gone) if now.pinned else None
 
     def put_back(self, db: Db, name: str) -> int:

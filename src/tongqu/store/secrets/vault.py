@@ -10,6 +10,7 @@ https://developer.hashicorp.com/vault/api-docs/auth/approle, `internal/ui/mounts
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -59,8 +60,9 @@ class VaultAccess:
 
 
 class Vault:
-    """One vault. What was read is kept for a minute in memory, so that several fields of a path cost one call; a token
-    by AppRole is asked for when it is needed, and once more when it has run out. Nothing read is ever shown."""
+    """One vault. What was read is kept in memory for a minute, or as long as its lease where that is shorter, so that
+    several fields of a path cost one call; a token by AppRole is asked for when it is needed, again before its lease
+    ends, and once more when it is refused. Nothing read is ever shown."""
 
     def __init__(
         self, access: VaultAccess, send: Send, scrubber: Scrubber, *, clock: Callable[[], float] = time.monotonic
@@ -70,6 +72,7 @@ class Vault:
         self._scrubber = scrubber
         self._clock = clock
         self._token = access.token
+        self._token_until = math.inf
         self._kept: dict[str, tuple[float, Mapping[str, Any]]] = {}
         self._lock = RLock()
         for secret in (access.token, access.role_secret):
@@ -107,7 +110,7 @@ class Vault:
         fields = found.get("data") if version == 2 and isinstance(found, Mapping) else found
         if not isinstance(fields, Mapping):
             raise SecretError(f"there is nothing at {path!r} in the vault", hint=f"vault kv get {path}")
-        self._kept[path] = (self._clock() + _KEPT_SECONDS, fields)
+        self._kept[path] = (self._clock() + min(_KEPT_SECONDS, _lease(_json(reply))), fields)
         return fields
 
     def _mount(self, path: str) -> tuple[str, int]:
@@ -144,8 +147,9 @@ class Vault:
 
     def _log_in(self) -> bool:
         """Whether a token had to be asked for."""
-        if self._token:
+        if self._token and self._clock() < self._token_until:
             return False
+        self._token = ""
         if not self._access.role:
             raise SecretError("there is no token for the vault", hint="export VAULT_TOKEN=…")
         body = {"role_id": self._access.role, "secret_id": self._access.role_secret}
@@ -163,6 +167,7 @@ class Vault:
         if not isinstance(auth, Mapping) or not auth.get("client_token"):
             raise AuthError(f"the vault refused the AppRole: {_errors(reply)}", hint="VAULT_ROLE_ID, VAULT_SECRET_ID")
         self._token = str(auth["client_token"])
+        self._token_until = self._clock() + 0.9 * _lease(auth)
         self._scrubber.add(self._token)
         return True
 
@@ -179,6 +184,12 @@ def _json(reply: Reply) -> Mapping[str, Any]:
     if not isinstance(found, Mapping):
         raise ReadError(f"what answers at {reply.url.partition('/v1/')[0]} is no vault", hint="look at VAULT_ADDR")
     return found
+
+
+def _lease(told: Mapping[str, Any]) -> float:
+    """For how many seconds what was told holds; a vault says 0 for what does not end."""
+    seconds = told.get("lease_duration")
+    return float(seconds) if isinstance(seconds, int) and seconds > 0 else math.inf
 
 
 def _errors(reply: Reply) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tongqu.testing.services.activemq import Activemq, start_activemq
 from tongqu.testing.services.clickhouse import Clickhouse, start_clickhouse
 from tongqu.testing.services.dovecot import Dovecot, start_dovecot
 from tongqu.testing.services.elasticsearch import Elasticsearch, start_elasticsearch
@@ -26,6 +27,7 @@ from tongqu.testing.services.webdav import Webdav, start_webdav
 
 __all__ = [
     "S3",
+    "Activemq",
     "Clickhouse",
     "Dovecot",
     "Elasticsearch",
@@ -50,6 +52,7 @@ __all__ = [
     "Webdav",
     "ensure",
     "missing",
+    "start_activemq",
     "start_clickhouse",
     "start_dovecot",
     "start_elasticsearch",

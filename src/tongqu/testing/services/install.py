@@ -26,12 +26,14 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "odbc-postgresql": ("/usr/lib/x86_64-linux-gnu/odbc/psqlodbcw.so",),
     "odbc-mariadb": ("/usr/lib/x86_64-linux-gnu/odbc/libmaodbc.so",),
     "libpostgresql-jdbc-java": ("/usr/share/java/postgresql.jar",),
+    "libmariadb-java": ("/usr/share/java/mariadb-java-client.jar",),
     "default-jre-headless": ("java",),
     "redis-server": ("redis-server",),
     "nginx": ("nginx",),
     "nats-server": ("nats-server",),
     "mosquitto": ("mosquitto", "mosquitto_passwd"),
     "rabbitmq-server": ("rabbitmqctl", "epmd"),
+    "activemq": ("/usr/share/activemq/lib/activemq-stomp.jar",),
     "libsqliteodbc": ("/usr/lib/x86_64-linux-gnu/odbc/libsqlite3odbc.so",),
 }
 """Debian packages with the programs that tell whether one is installed; a path instead of a name where it has none."""

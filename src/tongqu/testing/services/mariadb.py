@@ -104,6 +104,10 @@ class MariaDB(Service):
         data = self._folder / "data"
         lines = ["[mysqld]", f"datadir={data}", f"socket={self._folder / 's.sock'}"]
         lines += [f"pid_file={self._folder / 'pid'}", f"init_file={self._folder / 'init.sql'}"]
+        own = self._folder / "tmp"  # a server that starts deletes all temporary tables where it keeps its own
+        own.mkdir(exist_ok=True)
+        give(own, self._owner)
+        lines.append(f"tmpdir={own}")
         lines += [f"{name}={_text(value)}" for name, value in {**DEFAULTS, **settings}.items()]
         secret = self._password  # hexadecimal
         statements = [

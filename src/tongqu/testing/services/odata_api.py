@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
 from urllib.parse import unquote
@@ -11,6 +12,7 @@ from xml.sax.saxutils import quoteattr
 
 from tongqu.kit.answers.selecting import parsed, written
 from tongqu.testing.services.http_peer import Asked, Handler, HttpPeer, Out
+from tongqu.testing.services.odata_batch import answer_batch
 
 _PLACE = re.compile(r"/svc/([^/()]+)(?:\((.*)\))?", re.DOTALL)
 _PART = re.compile(r"(?:([^=,']+)=)?((?:\w*)'(?:[^']|'')*'|[^,']*)(?:,|$)")
@@ -49,6 +51,10 @@ class ODataApi(HttpPeer):
         self.token = "T1"  # noqa: S105  # of a mock
         self.forgotten = False
         """Whether delta links are no longer known."""
+        self.batches: tuple[str, ...] = ("multipart", "json")
+        """How batches may come."""
+        self.goes_on = True
+        """Whether a batch goes on after an error where that is asked for."""
         self.tags: dict[tuple[str, ...], int] = {}
         self.lock = Lock()
         super().__init__()
@@ -88,15 +94,47 @@ class ODataApi(HttpPeer):
                 self._welcome(asked, out)
             elif asked.path == "/svc/$metadata":
                 out.answer(200, self._metadata().encode(), Content_Type="application/xml")
+            elif asked.path == "/svc/$batch" and asked.method == "POST":
+                self._batched(asked, out)
             elif (place := _PLACE.fullmatch(unquote(asked.path))) and place[1] in self.columns:
                 if asked.method != "GET" and self.csrf and not self._allowed(asked):
                     out.json(self._error("CSRF token validation failed"), 403, x_csrf_token="Required")  # noqa: S106
-                elif place[2] is None:
-                    self._of_set(place[1], asked, out)
                 else:
-                    self._of_entity(place[1], self._key(place[1], place[2]), asked, out)
+                    self._inner(asked, out)
             else:
                 out.json(self._error(f"Resource not found for {asked.path}"), 404)
+
+    def _batched(self, asked: Asked, out: Out) -> None:
+        """A batch; the lock is held. Its calls need no token of their own."""
+        kind = asked.headers.get("content-type", "")
+        if ("json" if "json" in kind else "multipart") not in self.batches:
+            out.json(self._error("batches are not supported so"), 415)
+            return
+        if self.csrf and not self._allowed(asked):
+            out.json(self._error("CSRF token validation failed"), 403, x_csrf_token="Required")  # noqa: S106
+            return
+        goes_on = self.version == 2 or (self.goes_on and "continue-on-error" in asked.headers.get("prefer", ""))
+        answer_batch(asked, out, self._inner, self._saved, goes_on=goes_on)
+
+    def _inner(self, asked: Asked, out: Out) -> None:
+        place = _PLACE.fullmatch(unquote(asked.path))
+        if place is None or place[1] not in self.columns:
+            out.json(self._error(f"Resource not found for {asked.path}"), 404)
+        elif place[2] is None:
+            self._of_set(place[1], asked, out)
+        else:
+            self._of_entity(place[1], self._key(place[1], place[2]), asked, out)
+
+    def _saved(self) -> Callable[[], None]:
+        """Keeps all rows as they are now; what it gives brings them back."""
+        rows, log, tags = {name: dict(held) for name, held in self.rows.items()}, list(self.log), dict(self.tags)
+
+        def restore() -> None:
+            for name, held in rows.items():
+                self.rows[name] = held
+            self.log[:], self.tags = log, tags
+
+        return restore
 
     def _welcome(self, asked: Asked, out: Out) -> None:
         headers = {"Set_Cookie": "SAP_SESSION=one; path=/"}
@@ -146,7 +184,7 @@ class ODataApi(HttpPeer):
 
     def _listed(self, name: str, asked: Asked, out: Out) -> None:
         query, preferred = asked.query, asked.headers.get("prefer", "")
-        token = query.get("$deltatoken")
+        token = query.get("$deltatoken", query.get("!deltatoken", "").strip("'") or None)
         if token is not None and self.forgotten:
             out.json(self._error("the delta token has expired"), 410)
             return
@@ -167,17 +205,25 @@ class ODataApi(HttpPeer):
         if after < end:
             kept = "&".join(f"{k}={v}" for k, v in query.items() if k not in ("$skiptoken", "$skip"))
             link = f"{self.root}/{name}?{kept}&$skiptoken={after}"
-        elif self.version == 4 and ("track-changes" in preferred or token is not None):
-            answer["@odata.deltaLink"] = f"{name}?$deltatoken={len(self.log)}"
+        elif "track-changes" in preferred or token is not None:
+            told = {4: ("@odata.deltaLink", "$deltatoken={}"), 2: ("__delta", "!deltatoken='{}'")}[self.version]
+            answer[told[0]] = f"{self.root}/{name}?{told[1].format(len(self.log))}"
         if self.version == 2:
-            self._send(out, {"d": {"results": part, **({"__next": link} if link else {})}})
+            self._send(out, {"d": {"results": part, **answer, **({"__next": link} if link else {})}})
         else:
             self._send(out, {**answer, "value": part, **({"@odata.nextLink": link} if link else {})})
 
     def _delta(self, name: str, since: int) -> list[dict[str, Any]]:
         changed = dict.fromkeys(key for of, key in self.log[since:] if of == name)
-        gone = {"@removed": {"reason": "deleted"}}
-        return [self.rows[name].get(key) or {**gone, "@id": f"{name}({','.join(key)})"} for key in changed]
+        return [self.rows[name].get(key) or self._gone(name, key) for key in changed]
+
+    def _gone(self, name: str, key: tuple[str, ...]) -> dict[str, Any]:
+        """A deleted entity, as each version tells it."""
+        parts = [f"{column}='{value}'" for column, value in zip(self.key_of[name], key, strict=True)]
+        place = f"{self.root}/{name}({','.join(parts) if len(parts) > 1 else key[0]})"
+        if self.version == 2:
+            return {"__metadata": {"id": place, "uri": place, "deleted": True}}
+        return {"@removed": {"reason": "deleted"}, "@id": place}
 
     def _of_entity(self, name: str, key: tuple[str, ...], asked: Asked, out: Out) -> None:
         row = self.rows[name].get(key)
@@ -236,10 +282,12 @@ def _fits(row: Mapping[str, Any], query: Mapping[str, str]) -> bool:
 
 
 def _order(value: Any) -> tuple[float, str]:
-    """Null comes before all others (OData 4.01, `$orderby`)."""
+    """Null comes before all others (OData 4.01, `$orderby`); instants of version 2 are compared as ISO 8601."""
     if value is None:
         return float("-inf"), ""
+    if ticks := re.match(r"/Date\((-?\d+)", str(value)):
+        value = datetime.fromtimestamp(int(ticks[1]) / 1000, UTC).replace(tzinfo=None).isoformat()
     try:
         return float(value), ""
     except (TypeError, ValueError):
-        return 0.0, str(value)
+        return 0.0, str(value).removesuffix("Z")

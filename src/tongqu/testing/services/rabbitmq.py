@@ -16,13 +16,15 @@ _BINARY = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 
 
 class Rabbitmq(Service):
-    """RabbitMQ with a login. A "database" is a prefix that all names of queues begin with."""
+    """RabbitMQ with a login, which speaks AMQP 0.9.1 and 1.0 at one port and STOMP at another. A "database" is a prefix
+    that all names of queues begin with."""
 
     name: ClassVar[str] = "RabbitMQ"
     _home: ClassVar[str] = ""
     _end: ClassVar[signal.Signals] = signal.SIGTERM
     _throw_away: ClassVar[signal.Signals] = signal.SIGKILL
 
+    stomp_port = 0
     _epmd: ServerProcess | None = None
     _epmd_port = 0
 
@@ -105,11 +107,13 @@ class Rabbitmq(Service):
     def _command(self, port: int) -> Sequence[str | Path]:
         config, plugins = self._folder / "rabbitmq.conf", self._folder / "plugins"
         if not config.exists():
+            self.stomp_port = free_port()
             config.write_text(
                 f"default_user = tongqu\ndefault_pass = {self._password}\nloopback_users = none\n"
                 "disk_free_limit.absolute = 50MB\nlog.console = true\nlog.file = false\n"
+                f"stomp.listeners.tcp.1 = {self.host}:{self.stomp_port}\n"
             )
-            plugins.write_text("[].\n")
+            plugins.write_text("[rabbitmq_amqp1_0,rabbitmq_stomp].\n")
             for path in (config, plugins):
                 path.chmod(0o600)
                 give(path, self._owner)

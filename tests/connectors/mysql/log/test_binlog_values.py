@@ -70,6 +70,7 @@ VALUES: dict[str, st.SearchStrategy[str]] = {
     "bit(1)": st.sampled_from(["0", "1"]), "bit(13)": _whole(13, unsigned=True), "bit(64)": _whole(64, unsigned=True),
     "enum('a','it''s','中')": _quoted(st.sampled_from(["a", "it's", "中"])),
     "set('a','b','c','d','e','f','g','h','i')": _quoted(st.sets(st.sampled_from("abcdefghi")).map(",".join)),
+    "geometry": st.sampled_from(["POINT(1, 2)", "ST_GeomFromText('LINESTRING(0 0, 1.5 -2)', 4326)", "NULL"]),
     "json": _quoted(st.sampled_from(["{}", '{"a": [1, "中", null]}', "12", '"x"'])),
     "uuid": _quoted(st.uuids(version=4) | st.uuids(version=1) | st.sampled_from(UUIDS)),
     "inet6": _quoted(st.ip_addresses(v=6) | st.sampled_from(ADDRESSES)),

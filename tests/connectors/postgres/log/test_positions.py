@@ -223,3 +223,20 @@ def test_a_transaction_that_stays_open_is_named_instead_of_waited_for_forever(ur
         assert f"pg_terminate_backend({pid})" in caught.value.hint
         assert log.begin()["lsn"]  # it has ended meanwhile
         log.forget()
+
+
+def test_it_ends_exactly_where_it_was_asked_to(sql: Sql, follow: Make) -> None:
+    sql("create table t (id int primary key)")
+    log = follow("t")
+    after = log.begin()
+    for id in range(1, 21):
+        sql(f"insert into t values ({id})")
+    places = [batch.position for batch in log.read(Follow(after, until=log.head(), batch_rows=3)) if batch.position]
+    middle = places[len(places) // 2]
+    found = list(log.read(Follow(after, until=middle)))  # all twenty are there, and come in one block
+    rest = list(log.read(Follow(middle, until=log.head())))
+    assert found[-1].position == middle
+    ids = [[row["id"] for batch in some for row in batch.rows.to_pylist()] for some in (found, rest)]
+    assert ids[0]
+    assert ids[1]
+    assert ids[0] + ids[1] == list(range(1, 21))

@@ -35,7 +35,7 @@ def decoded(
     cells: Cells, wire: Wire, kind: pa.DataType, *, native: Native, charset: str | None, values: Sequence[str]
 ) -> Decoded:
     """The column as an array of `kind`; `values` are those of an ENUM or a SET."""
-    if wire.code in (15, 252, 253) or (wire.code == 254 and native.name not in ("uuid", "inet4", "inet6")):
+    if wire.code in (15, 252, 253, 255) or (wire.code == 254 and native.name not in ("uuid", "inet4", "inet6")):
         return _characters(cells, native, charset, kind), None
     if wire.code in (247, 248):
         return _choices(cells, wire.code == 248, values), None

@@ -171,7 +171,8 @@ class Reading:
             same = [(f.name, f.type) for f in self._told[name]] == [(f.name, f.type) for f in shape.arrow]
             self._told[name] = shape.arrow
             if not same:
-                yield self._batch(name, _none(shape.arrow), None, kind="schema")
+                empty = pa.RecordBatch.from_pylist([], schema=shape.arrow)  # the dataset's columns, and no others
+                yield self._batch(name, empty, None, kind="schema")
 
     def _learn(self, name: str, shape: Shape, found: TableMap) -> Shape:
         """The columns after a change: from the log itself, or from the catalog if that can be of this place."""

@@ -142,6 +142,8 @@ class PostgresLog(Log):
             if 0 < len(messages) < _FEW:
                 follow.ready(_READY)
             messages = replication.receive(min(_BLOCK, follow.batch_rows), patience)
+            if end is not None:
+                messages = _up_to(messages, end)
             for batch in decoder.batches(messages) if messages else ():
                 beat = time.monotonic()
                 if batch.position is not None:
@@ -316,3 +318,13 @@ class PostgresLog(Log):
             if self._again is None:
                 self._again = Again(self._settings, self._db, self._name)
             return self._again
+
+
+def _up_to(messages: Sequence[Any], end: int) -> Sequence[Any]:
+    """The messages up to the first commit that ends there or behind: each begins with its place in the log."""
+    if not messages or int.from_bytes(messages[-1][1:9], "big") < end:
+        return messages
+    for number, message in enumerate(messages):
+        if message[25:26] == b"C" and int.from_bytes(message[35:43], "big") >= end:
+            return messages[: number + 1]
+    return messages

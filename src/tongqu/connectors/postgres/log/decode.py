@@ -22,9 +22,16 @@ _HEAD = 25
 _EPOCH = 946_684_800_000_000
 """2000-01-01 in µs since 1970: the epoch of the server's times."""
 _PAD = bytes(16)
-_SPLITS = np.frombuffer(b"TR", dtype=np.uint8)
-_ROWS = np.frombuffer(b"IUD", dtype=np.uint8)
-_OLD = np.frombuffer(b"KO", dtype=np.uint8)
+
+
+def _among(letters: bytes) -> Any:
+    """A table to look a byte up in: whether it is one of these letters."""
+    table = np.zeros(256, dtype=bool)
+    table[list(letters)] = True
+    return table
+
+
+_SPLITS, _ROWS, _OLD = _among(b"TR"), _among(b"IUD"), _among(b"KO")
 
 
 @dataclass(frozen=True)
@@ -135,7 +142,7 @@ class Decoder:
         """Batches of messages that lie in a row, without position; barriers (tables emptied or changed) in their
         place."""
         start = 0
-        for stop in np.flatnonzero(np.isin(tags, _SPLITS)):
+        for stop in np.flatnonzero(_SPLITS[tags]):
             what = at[stop]
             if tags[stop] == ord("R"):
                 relation = _relation(block, int(what))
@@ -165,7 +172,7 @@ class Decoder:
         if not len(at):
             return
         times, origins = self._transactions(block, at, tags)
-        chosen = np.isin(tags, _ROWS)
+        chosen = _ROWS[tags]
         at, tags, times = at[chosen], tags[chosen], times[chosen]
         if origins is not None:
             origins = origins[chosen]
@@ -219,7 +226,7 @@ def _changes(block: Block, shape: Shape, at: Ints, tags: Any) -> _Made:
     first, end = _walk(block, at + 6, shape.width)
     ops = np.where(tags == ord("I"), ord("c"), np.where(tags == ord("D"), ord("d"), ord("u"))).astype(np.uint8)
     count = len(at)
-    both = np.flatnonzero((tags == ord("U")) & np.isin(marks, _OLD))
+    both = np.flatnonzero((tags == ord("U")) & _OLD[marks])
     if not len(both):
         return _Made(ops, np.arange(count), first)
     old = [spans.rows(both) for spans in first]

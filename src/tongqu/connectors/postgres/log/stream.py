@@ -19,8 +19,8 @@ from tongqu.core.errors import ConnectError
 from tongqu.kit.drivers import driver
 
 _BLOCK_BYTES = 8 << 20
-_BUSY = 30_000.0
-"""Messages per second from which on the next block waits for more, so that a backlog is read in large blocks."""
+_BUSY, _MANY = 30_000.0, 1_000
+"""So many messages at such a pace per second are a backlog: the next block waits for more, so that it is large."""
 _LINGER = 0.02
 """How long it waits at most, in seconds."""
 _PULSE = 5.0
@@ -54,7 +54,7 @@ class Replication:
         self._lock = threading.Lock()
         self._durable = 0
         self._told = 0.0
-        self._pace = 0.0
+        self._backlog = False
         self._last = time.monotonic()
         self._ended = threading.Event()
         self._pulse: threading.Thread | None = None
@@ -102,7 +102,7 @@ class Replication:
         a backlog a block is gathered for 20 ms."""
         found: list[Any] = []
         until = time.monotonic() + seconds
-        patient = self._pace >= _BUSY
+        patient = self._backlog
         with self._translated():
             while True:
                 ended = self._drain(found, limit)
@@ -116,7 +116,8 @@ class Replication:
                 if left <= 0 or not self._readable(left):
                     break
         now = time.monotonic()
-        self._pace, self._last = len(found) / max(now - self._last, 1e-6), now
+        self._backlog = len(found) >= _MANY and len(found) >= _BUSY * (now - self._last)
+        self._last = now
         return found
 
     def _drain(self, found: list[Any], limit: int) -> bool:

@@ -67,6 +67,7 @@ class Mysql(Dialect):
 
     name = "mysql"
     system = "mysql"
+    finite: ClassVar[bool] = True
     sqlglot = "mysql"
     ddl_commits: ClassVar[bool] = True
     merge: ClassVar[str] = "update join"

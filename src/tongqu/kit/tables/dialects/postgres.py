@@ -17,6 +17,18 @@ _TEXTS = ("text", "varchar", "character varying", "bpchar", "char", "character",
 _ZONED = ("timestamptz", "timestamp with time zone")
 _LOCAL = ("timestamp", "timestamp without time zone")
 
+_SIMPLE: dict[str, pa.DataType] = {
+    "bool": pa.bool_(), "boolean": pa.bool_(), "float4": pa.float32(), "real": pa.float32(),
+    "float8": pa.float64(), "double precision": pa.float64(), "bytea": pa.binary(), "date": pa.date32(),
+    "time": pa.time64("us"), "time without time zone": pa.time64("us"),
+}  # fmt: skip
+_BUILT_IN = {
+    *_INTS, *_TEXTS, *_ZONED, *_LOCAL, *_SIMPLE, "numeric", "decimal", "uuid", "json", "jsonb", "xml", "interval",
+    "bit", "bit varying", "varbit", "money", "inet", "cidr", "macaddr", "point", "line", "lseg", "box", "path",
+    "polygon", "circle", "tsvector", "tsquery", "int4range", "int8range", "numrange", "daterange", "tsrange",
+    "tstzrange", "time with time zone", "timetz",
+} - {"citext"}  # fmt: skip
+
 _TABLE = (
     "JOIN pg_class c ON c.oid = {} JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = ? AND c.relname = ?"
 )
@@ -28,6 +40,10 @@ _WORDS = Words(
         "ON n.oid = c.relnamespace WHERE n.nspname = ? AND c.relkind IN ('r', 'p', 'v', 'f'){one} ORDER BY 1"
     ),
     one=" AND c.relname = ?",
+    whole=(
+        " AND NOT EXISTS (SELECT 1 FROM pg_inherits h JOIN pg_class p ON p.oid = h.inhparent "
+        "WHERE h.inhrelid = c.oid AND p.relkind = 'p')"
+    ),
     columns=(
         "SELECT i.column_name, format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN 0 ELSE 1 END, "
         "i.column_default, CASE WHEN i.is_generated = 'ALWAYS' THEN 'stored' END, "
@@ -70,11 +86,19 @@ class Postgres(Dialect):
     columns_fold: ClassVar[bool] = False
     merge: ClassVar[str] = "update from"
     swaps: ClassVar[bool] = True
-    parameters: ClassVar[int] = 10_000
+    parameters: ClassVar[int] = 7_000  # libpq loses its place when more of them are described
+    arrays: ClassVar[bool] = True
+    overriding: ClassVar[str] = " OVERRIDING SYSTEM VALUE"
     ledger_types: ClassVar[dict[str, str]] = {"id": 'varchar(255) COLLATE "C"', "text": "text", "long": "bigint"}
     instant: ClassVar[str] = "timestamptz"
     words: ClassVar[Words | None] = _WORDS
     snapshot: ClassVar[tuple[str, ...]] = ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",)
+    sharing: ClassVar[tuple[str, str]] = ("SELECT pg_export_snapshot()", "SET TRANSACTION SNAPSHOT {}")
+
+    def lengths(self, sql: str, columns: int, places: Sequence[int]) -> str:
+        """See Dialect.lengths."""
+        greatest = ", ".join(f"MAX(OCTET_LENGTH(q.c{at})) AS l{at}" for at in places)
+        return f"SELECT {greatest} FROM ({sql}) AS q({', '.join(f'c{at}' for at in range(columns))})"
 
     def moment(self, text: str) -> str:
         """See Dialect.moment."""
@@ -91,16 +115,15 @@ class Postgres(Dialect):
             return pa.string(), name.removesuffix("b")
         if name in _TEXTS:
             return pa.string(), ""
-        simple: dict[str, pa.DataType] = {
-            "bool": pa.bool_(), "boolean": pa.bool_(), "float4": pa.float32(), "real": pa.float32(),
-            "float8": pa.float64(), "double precision": pa.float64(), "bytea": pa.binary(), "date": pa.date32(),
-            "time": pa.time64("us"), "time without time zone": pa.time64("us"),
-        }  # fmt: skip
-        if name in simple:
-            return simple[name], ""
+        if name in _SIMPLE:
+            return _SIMPLE[name], ""
         if name in _ZONED:
             return pa.timestamp("us", "UTC"), ""
         return (pa.timestamp("us"), "") if name in _LOCAL else (pa.string(), "text")
+
+    def has(self, native: str) -> bool:
+        """See Dialect.has."""
+        return Native.parse(native).name.replace("[]", "") in _BUILT_IN
 
     def made(self, kind: str) -> str:
         """See Dialect.made."""
@@ -159,6 +182,10 @@ class Postgres(Dialect):
         """See Dialect.session."""
         del reading
         return ["SET TIME ZONE 'UTC'", "SET extra_float_digits = 3"]
+
+    def create_schema(self, schema: str) -> list[str]:
+        """See Dialect.create_schema."""
+        return [f"CREATE SCHEMA IF NOT EXISTS {self.quote(schema)}"]
 
     def create_like(self, table: str, like: str, columns: Sequence[str]) -> str:
         """See Dialect.create_like."""

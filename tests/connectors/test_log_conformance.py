@@ -1,0 +1,61 @@
+"""Every log that can be followed, held to the same promises: one line each."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import psycopg
+import pymysql
+
+from tongqu.core.data import Position
+from tongqu.testing.conformance.following import following
+
+
+def _postgres(url: str, statement: str) -> None:
+    with psycopg.connect(url, autocommit=True) as session:
+        session.execute(statement.encode())
+
+
+def _mysql(url: str, statement: str) -> None:
+    parts = urlsplit(url)
+    session = pymysql.connect(
+        host=parts.hostname or "", port=parts.port or 3306, user=parts.username, password=parts.password or "",
+        database=parts.path[1:], autocommit=True,
+    )  # fmt: skip
+    with session, session.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def _beyond(position: Position) -> Position:
+    """Offsets and numbers of messages that nobody has sent."""
+    return {name: _more(value) for name, value in position.items()}
+
+
+def _more(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _more(inner) for name, inner in value.items()}
+    return value + 1_000_000 if isinstance(value, int) else value
+
+
+TestPostgresLog = following(
+    "postgres",
+    lambda request: request.getfixturevalue("pg_url"),
+    lost=lambda position: {**position, "system": "1234"},
+    sql=_postgres,
+)
+TestMysqlLog = following(
+    "mysql",
+    lambda request: request.getfixturevalue("mysql_url"),
+    lost=lambda position: {**position, "server": "999", "gtid": "0-1-999999999"},
+    sql=_mysql,
+)
+TestQueueLog = following(
+    "queue",
+    lambda request: f"queue:{request.getfixturevalue('tmp_path')}/place.queue",
+    lost=lambda position: {**position, "queue": "another"},
+)
+TestKafkaLog = following("kafka", lambda request: request.getfixturevalue("kafka_url"), lost=_beyond)
+TestNatsLog = following("nats", lambda request: request.getfixturevalue("nats_url"), lost=_beyond)
+TestRabbitmqLog = following(
+    "rabbitmq", lambda request: f"{request.getfixturevalue('rabbitmq_url')}&kind=stream", lost=_beyond
+)
