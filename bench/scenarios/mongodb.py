@@ -20,8 +20,12 @@ _ARROW = """
 import pyarrow.parquet as pq
 from pymongo import MongoClient
 from pymongoarrow.api import find_arrow_all
-pq.write_table(find_arrow_all(MongoClient({url!r}, directConnection=True)["bench"].orders, {{}}), {file!r}, {more})
+orders = MongoClient({url!r}, directConnection=True)["bench"].orders
+{first}
+pq.write_table(find_arrow_all(orders, {{}}), {file!r}, compression="zstd")
 """
+_LOOK = "orders.estimated_document_count(), list(orders.aggregate([{'$sample': {'size': 1000}}]))"
+"""What a mover that knows no schema asks first; mongod answers both from what it knows."""
 
 
 def _into_parquet(world: World) -> list[Row]:
@@ -35,13 +39,19 @@ def _into_parquet(world: World) -> list[Row]:
         world.shell(f"{sys.executable} -m venv {world.folder}/arrow && {python} -m pip install -q pymongo pymongoarrow")
         url = server.url_of("bench")
         limit, ours = world.folder / "limit.parquet", world.folder / "mongo"
-        script = world.folder / "limit.py"
         plain = url.replace("auth_source", "authSource")
-        script.write_text(_ARROW.format(url=plain, file=str(limit), more="compression='zstd'"))
         expect = f"{count} {sum(range(count))}"
+
+        def arrow(name: str, first: str) -> Method:
+            script = world.folder / f"{'look' if first else 'arrow'}.py"
+            script.write_text(_ARROW.format(url=plain, file=str(limit), first=first))
+            return Method(
+                name, f"{python} {script}", lambda: limit.unlink(missing_ok=True), lambda: _told(limit), expect
+            )
+
         return world.compare(
-            Method("pymongoarrow, Parquet", f"{python} {script}", lambda: limit.unlink(missing_ok=True),
-                   lambda: _told(limit), expect),
+            arrow("pymongoarrow, Parquet", ""),
+            arrow("pymongoarrow, after a count and a sample", _LOOK),
             Method("tongqu sync", world.sync(url, f"file:{ours}/?format=parquet", "--table", "orders"),
                    lambda: (ours / "orders.parquet").unlink(missing_ok=True), lambda: _told(ours / "orders.parquet"),
                    expect),
