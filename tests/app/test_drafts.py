@@ -158,6 +158,33 @@ def test_an_approval_is_of_the_draft_as_it_was(folder: Path, monkeypatch: pytest
     assert (now["state"], now["approvals"]) == ("open", [])
 
 
+def test_an_approval_is_by_those_who_review_it_now(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody was named who may change the project judges, and no longer once somebody is; a viewer never does."""
+    callers = Callers(Home(folder / "home"), Scrubber(), IdentitySettings)
+    People(callers).add(NewUser("vera", ("project_viewer",), keep_password=True), lambda: PASSWORD)
+    file = folder / "tongqu.yaml"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace('{reviewers: ["user:anna", "role:review"]}', "{}"), encoding="utf-8")
+    assert call(folder, "apply").code == 0
+    callers.add(NewClient("viewer", ("project_viewer",)))
+    token = call(folder, "token", "issue", "viewer").document["access_token"]
+    with Gateway(folder, files=False) as gateway:
+        held = [("authorization", f"Bearer {token}")]
+        shown = gateway.ask("/manage/drafts/lots_next", "GET", None, held)
+        tagged = [*held, ("if-match", shown.headers["etag"])]
+        told = gateway.ask("/manage/drafts/lots_next/approve", "POST", {}, tagged)
+        assert (shown.status, told.status, b"may not change" in told.body) == (200, 403, True)
+    assert problem(signed(folder, monkeypatch, "vera", "draft", "reject", "lots_next"))["code"] == "access"
+    assert call(folder, "draft", "approve", "lots_next").document["state"] == "approved"
+    file.write_text(text, encoding="utf-8")
+    assert call(folder, "apply").code == 0
+    assert call(folder, "draft", "publish", "lots_next").code == 2
+    assert signed(folder, monkeypatch, "anna", "draft", "reject", "lots_next").document["state"] == "rejected"
+    file.write_text(text.replace('["user:anna", "role:review"]', '["user:boris"]'), encoding="utf-8")
+    assert call(folder, "apply").code == 0
+    assert signed(folder, monkeypatch, "boris", "draft", "approve", "lots_next").document["state"] == "rejected"
+
+
 def test_where_duties_are_kept_apart_its_author_is_not_counted(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip

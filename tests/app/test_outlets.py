@@ -54,6 +54,14 @@ def test_output_that_cannot_be_written_is_said_without_a_traceback(folder: Path,
     assert query(folder / "plant.db", "select count(*) from 零件") == [(2,)]
 
 
+@pytest.mark.parametrize("arguments", ["--help", "sync --help"])
+def test_help_that_cannot_be_written_is_no_defect_of_ours(folder: Path, arguments: str) -> None:
+    done = shell(folder, arguments, ">/dev/full")
+    assert done.returncode == 1
+    assert "[output]" in done.stderr.decode()
+    assert "[internal]" not in done.stderr.decode()
+
+
 def test_progress_that_nobody_reads_stops_nothing(folder: Path) -> None:
     assert shell(folder, f"{SYNC} --progress jsonl", "2>/dev/full").returncode == 0
     assert query(folder / "plant.db", "select count(*) from 零件") == [(2,)]
@@ -76,3 +84,39 @@ def test_an_interrupt_before_anything_ran_is_a_document_too(
         entry.main(["sync", "--json"])
     assert left.value.code == 1
     assert json.loads(capsys.readouterr().out)["problems"][0]["code"] == "run.cancelled"
+
+
+_LATE = """
+import os, signal, sys
+from importlib.abc import MetaPathFinder
+
+class CtrlC(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "tongqu.app.cli.main":
+            os.kill(os.getpid(), signal.SIGINT)
+            with open("/proc/self/cmdline", "rb") as title:
+                sys.stderr.write(repr(title.read()) + "\\n")
+
+sys.meta_path.insert(0, CtrlC())
+sys.argv[0] = "tongqu"
+from tongqu.__main__ import main
+main()
+"""
+
+
+def test_before_anything_is_loaded_the_title_is_clear_and_ctrl_c_no_traceback(folder: Path) -> None:
+    arguments = ["sync", "postgresql://app:hunter2-secret@127.0.0.1:1/db", "sqlite:b.db", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-c", _LATE, *arguments],
+        check=False,
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["problems"][0]["code"] == "run.cancelled"
+    told = done.stderr.decode()
+    assert "app:**************@127.0.0.1" in told
+    assert "hunter2" not in told
+    assert "Traceback" not in told

@@ -12,8 +12,13 @@ import pytest
 
 from tongqu.app import messages
 from tongqu.app.progress import Quiet, summary
-from tongqu.core.events import LaneChanged, Retrying, Warned
-from tongqu.testing.command_line import environment, make
+from tongqu.app.services.execution import Recorder, Run
+from tongqu.core.data import Counts, Mode
+from tongqu.core.events import Committed, Followed, LaneChanged, Retrying, StreamPlanned, Warned
+from tongqu.store.home import Home
+from tongqu.store.runs import Runs, Started
+from tongqu.store.scrub import Scrubber
+from tongqu.testing.command_line import environment, make, tongqu
 
 
 def test_a_terminal_gets_a_live_table(tmp_path: Path) -> None:
@@ -74,3 +79,20 @@ def test_the_summary_has_a_row_a_stream() -> None:
         "rate": "2,000/s",
         "status": "succeeded",
     }
+
+
+def test_runs_that_follow_a_log_are_shown_while_they_run_and_after_they_were_killed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Runs.open(Home(tmp_path / "home"))
+    record = Recorder(Run("sync", "sync a b", ()), lambda: store, Scrubber())
+    record(StreamPlanned("r1", "orders", "columnar", Mode.CDC, "upsert"))
+    record(Followed("r1", "orders", 0.1, {}))
+    record(Committed("r1", "orders", "log", Counts(read=7, inserted=7)))
+    store.begin(Started("r2", "twoway", "twoway run s"))
+    store.progress("r2", [{"name": "two_way", "read": 2, "written": 1, "quarantined": 0}])
+    shown = [tongqu(tmp_path, "runs", "show", run) for run in ("r1", "r2")]
+    record.finish("r1", {"streams": []})
+    assert [done.code for done in shown] == [0, 0], shown[0].err + shown[1].err
+    assert "columnar" in shown[0].out
+    assert "two_way" in shown[1].out

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tongqu.testing.command_line import Done, make, query, tongqu
+from tongqu.testing.command_line import Done, inside, make, query, tongqu
 
 PROJECT = """\
 project: workshop
@@ -203,3 +203,21 @@ def test_connectors_and_schema_are_documents(folder: Path) -> None:
         "description": "The system's type.",
     }
     assert "step_filter" in schema["$defs"]
+
+
+def test_a_pipeline_that_would_append_a_table_to_itself_is_refused(folder: Path) -> None:
+    text = """\
+project: loop
+connections: {a: {type: sqlite, path: qms.db}, b: {type: sqlite, path: ./qms.db}}
+pipelines:
+  loop: {source: {connection: a, dataset: t}, sink: {connection: b, write: append}}
+  mend:
+    source: {connection: a, dataset: t}
+    steps: [{filter: "id > 990"}]
+    sink: {connection: a, write: append}
+"""
+    (folder / "tongqu.yaml").write_text(text, encoding="utf-8")
+    for command in ("plan", "run"):
+        refused = inside(folder, command, *(["loop"] if command == "run" else []), "--json")
+        assert "written onto itself" in refused.out, command
+    assert query(folder / "qms.db", "select count(*) from t") == [(1000,)]

@@ -306,6 +306,15 @@ def test_a_stream_without_an_end_is_kept_and_begun_anew_when_it_changed(house: H
     assert house.jobs.get(taken.id).state == "cancelled"
 
 
+def test_a_two_way_sync_without_an_end_goes_on_when_its_scheduler_begins_again(house: House) -> None:
+    sync = "sync:\n  s: {between: [{connection: a, dataset: t}, {connection: a, dataset: u, name: u}], mode: cdc}\n"
+    house.scheduler("{every: 1h}", sync)
+    [taken] = house.jobs.take(Hands("h", "here", 0, 1, "plant/"), Limits())
+    assert (taken.kind, taken.subject, taken.kept) == ("twoway", "s", True)
+    house.scheduler("{every: 1h}", sync)
+    assert house.jobs.renew({taken.id: taken.epoch}, 15) == {taken.id: ""}
+
+
 def test_what_becomes_of_an_attempt(house: House) -> None:
     working = house.working()
 

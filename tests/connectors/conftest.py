@@ -36,7 +36,7 @@ def jdbc_pg_url(pg_url: str) -> str:
     from tongqu.testing.services.install import program
 
     jar = program("/usr/share/java/postgresql.jar", "libpostgresql-jdbc-java")
-    program("java", "default-jre-headless")
+    program("javac", "default-jdk-headless")
     return f"jdbc:{pg_url}?jar={jar}"
 
 
@@ -46,7 +46,7 @@ def jdbc_mysql_url(mysql_url: str) -> str:
     from tongqu.testing.services.install import program
 
     jar = program("/usr/share/java/mariadb-java-client.jar", "libmariadb-java")
-    program("java", "default-jre-headless")
+    program("javac", "default-jdk-headless")
     parts = urlsplit(mysql_url)
     return f"jdbc:mariadb://{parts.netloc}{parts.path}?jar={jar}"
 

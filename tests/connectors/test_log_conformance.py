@@ -59,3 +59,20 @@ TestNatsLog = following("nats", lambda request: request.getfixturevalue("nats_ur
 TestRabbitmqLog = following(
     "rabbitmq", lambda request: f"{request.getfixturevalue('rabbitmq_url')}&kind=stream", lost=_beyond
 )
+
+
+def _no_sql(url: str, statement: str) -> None:
+    raise AssertionError(f"{url} takes no {statement}")
+
+
+TestMongodbLog = following(
+    "mongodb",
+    lambda request: request.getfixturevalue("mongodb_url"),
+    lost=lambda position: {**position, "set": "another"},
+    sql=_no_sql,
+    without=(
+        "test_a_changed_key_is_a_delete_and_a_new_row",  # _id cannot change
+        "test_an_emptied_table_is_told",  # there is no TRUNCATE: each delete is in the log
+        "test_a_new_column_is_told_before_its_rows",  # documents with new fields go to quarantine
+    ),
+)

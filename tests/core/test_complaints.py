@@ -35,6 +35,7 @@ class Tank(Settings):
         ({"open": "perhaps"}, "open: must be true or false, got 'perhaps'"),
         ({"name": None}, "name: must be a text, got null"),
         ({"kind": "air"}, "kind: must be one of 'oil' or 'water', got 'air'"),
+        ({"kind": "x://me:4713/@h/a"}, "kind: must be one of 'oil' or 'water', got 'x://***@h/a'"),
         ({"token": 4713}, "token: must be a text, got ***"),
     ],
 )

@@ -12,7 +12,8 @@ import pytest
 from pydantic import SecretStr
 
 from tongqu.core.settings import Settings
-from tongqu.store.scrub import Scrubber, literal_passwords
+from tongqu.store.literal import literal_passwords
+from tongqu.store.scrub import Scrubber
 
 
 class Login(Settings):

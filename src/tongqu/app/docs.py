@@ -115,13 +115,15 @@ def project_schema() -> dict[str, Any]:
         "items": {"$ref": "#/$defs/step"},
         "description": pipeline["properties"]["steps"].get("description", ""),
     }
-    kinds = []
+    kinds: list[dict[str, Any]] = []
     for name in registry.names():
         definitions[f"connection_{name}"] = _connection(registry.connector(name), definitions)
         kinds.append({"$ref": f"#/$defs/connection_{name}"})
     for name, schema in _with_profiles(definitions):
         definitions[name] = schema
         kinds.append({"$ref": f"#/$defs/{name}"})
+    untyped = "The URL's scheme tells the system; in an overlay (tongqu.ENV.yaml) only what differs."
+    kinds.append({"type": "object", "description": untyped, "not": {"required": ["type"]}})
     definitions["connection"] = {"oneOf": kinds}
     sections: dict[str, Any] = {
         "project": {"type": "string", "description": "Name of the project."},
@@ -171,9 +173,27 @@ def _named(definition: str, description: str) -> dict[str, Any]:
 
 
 def _model(model: type[Settings], definitions: dict[str, Any]) -> dict[str, Any]:
-    schema = model.model_json_schema(by_alias=True)
-    definitions |= schema.pop("$defs", {})
+    return _adopted(model.model_json_schema(by_alias=True), definitions, model.__name__)
+
+
+def _adopted(schema: dict[str, Any], definitions: dict[str, Any], owner: str) -> dict[str, Any]:
+    """The schema without its definitions, which join the others: under names of the owner's, where another connector or
+    step has different ones of the same names."""
+    own = schema.pop("$defs", {})
+    if any(definitions.get(name, one) != one for name, one in own.items()):
+        names = {f"#/$defs/{name}": f"#/$defs/{owner}_{name}" for name in own}
+        schema = _renamed(schema, names)
+        own = {f"{owner}_{name}": _renamed(one, names) for name, one in own.items()}
+    definitions |= own
     return schema
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _renamed(one, names) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_renamed(one, names) for one in value]
+    return names.get(value, value) if isinstance(value, str) else value
 
 
 def _connection(found: Connector, definitions: dict[str, Any]) -> dict[str, Any]:
@@ -243,8 +263,7 @@ def _steps(definitions: dict[str, Any]) -> dict[str, Any]:
     choices = []
     names = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
     for verb in operator.verbs():
-        schema = operator.operator(verb).yaml_schema()
-        definitions |= schema.pop("$defs", {})
+        schema = _adopted(operator.operator(verb).yaml_schema(), definitions, f"step_{verb}")
         definitions[f"step_{verb}"] = {
             "type": "object",
             "properties": {

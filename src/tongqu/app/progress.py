@@ -151,21 +151,24 @@ def _speed(row: _Row) -> tuple[str, str, str]:
 
 
 def summary(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """The run's document as rows of a table for people; the first row is the heading."""
+    """The run's document as rows of a table for people; the first row is the heading.
+
+    Of a run that has not ended, and of one that was killed, not everything is known.
+    """
     names = ("stream", "lane", "read", "written", "filtered", "quarantined", "seconds", "rate", "status")
     table: list[tuple[str, ...]] = [tuple(t(f"column.{name}") for name in names)]
     for stream in document.get("streams", []):
-        seconds = float(stream["seconds"])
+        seconds = float(stream.get("seconds") or 0)
         speed = f"{stream['written'] / seconds:,.0f}/s" if seconds > 0 else ""
         table.append(
             (
                 stream["name"],
-                stream["lane"] or "-",
+                stream.get("lane") or "-",
                 f"{stream['read']:,}",
                 f"{stream['written']:,}",
-                f"{stream['filtered']:,}",
+                f"{stream.get('filtered', 0):,}",
                 f"{stream['quarantined']:,}",
-                f"{seconds:.2f}",
+                f"{seconds:.2f}" if "seconds" in stream else "",
                 speed,
                 t(f"status.{stream.get('status', document['status'])}"),
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,12 +37,13 @@ _LIMITS = {
     "enum": ("{}: must be one of {}, got {}", "expected"),
     "string_pattern_mismatch": ("{}: must be written like {}, got {}", "pattern"),
 }
+_LOGIN = re.compile(r"(?<=//)\S*@")
 _WORDS = {kind: words for words, kinds in _KINDS.items() for kind in kinds}
 
 
 def complaint(name: str, found: Mapping[str, Any], *, hidden: bool) -> str:
     """What is wrong with the value of `name`, of one of pydantic's findings; a `hidden` value is not shown, nor what is
-    inside a list or a mapping. A finding that has no words here keeps pydantic's."""
+    inside a list or a mapping, nor the login of a URL. A finding that has no words here keeps pydantic's."""
     kind, context = str(found["type"]), found.get("ctx", {})
     got = "***" if hidden else _shown(found["input"])
     if kind in _WORDS:
@@ -62,5 +64,5 @@ def _shown(value: Any) -> str:
         return "[…]" if value else "[]"
     if isinstance(value, bool):
         return str(value).lower()
-    text = repr(value) if isinstance(value, str | int | float) else str(value)
+    text = _LOGIN.sub("***@", repr(value) if isinstance(value, str | int | float) else str(value))
     return text if len(text) <= 80 else f"{text[:79]}…"

@@ -52,9 +52,10 @@ class Expansion:
     """A step that makes any number of rows of each row of its first input, chunk by chunk, as one DuckDB SELECT.
 
     `sql` reads the first input, a chunk that also has the column `_tongqu_row`, and the other inputs whole, as
-    `Operator.side` keeps them. It gives the output columns in order, then `_tongqu_row` of the row each row was made
-    of, then `_tongqu_fault`: 0, or the number in `faults` for which that row is refused (its other columns do not
-    matter). Rows made of one row stand in the order of the SQL terms `order`.
+    `Operator.side` keeps them; behind these the relations name a table of one row for each, whose `read_at` is when it
+    began to be read. It gives the output columns in order, then `_tongqu_row` of the row each row was made of, then
+    `_tongqu_fault`: 0, or the number in `faults` for which that row is refused (its other columns do not matter). Rows
+    made of one row stand in the order of the SQL terms `order`.
     """
 
     sql: str
@@ -131,6 +132,12 @@ class Operator(Settings):
     def told(self) -> str:
         """An output column of a whole-input step whose values the run counts one by one (the marks of `compare`)."""
         return ""
+
+    @property
+    def side_freshness(self) -> tuple[float | None, float]:
+        """Where rows are looked up as they come: after how many seconds what is looked up is read anew (None: never),
+        and how many seconds a row waits for what it does not find there (see `absent`)."""
+        return None, 0.0
 
     def needs_all(self, number: int) -> bool:
         """Whether the result is wrong unless this input gives all its rows, not only changes."""
@@ -263,6 +270,11 @@ class Operator(Settings):
         """The SELECT by which an input that is read whole is kept for `expansion`; it may drop what is not needed."""
         del dataset
         return f"SELECT * FROM {relation}"
+
+    def absent(self, relation: str, side: str, inputs: Sequence[Dataset]) -> str:
+        """The SELECT of the keys `k0 …`, each once, that rows of a chunk (the relation) do not find in a kept input."""
+        del relation, side, inputs
+        raise NotImplementedError(f"{self.verb} does not wait")
 
     def sql(self, relations: Sequence[str], inputs: Sequence[Dataset]) -> str:
         """One DuckDB SELECT over the relations (quoted names), with output columns as in `output`."""

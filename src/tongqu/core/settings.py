@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from inspect import get_annotations
 from itertools import pairwise
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
     BaseModel,
@@ -53,6 +53,9 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, protected_namespaces=())
+    shorthand: ClassVar[Mapping[str, Any]] = {}
+    """What a validator of the whole that runs before the fields' own accepts too, as JSON Schema: by the field that it
+    stands in, or by `""` in place of all fields. Validators of one field say it with `json_schema_input_type`."""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -62,6 +65,10 @@ class Settings(BaseModel):
             said = description(cls, name)
             for key in {name, field.alias or name} & set(properties) if said else ():
                 properties[key].setdefault("description", said)
+        for key, short in cls.shorthand.items():
+            body = properties[key] if key else handler.resolve_ref_schema(schema)
+            full = {word: body.pop(word) for word in set(body) - {"title", "description", "default", "x-i18n"}}
+            body["anyOf"] = [dict(short), *full.pop("anyOf", ())] if set(full) == {"anyOf"} else [dict(short), full]
         return schema
 
     @classmethod

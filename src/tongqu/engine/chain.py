@@ -69,7 +69,7 @@ class Chain:
         self._settings = (threads, memory_mb, temp_directory)
         self._connection: DuckDBPyConnection | None = None
         self._kept: list[Sides] = []
-        self._owner = True
+        self._owner, self._live = True, False
         self._keeping = Lock()
         self._parts = self._cut() if self.row_wise else []
 
@@ -218,7 +218,8 @@ class Chain:
             if isinstance(part, Segment):
                 outcome = part.run(self._database(), done.rows)
             elif isinstance(part, Expanding):
-                outcome = part.run(self._database(), done.rows, self._tables(part.step))
+                database = self._database()
+                outcome = part.run(database, done.rows, self._tables(part, done.rows))
             else:
                 outcome = self._python(*part, rows=done.rows)
             if trail is not None:
@@ -246,11 +247,12 @@ class Chain:
         sides = self._sides
         return Chain(source, self.steps, threads=threads, memory_mb=memory_mb, temp_directory=folder, sides=sides)
 
-    def fork(self) -> Chain:
-        """The same compiled chain with a private database of its own, for another thread."""
+    def fork(self, *, live: bool = False) -> Chain:
+        """The same compiled chain with a private database of its own, for another thread. `live`: its rows are of now,
+        so what steps look up is kept fresh for them (`Operator.side_freshness`)."""
         twin = object.__new__(Chain)
         twin.__dict__.update(self.__dict__)
-        twin._connection, twin._owner = None, False
+        twin._connection, twin._owner, twin._live = None, False, live
         return twin
 
     def close(self) -> None:
@@ -261,8 +263,10 @@ class Chain:
         for kept in self._kept if self._owner else ():
             kept.close()
 
-    def _tables(self, step: Step) -> list[str]:
-        return self._kept[0].tables(step) if step.operator.side_names else []
+    def _tables(self, part: Expanding, rows: pa.Table) -> list[str]:
+        if not part.step.operator.side_names:
+            return []
+        return self._kept[0].tables(part.step, rows if self._live and rows.num_rows else None, part.inputs)
 
     def _database(self) -> DuckDBPyConnection:
         if self._connection is None and self._sides:
@@ -295,7 +299,7 @@ class Chain:
     def _part(self, number: int) -> Expanding | tuple[Step, Dataset]:
         """A step that is no projection, as a part of its own."""
         step, inputs = self.steps[number], self.inputs(number)
-        relations = ["input", *(f"side{n}" for n in range(1, len(inputs)))]
+        relations = ["input", *(f"side{n}" for n in range(1, len(inputs))), *(f"at{n}" for n in range(1, len(inputs)))]
         if step.operator.expansion(relations, inputs) is None:
             return step, inputs[0]
         for dataset in (*inputs, self.datasets[number + 1]):

@@ -1,42 +1,52 @@
-"""What row-wise steps look up: whole inputs, kept once in a database that may use the disk."""
+"""What row-wise steps look up: whole inputs, kept in a database that may use the disk, and fresh if rows are of now."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from tongqu.core.data import Dataset
-from tongqu.core.errors import TongquError
+from tongqu.core.errors import CancelledError, TongquError
 from tongqu.core.operator import Step
 from tongqu.engine.flow import Flow, entered, refusal
-from tongqu.meaning.sandbox import open_sandbox, quoted
+from tongqu.meaning.sandbox import open_sandbox, quoted, relation_names
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 
+_PAUSE = 0.1
+_RESTING = 10
+"""A key that was waited for in vain is not waited for again for so many times as long."""
+
+
 @dataclass(frozen=True)
 class Side:
-    """An input that is read whole, when the first chunk needs it."""
+    """An input that is read whole: when the first chunk needs it, and anew where rows of now need it fresher."""
 
     dataset: Dataset
     rows: Callable[[], Flow]
     recipe: str = ""
     """A text that changes when what makes its rows does."""
+    stop: threading.Event = field(default_factory=threading.Event, compare=False)
+    """Set when nothing shall be waited for any more."""
 
 
 class Sides:
     """The kept inputs of one chain, shared by its forks; safe to use from their threads.
 
-    A side that was being loaded when its source failed is loaded anew when it is next asked for.
+    A side that was being loaded when its source failed is loaded anew when it is next asked for; what was kept of it
+    before is used until then only by rows that may be looked up in something so old.
     """
 
     def __init__(
@@ -49,7 +59,9 @@ class Sides:
         self._sides, self._steps = sides, steps
         self._folder = Path(tempfile.mkdtemp(prefix="tongqu-", dir=temp_directory))
         self._database = open_sandbox(threads, memory_mb, self._folder / "spill")
-        self._loaded: set[str] = set()
+        self._begun: dict[str, float] = {}
+        """When the read began that gave what a table holds, in seconds of the monotonic clock."""
+        self._took: dict[str, float] = {}
         self._lock = threading.Lock()
         self._closing = weakref.finalize(self, _close, self._database, self._folder)
 
@@ -57,29 +69,90 @@ class Sides:
         """A connection of its own for a fork of the chain, which sees the tables."""
         return self._database.cursor()
 
-    def tables(self, step: Step) -> list[str]:
-        """The quoted names of the tables that hold the step's sides, in their order; read now if they are not yet."""
+    def tables(self, step: Step, live: pa.Table | None = None, inputs: Sequence[Dataset] = ()) -> list[str]:
+        """The quoted names of the tables that hold the step's sides, in their order, and of those that tell when they
+        began to be read; read now if they are not yet.
+
+        With `live` rows (of `inputs[0]`) they are as fresh as the step wants, and what these rows do not find is waited
+        for as long as it says. Raises CancelledError if stopped meanwhile.
+        """
         number = next(n for n, other in enumerate(self._steps) if other.id == step.id)
-        found = []
+        names = step.operator.side_names
+        found = [f"side_{number}_{place}" for place in range(len(names))]
+        age, patience = step.operator.side_freshness if live is not None else (None, 0.0)
+        for table, name in zip(found, names, strict=True):
+            self._fresh(step, self._sides[name], table, None if age is None else time.monotonic() - age)
+            if live is not None and patience:
+                self._await(step, self._sides[name], table, live, inputs)
+        return [quoted(table) for table in found] + [quoted(f"{table}_at") for table in found]
+
+    def _fresh(self, step: Step, side: Side, table: str, since: float | None) -> None:
+        """Read the side unless the read of what is kept began after `since`."""
         with self._lock:
-            for place, name in enumerate(step.operator.side_names):
-                table = f"side_{number}_{place}"
-                if table not in self._loaded:
-                    self._load(step, self._sides[name], table)
-                    self._loaded.add(table)
-                found.append(quoted(table))
-        return found
+            begun = self._begun.get(table)
+            if begun is None or (since is not None and begun < since):
+                now = time.monotonic()
+                self._load(step, side, table)
+                self._begun[table], self._took[table] = now, time.monotonic() - now
+
+    def _await(self, step: Step, side: Side, table: str, rows: pa.Table, inputs: Sequence[Dataset]) -> None:
+        """Read the side again and again until the keys of all rows are there, or have been waited for. It is read at
+        most half of the time, however long that takes."""
+        _, patience = step.operator.side_freshness
+        came = time.monotonic()
+        connection = self._database.cursor()
+        given_up = quoted(f"{table}_given_up")
+        try:
+            names = list(relation_names(rows.column_names).values())
+            connection.register("came", rows.rename_columns(names))
+            keys = step.operator.absent("came", quoted(table), inputs)
+            while self._lacking(connection, keys, given_up):
+                left = came + patience - time.monotonic()
+                if left <= 0:
+                    self._give_up(connection, keys, given_up, patience)
+                    return
+                if side.stop.wait(min(left, max(_PAUSE, self._took[table]))):
+                    raise CancelledError(f"stopped while step {step.id!r} waited for what rows look up", path=step.path)
+                self._fresh(step, side, table, time.monotonic())
+        finally:
+            connection.close()
+
+    def _lacking(self, connection: DuckDBPyConnection, keys: str, given_up: str) -> bool:
+        """Whether there are keys to wait for."""
+        with self._lock:
+            connection.execute(
+                f"CREATE TABLE IF NOT EXISTS {given_up} AS SELECT *, 0.0::DOUBLE AS until FROM ({keys}) LIMIT 0"
+            )
+            row = connection.execute(
+                f"SELECT count(*) FROM (SELECT * FROM ({keys}) EXCEPT "
+                f"SELECT * EXCLUDE (until) FROM {given_up} WHERE until > {time.monotonic()!r})"
+            ).fetchone()
+        return bool(row and row[0])
+
+    def _give_up(self, connection: DuckDBPyConnection, keys: str, given_up: str, patience: float) -> None:
+        """Do not wait for these keys again for a while; they are kept where the side is, on disk if they are many."""
+        now = time.monotonic()
+        with self._lock:
+            connection.execute(f"DELETE FROM {given_up} WHERE until <= {now!r}")
+            connection.execute(f"INSERT INTO {given_up} SELECT *, {now + _RESTING * patience!r} FROM ({keys})")
 
     def _load(self, step: Step, side: Side, table: str) -> None:
         import duckdb
 
+        at = datetime.now(UTC)
         failures: list[BaseException] = []
         connection = self._database.cursor()
         incoming = f"{table}_in"
         try:
             connection.register(incoming, entered(side.dataset, side.rows(), failures))
             query = step.operator.side(quoted(incoming), side.dataset)
-            connection.execute(f"CREATE OR REPLACE TABLE {quoted(table)} AS {query}")
+            made, told = quoted(f"{table}_new"), quoted(f"{table}_at")
+            connection.execute(f"CREATE OR REPLACE TABLE {made} AS {query}")
+            connection.execute("BEGIN")  # whoever asks meanwhile sees both of the one read, or both of the other
+            connection.execute(f"DROP TABLE IF EXISTS {quoted(table)}")
+            connection.execute(f"ALTER TABLE {made} RENAME TO {quoted(table)}")
+            connection.execute(f"CREATE OR REPLACE TABLE {told} AS SELECT CAST(? AS TIMESTAMPTZ) AS read_at", [at])
+            connection.execute("COMMIT")
         except TongquError as error:
             error.path = error.path or step.path
             raise

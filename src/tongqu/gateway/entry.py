@@ -46,7 +46,7 @@ class ApiSource(Settings):
     key: list[str] = Field(default_factory=list)
     """Fields that identify a row, if neither source nor dictionary tells."""
 
-    @field_validator("key", mode="before")
+    @field_validator("key", mode="before", json_schema_input_type=str | list[str])
     @classmethod
     def _one_key(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value

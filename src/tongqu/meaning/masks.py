@@ -77,7 +77,7 @@ class Mask(Settings):
     )
     """The class of the masked field. Without it the field keeps the class it has."""
 
-    @field_validator("with_", mode="before")
+    @field_validator("with_", mode="before", json_schema_input_type=Kind | None)
     @classmethod
     def _null(cls, value: Any) -> Any:
         return "null" if value is None else value

@@ -76,22 +76,22 @@ class Cleaning(Settings):
     keep_original: bool = titled("保留原值", "Keep the original", False)
     """Changes of mere spelling are kept on record like repairs; else they are only counted."""
 
-    @field_validator("text", mode="before")
+    @field_validator("text", mode="before", json_schema_input_type=Spelling | list[Spelling])
     @classmethod
     def _one(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
 
-    @field_validator("date", mode="before")
+    @field_validator("date", mode="before", json_schema_input_type=Dates | Literal["date", "timestamp", True] | None)
     @classmethod
     def _date(cls, value: Any) -> Any:
         return {} if value is True else {"to": value} if isinstance(value, str) else value
 
-    @field_validator("number", mode="before")
+    @field_validator("number", mode="before", json_schema_input_type=Numbers | str | Literal[True] | None)
     @classmethod
     def _number(cls, value: Any) -> Any:
         return {} if value is True else {"type": value} if isinstance(value, str) else value
 
-    @field_validator("otherwise", mode="before")
+    @field_validator("otherwise", mode="before", json_schema_input_type=Literal["quarantine", "null", "keep"] | None)
     @classmethod
     def _null(cls, value: Any) -> Any:
         return "null" if value is None else value
@@ -150,7 +150,7 @@ class Clean(Operator):
     """Each column with what is done to it."""
     _known: dict[Any, tuple[list[_Cell], list[dict[str, str]]]] = PrivateAttr(default_factory=dict)
 
-    @field_validator("columns", mode="before")
+    @field_validator("columns", mode="before", json_schema_input_type=dict[str, Cleaning | Spelling | list[Spelling]])
     @classmethod
     def _short(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):

@@ -46,7 +46,7 @@ class CodeMap(Settings):
     into: str | None = titled("目标字段", "Into", None)
     """The column that takes the result, if the original shall stay."""
 
-    @field_validator("unmatched", mode="before")
+    @field_validator("unmatched", mode="before", json_schema_input_type=Literal["quarantine", "keep", "null"] | None)
     @classmethod
     def _null(cls, value: Any) -> Any:
         return "null" if value is None else value

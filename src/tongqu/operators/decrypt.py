@@ -46,7 +46,7 @@ class Decrypt(Operator):
     """What the values were bound to when they were encrypted."""
     _keys: dict[str, bytes] = PrivateAttr(default_factory=dict)
 
-    @field_validator("columns", mode="before")
+    @field_validator("columns", mode="before", json_schema_input_type=dict[str, str] | list[str])
     @classmethod
     def _names(cls, value: Any) -> Any:
         return dict.fromkeys(value, "varchar") if isinstance(value, list | tuple) else value

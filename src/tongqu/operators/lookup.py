@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+import pyarrow as pa
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from tongqu.core.columns import need_columns, no_duplicates, reshaped
 from tongqu.core.data import Dataset
 from tongqu.core.errors import InvalidPlanError
 from tongqu.core.operator import Expansion, Fault, Lineage, Operator
 from tongqu.core.settings import Names, Pairs, titled
+from tongqu.meaning.event_time import micros
 from tongqu.meaning.expressions import column
 from tongqu.meaning.joint import comparable
 from tongqu.meaning.ordering import order_sql, terms
 from tongqu.meaning.sandbox import only_one, quoted, relation_names
 
 _MISSING, _MANY = 1, 2
+_LONGEST_WAIT = 300_000_000
+_INSTANT = pa.timestamp("us", tz="UTC")
 
 
 class Lookup(Operator):
@@ -43,6 +47,23 @@ class Lookup(Operator):
     where it is larger than the memory, and its rows do not count as the step's. Rows written before it changed
     stay as they are. `many: all` over changes is refused unless the sink appends: a changed row could leave matches it
     no longer has.
+
+    Where a log is followed (`mode: cdc` or `stream`), what is looked up may change meanwhile, and rows are looked up as
+    of the moment at which they are processed:
+
+    ```yaml
+    - lookup:
+        in: prices
+        on: {item: code}
+        fields: {price: price}
+        refresh: 30s                   # read anew before rows are looked up in what was read longer ago
+        wait: 10s                      # a key that is not there may be so much later than the row; then `missing`
+        as_of: price_as_of             # a new column: when what was looked up began to be read
+    ```
+
+    It is read anew when rows come, not while nothing does; while it cannot be read the pipeline waits and tries again.
+    Rows with a key that is missing wait, and those behind them in the log too, while it is read again and again. A key
+    that came too late is not waited for again within ten times that time. A read of all rows reads it once.
     """
 
     verb = "lookup"
@@ -61,6 +82,32 @@ class Lookup(Operator):
     """What happens to a row with several matches."""
     order: Names = titled("排序字段", "Order", ())
     """Columns there that say which match is the first; without them the order in which it is read."""
+    refresh: str = titled("刷新间隔", "Refresh", "")
+    """Where a log is followed: no row is looked up in what was read longer ago than this (30s, 5m, 1h)."""
+    wait: str = titled("等待匹配", "Wait", "")
+    """Where a log is followed: how long a row waits for a match to appear (500ms, 10s; 5m at most)."""
+    as_of: str = titled("版本时间字段", "As of", "")
+    """A new column with the instant at which what was looked up began to be read."""
+
+    @field_validator("refresh", "wait")
+    @classmethod
+    def _span(cls, value: str) -> str:
+        if value and not micros(value):
+            raise ValueError("must be longer than nothing; leave it out instead")
+        return value
+
+    @field_validator("wait")
+    @classmethod
+    def _bounded(cls, value: str) -> str:
+        if value and micros(value) > _LONGEST_WAIT:
+            raise ValueError("is 5m at most: rows behind wait too; use `missing: quarantine` and replay for longer")
+        return value
+
+    @model_serializer(mode="wrap")
+    def _told(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what is not set, so that the digests of older pipelines stay as they are."""
+        told: dict[str, Any] = handler(self)
+        return {k: v for k, v in told.items() if v or k not in ("refresh", "wait", "as_of")}
 
     @classmethod
     def from_yaml(cls, raw: Any, path: str) -> Lookup:
@@ -89,14 +136,15 @@ class Lookup(Operator):
                 raise InvalidPlanError(
                     f"the keys {mine!r} ({first}) and {theirs!r} ({second}) are of different kinds", hint="cast one"
                 )
-        no_duplicates([*main.columns, *self.fields], self.verb)
+        no_duplicates([*main.columns, *self.fields, *self._versions], self.verb)
         added = [other.schema.field(old).with_name(new).with_nullable(True) for new, old in self.fields.items()]
+        added += [pa.field(name, _INSTANT, nullable=False) for name in self._versions]
         made = reshaped(main, [*main.schema, *added], {c: c for c in main.columns})
         return made if self.many != "all" else made.bound(made.name, ())
 
     def lineage(self, inputs: Sequence[Dataset]) -> Lineage:
         made: Lineage = {c: {(0, c)} for c in inputs[0].columns}
-        return made | {new: {(1, old)} for new, old in self.fields.items()}
+        return made | {new: {(1, old)} for new, old in self.fields.items()} | {name: set() for name in self._versions}
 
     def copies(self, inputs: Sequence[Dataset]) -> dict[str, tuple[int, str]]:
         return {c: (0, c) for c in inputs[0].columns} | {new: (1, old) for new, old in self.fields.items()}
@@ -122,12 +170,32 @@ class Lookup(Operator):
         found = f"SELECT {', '.join(items)} FROM ({numbered}) WHERE {where}"
         return found if self.many == "all" else f"SELECT * FROM ({found}) WHERE _tongqu_place = 1"
 
+    @property
+    def side_freshness(self) -> tuple[float | None, float]:
+        return (micros(self.refresh) / 1e6 if self.refresh else None, micros(self.wait) / 1e6 if self.wait else 0.0)
+
+    def absent(self, relation: str, side: str, inputs: Sequence[Dataset]) -> str:
+        names = relation_names(inputs[0].columns)
+        keys = [f"i.{quoted(names[c])}" for c in self.on]
+        known = " AND ".join(f"{key} IS NOT NULL" for key in keys)
+        match = " AND ".join(f"{key} = s.k{n}" for n, key in enumerate(keys))
+        items = ", ".join(f"{key} AS k{n}" for n, key in enumerate(keys))
+        return (
+            f"SELECT DISTINCT {items} FROM {relation} AS i "
+            f"WHERE {known} AND NOT EXISTS (SELECT 1 FROM {side} AS s WHERE {match})"
+        )
+
+    @property
+    def _versions(self) -> tuple[str, ...]:
+        return (self.as_of,) if self.as_of else ()
+
     def expansion(self, relations: Sequence[str], inputs: Sequence[Dataset]) -> Expansion:
         main, _ = inputs
         names = relation_names(main.columns)
-        out = relation_names([*main.columns, *self.fields])
+        out = relation_names([*main.columns, *self.fields, *self._versions])
         items = [f"i.{quoted(names[c])} AS {quoted(out[c])}" for c in main.columns]
         items += [f"s.f{n} AS {quoted(out[new])}" for n, new in enumerate(self.fields)]
+        items += [f"(SELECT read_at FROM {relations[2]}) AS {quoted(out[name])}" for name in self._versions]
         first = next(iter(self.on))
         fault = "0"
         if self.missing == "quarantine":

@@ -74,7 +74,9 @@ class Parse(Operator):
     """The text column."""
     format: Literal["json", "xml"] = titled("格式", "Format")
     """What the text is."""
-    fields: Annotated[dict[str, Part], BeforeValidator(_parts)] = titled("解析字段", "Fields", min_length=1)
+    fields: Annotated[
+        dict[str, Part], BeforeValidator(_parts, json_schema_input_type=dict[str, Part | str] | list[str])
+    ] = titled("解析字段", "Fields", min_length=1)
     """Each new column with its type, or with path, type and required; or a list of names."""
     keep: bool = titled("保留原字段", "Keep", False)
     """Keep the column itself."""

@@ -11,13 +11,8 @@ from threading import Lock
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 
-_LITERAL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>[^\s:/?#@]*):(?P<password>[^\s/?#]*)@")
-_UNENCODED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^:/?#@]*:(?!\d+[/?#])(?P<password>.+)@", re.DOTALL)
-"""A whole URL whose password holds `/ ? #` or a space that should have been percent-encoded."""
-_QUERY = re.compile(
-    r"(?P<name>[?&#](?:(?:[\w.]*\.)?(?:pgp_|key_|session_)?"
-    r"(?:password|passwd|pwd|secret|token|sas|access_key|secret_key)|key(?==-----BEGIN))=)(?P<password>[^&\s#]+)"
-)
+from tongqu.store.literal import LITERAL, QUERY, literal_passwords
+
 _TOKEN = re.compile(
     r"(?P<name>[?&](?:access_token|refresh_token|id_token|api_?key|client_secret|app_?secret|corp_?secret|signature|sign)=)"
     r"(?P<password>[^&\s#]{8,})",
@@ -26,7 +21,6 @@ _TOKEN = re.compile(
 """Parameters of calls that a system may echo in its errors: nobody here knows the tokens that it gave meanwhile."""
 _HEADER = re.compile(r"(?P<name>\b(?:Basic|Bearer)\s+)(?P<password>[A-Za-z0-9+/=._~-]{16,})")
 _SHORT = 8
-_TELLING = 4
 _LINE = 16
 """Characters from which a single line of a secret (of a private key) is one itself."""
 
@@ -79,7 +73,7 @@ class Scrubber:
                 text = text.replace(secret, "***")
             elif secret in text:
                 text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
-        return _TOKEN.sub(_masked, _HEADER.sub(_masked, _QUERY.sub(_masked, _LITERAL.sub(_masked, text))))
+        return _TOKEN.sub(_masked, _HEADER.sub(_masked, QUERY.sub(_masked, LITERAL.sub(_masked, text))))
 
     def deep(self, value: Any) -> Any:
         """The value with every text in it (also in mappings and lists) cleaned; keys stay."""
@@ -97,7 +91,7 @@ class Scrubber:
 def _masked(found: re.Match[str]) -> str:
     if found["password"].startswith("${"):
         return found[0]
-    if found.re is not _LITERAL:
+    if found.re is not LITERAL:
         return f"{found['name']}***"
     return f"{found['scheme']}{found['user']}:***@"
 
@@ -130,18 +124,3 @@ def _base64(raw: bytes) -> Iterator[str]:
 
 known = Scrubber()
 """The secrets this process has seen."""
-
-
-def literal_passwords(url: str) -> list[str]:
-    """The passwords written in a URL, before the host or as a parameter, as they stand there; references are none.
-
-    Of a password that should have been percent-encoded also the part that a parser takes for something else.
-    """
-    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", url):
-        return []
-    found = [match["password"] for pattern in (_LITERAL, _QUERY) for match in pattern.finditer(url)]
-    unencoded = None if _LITERAL.match(url) else _UNENCODED.match(url)
-    if unencoded:
-        first = re.split(r"[/?#\s]", unencoded["password"])[0]
-        found += [unencoded["password"], *([first] if len(first) >= _TELLING else [])]
-    return [password for password in found if password and "${" not in password]

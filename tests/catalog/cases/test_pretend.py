@@ -101,6 +101,15 @@ def test_there_is_always_a_record_to_ask_for(ask: Asker) -> None:
         assert ask("DELETE", f"/lots/{ask.system.values('/lots/{lot_no}')['lot_no']}")[0] == 204
 
 
+def test_the_document_s_own_example_is_there(ask: Asker) -> None:
+    raw = json.loads(json.dumps(RAW))
+    for path in ("/lots/{lot_no}", "/lots/{lot_no}/steps"):
+        raw["paths"][path]["parameters"][0]["example"] = "L2026"
+    ask.system = Pretend(Document(raw, "x"))
+    assert ask("GET", "/lots/L2026")[1]["lot_no"] == "L2026"
+    assert [ask("GET", f"/lots/{lot}/steps")[0] for lot in ("L2026", "L2027")] == [200, 404]
+
+
 def test_one_idempotency_key_is_one_record(ask: Asker) -> None:
     first = ask("POST", "/lots", {"lot_no": "L1"}, **{"idempotency-key": "k"})
     assert ask("POST", "/lots", {"lot_no": "L1"}, **{"idempotency-key": "k"}) == first

@@ -46,6 +46,9 @@ def test_what_is_cut_off_is_told() -> None:
             decode(memoryview(data[:end]))
     with pytest.raises(ValueError, match="no value of AMQP"):
         decode(memoryview(b"\xff\x01\x01"))
+    with pytest.raises(ValueError, match="more entries"):
+        decode(memoryview(struct.pack(">BIIB", 0xF0, 5, 1 << 31, 0x41)))
+    assert decode(memoryview(struct.pack(">BIIB", 0xF0, 5, 3, 0x41))) == ([True] * 3, 10)
 
 
 def test_frames_are_taken_however_they_are_cut() -> None:

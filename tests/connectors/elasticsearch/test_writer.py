@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from tongqu.connectors.elasticsearch.sink import ElasticsearchSink
 from tongqu.connectors.elasticsearch.source import ElasticsearchSource
 from tongqu.connectors.elasticsearch.writer import ids
 from tongqu.core.data import Counts, Dataset, Write, WriteMode
-from tongqu.core.errors import InvalidPlanError, NotFoundError
+from tongqu.core.errors import CheckpointError, ConnectError, InvalidPlanError, NotFoundError
 from tongqu.testing.command_line import tongqu
 from tongqu.testing.pour import pour
 from tongqu.testing.services import Elasticsearch
@@ -156,6 +158,41 @@ def test_readers_see_the_old_rows_or_the_new_ones_when_a_replace_is_killed(
         assert done.code == 0, done.err
     assert sorted(documents(elasticsearch)) == ["new0", "new1"]
     assert len(elasticsearch.ask("GET", "/_mapping")) == 2
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_a_replace_whose_new_index_somebody_dropped_shows_nothing_of_it(
+    elasticsearch: Elasticsearch, tmp_path: Path, attempts: int
+) -> None:
+    """While it is filled or between two attempts: the server would make an index anew for the rows that are left."""
+    put(elasticsearch, tmp_path, table(("O", 1, None)), WriteMode.REPLACE)
+
+    def chunks(*, drops: bool) -> Iterator[pa.Table]:
+        yield table(("A", 1, None))
+        if drops:
+            new = next(name for name, one in elasticsearch.ask("GET", "/_alias").items() if not one["aliases"])
+            elasticsearch.ask("DELETE", f"/{new}")
+            if attempts == 2:
+                raise ConnectError("gone")
+        yield table(("B", 1, None))
+
+    asked = Write("orders", Dataset("orders", SCHEMA, key=("no",)), WriteMode.REPLACE, "sync", "run 2", key=("no",))
+    for number in range(attempts):
+        sink = ElasticsearchSink(from_url(elasticsearch.url))
+        sink.lodge(tmp_path)
+        with closing(sink), pytest.raises(CheckpointError if number + 1 == attempts else ConnectError) as told:
+            pour(sink, asked, chunks(drops=number == 0))
+    assert "--restart" in told.value.hint
+    assert list(documents(elasticsearch)) == ["O"]
+
+
+def test_a_new_index_is_shaped_like_the_one_before(elasticsearch: Elasticsearch, tmp_path: Path) -> None:
+    put(elasticsearch, tmp_path, table(("O", 1, None)), WriteMode.REPLACE)
+    elasticsearch.ask("PUT", "/orders/_mapping", {"dynamic": "strict", "properties": {"more": {"type": "keyword"}}})
+    put(elasticsearch, tmp_path, table(("A", 1, None)), WriteMode.REPLACE, run="run 2")
+    (mapping,) = elasticsearch.ask("GET", "/orders/_mapping").values()
+    assert mapping["mappings"]["dynamic"] == "strict"
+    assert {"no", "more"} <= mapping["mappings"]["properties"].keys()
 
 
 def test_nothing_can_be_undone_where_nothing_was_replaced(elasticsearch: Elasticsearch, tmp_path: Path) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from tongqu.connectors.jdbc import columns, connector
+from tongqu.connectors.jdbc import compiling, connector
 from tongqu.connectors.jdbc.settings import from_url
 from tongqu.core.data import Read, Split
 from tongqu.core.errors import AuthError, ConnectError, InvalidSettingsError, NotFoundError
@@ -67,12 +66,37 @@ def test_a_server_that_nobody_knows_is_read_by_what_its_driver_tells(jdbc_pg_url
     assert batch.rows.column("v").to_pylist() == ["v0", "v1", "v2"]
 
 
-def test_the_class_that_moves_columns_is_made_of_its_source() -> None:
-    """After `javac --release 8 -g:none Columns.java`, `sha256sum Columns.java Columns.class > SHA256SUMS`."""
-    folder = Path(columns.__file__).with_name("java")
-    for line in (folder / "SHA256SUMS").read_text().splitlines():
-        digest, name = line.split()
-        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest, name
+def test_the_class_that_moves_columns_is_compiled_once_and_kept(jdbc_pg_url: str, tmp_path: Path) -> None:
+    kept = tmp_path / "home" / "connection"
+    del jdbc_pg_url  # its Java
+    assert compiling.columns(kept).kind is not None
+    (made,) = kept.rglob("*.class")
+    written = made.stat().st_mtime_ns
+    compiling._made.pop(kept)  # as another process would come
+    assert compiling.columns(kept).kind is not None
+    assert made.stat().st_mtime_ns == written
+    made.write_bytes(b"torn")
+    compiling._made.pop(kept)
+    assert compiling.columns(kept).kind is not None, "made anew"
+
+
+def test_java_without_a_compiler_moves_rows_one_by_one(jdbc_pg_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(folder: Path) -> None:
+        raise compiling._CannotError("this Java has no compiler")
+
+    monkeypatch.setattr(compiling, "_compile", none)
+    monkeypatch.setattr(compiling, "_made", {})
+    place = Place(connector, jdbc_pg_url)
+    for case in CASES:
+        rows = case.table().slice(0, len(case.values))
+        assert place.fill(rows, name=f"t_{case.name}").inserted == rows.num_rows, case.name
+        found = {row["id"]: row["v"] for row in place.table(f"t_{case.name}").to_pylist()}
+        for row in rows.to_pylist():
+            assert canonical(found[row["id"]], case) == canonical(row["v"], case), case.name
+    with place.source() as source:
+        stages = list(source.check())
+    assert [stage for stage in stages if stage.startswith("columns: rows pass one by one")]
+    assert stages[-1].startswith("sample"), "a note, no failure"
 
 
 def test_mariadb_takes_and_gives_every_type(jdbc_mysql_url: str) -> None:

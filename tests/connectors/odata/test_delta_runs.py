@@ -58,3 +58,15 @@ def test_what_is_deleted_leaves_the_target_and_a_lost_link_is_told(api: ODataApi
     assert third.document["streams"][0]["read"] == 4
     api.forgotten = False
     assert inside(tmp_path, "run", "orders", "--json").code == 0
+
+
+def test_what_is_deleted_is_marked_where_the_sink_asks_for_that(api: ODataApi, tmp_path: Path) -> None:
+    project = PROJECT.format(url=api.root).replace("write: upsert", "write: upsert, deletes: soft")
+    (tmp_path / "tongqu.yaml").write_text(project, encoding="utf-8")
+    assert inside(tmp_path, "run", "orders", "--json").code == 0
+    api.drop("Orders", "2")
+    done = inside(tmp_path, "run", "orders", "--json")
+    assert done.code == 0, done.err
+    with duckdb.connect(str(tmp_path / "lake.duckdb"), read_only=True) as lake:
+        told = lake.execute('select "No", _deleted_at is not null from orders order by 1').fetchall()
+    assert told == [("1", False), ("2", True), ("3", False), ("4", False), ("5", False)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,14 @@ def test_fields_are_called_as_the_api_calls_them(vendor: VendorApi, tmp_path: Pa
     write = {"upsert": {"method": "PUT", "path": "/rows/items/{id}", "fields": {"id": "id", "v": "value.text"}}}
     put(tmp_path, settings(vendor, write), items((36, "x")))
     assert vendor.calls[-1].json() == {"id": 36, "value.text": "x"}
+
+
+def test_numbers_go_as_text_where_the_api_wants_text(vendor: VendorApi, tmp_path: Path) -> None:
+    write = {"upsert": {"method": "PUT", "path": "/rows/items/{id}", "texts": ["qty"]}}
+    dataset = {"path": "/rows/items", "key": ["id"], "types": {"lot": "string"}, "write": write}
+    told = RestSettings.parse({"base_url": vendor.url, "datasets": {"items": dataset}})
+    put(tmp_path, told, [{"id": 36, "qty": Decimal("12.50"), "lot": 7, "v": True}])
+    assert vendor.calls[-1].json() == {"id": 36, "qty": "12.50", "lot": "7", "v": True}
 
 
 def test_replace_deletes_what_did_not_come(vendor: VendorApi, tmp_path: Path) -> None:

@@ -84,6 +84,11 @@ BOMB = (
     + "".join(f'<m id="n{n}"><a href="#n{n - 1}"/><b href="#n{n - 1}"/></m>' for n in range(1, 31))
     + '<m id="n0">x</m>'
 )
+LONG = (
+    f'<r:listLotsResponse {ENC} xmlns:r="urn:QMS"><listLotsReturn soapenc:arrayType="r:Lot[600]">'
+    + '<i href="#n"/>' * 600
+    + f'</listLotsReturn></r:listLotsResponse><m id="n"><lotNo>{"x" * 1_000_000}</lotNo></m>'
+)
 SPARSE = f"""<r:listLotsResponse {ENC} xmlns:r="urn:QMS"><listLotsReturn soapenc:arrayType="r:Lot[9]">
 <i soapenc:position="[3]"><qty>1</qty></i></listLotsReturn></r:listLotsResponse>"""
 
@@ -134,7 +139,7 @@ def test_references_and_arrays_are_put_in_their_place() -> None:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (CIRCLE, "circle"), (BOMB, "more than"), (SPARSE, "left out"),
+        (CIRCLE, "circle"), (BOMB, "more than"), (LONG, "more than"), (SPARSE, "left out"),
         (REFERENCES.replace('id="id2"', 'id="id9"'), "did not come"),
     ],
 )  # fmt: skip
@@ -234,6 +239,8 @@ DONE = '<e:Envelope xmlns:e="http://www.w3.org/2003/05/soap-envelope"><e:Body>{}
 class Photos(Peer):
     """A SOAP 1.2 service whose list comes with attachments: one by `href`, one by the text of a swaRef."""
 
+    times, data = 1, b"\x89PNG"
+
     def __call__(self, asked: Asked, out: Out) -> None:
         """Answer."""
         if asked.method == "GET":
@@ -242,16 +249,23 @@ class Photos(Peer):
             return
         self.asked.append(asked)
         photo = '<photo><no>1</no><data href="cid:a@x"/><scan>cid:b@x</scan></photo>' if b"list" in asked.body else ""
-        root = DONE.format(f'<done xmlns="urn:t">{photo}</done>').encode()
+        root = DONE.format(f'<done xmlns="urn:t">{photo * self.times}</done>').encode()
         parts = b"--m\r\nContent-Type: application/soap+xml\r\n\r\n" + root
         for name in (b"a", b"b"):
-            parts += b"\r\n--m\r\nContent-Type: image/png\r\nContent-ID: <" + name + b"@x>\r\n\r\n\x89PNG" + name
+            parts += b"\r\n--m\r\nContent-Type: image/png\r\nContent-ID: <" + name + b"@x>\r\n\r\n" + self.data + name
         kind = 'multipart/related; type="application/soap+xml"; boundary=m'
         out.answer(200, parts + b"\r\n--m--\r\n", Content_Type=kind)
 
 
 def test_attachments_beside_an_answer_stand_where_they_are_named() -> None:
     assert rows(Photos()) == [{"no": "1", "data": b"\x89PNGa", "scan": b"\x89PNGb"}]
+
+
+def test_an_attachment_that_is_named_again_and_again_does_not_fill_the_memory() -> None:
+    photos = Photos()
+    photos.times, photos.data = 100, b"p" * 1_000_000
+    with pytest.raises(AnswerError, match="so often"):
+        rows(photos)
 
 
 def test_large_binary_goes_as_an_attachment_where_that_is_wanted() -> None:

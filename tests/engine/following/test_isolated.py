@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from itertools import groupby
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from tongqu.core.data import Mode
+from tongqu.core.data import Batch, Mode
+from tongqu.core.errors import ConnectError
 from tongqu.core.events import Committed, StreamEnded, Warned
 from tongqu.core.events import Event as Happened
 from tongqu.engine.compile import Wanted
 from tongqu.engine.report import Report
+from tongqu.testing import log_file
 from tongqu.testing.following import around, crash, follow, wanted
 from tongqu.testing.log_file import LogFile
 
@@ -133,6 +138,39 @@ def test_the_others_go_on_and_it_catches_up_later(log: LogFile, target: str) -> 
     numbers = {one["name"]: one["read"] for one in again.to_json()["streams"]}
     assert numbers == {"orders": 2, "parts": 2, "stock": 2}  # nothing came twice
     assert kept(log) == end(log)
+
+
+def in_blocks(self: Any, db: sqlite3.Connection, found: Sequence[tuple[Any, ...]]) -> Iterator[tuple[Batch, int]]:
+    """The batches of a log that is read in blocks: all changes of a table in one, which can be cut at its end only."""
+    del db
+    by_table = sorted(found, key=lambda row: str(row[2]))
+    runs = [list(run) for _, run in groupby(by_table, key=lambda row: (row[2], row[3] == "schema"))]
+    for place, run in enumerate(runs):
+        name, end = run[0][2], found[-1][0]
+        position = {"n": end} if place + 1 == len(runs) else None
+        if run[0][3] == "schema":
+            self._known[name] = self._altered(name, json.loads(run[-1][5]))
+            yield Batch(name, pa.RecordBatch.from_pylist([], schema=self._known[name]), position, kind="schema"), end
+        else:
+            yield Batch(name, self._rows(name, run), position), end
+
+
+@pytest.mark.parametrize("faults", [0, 2])
+def test_changes_that_are_kept_one_by_one_come_once_after_lost_connections(
+    log: LogFile, target: str, faults: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A block holds changes from before and behind the place that the stream ahead has come to."""
+    frozen, evolving = (wanted("append", "ignore", one, TABLES) for one in ("freeze", "evolve"))
+    follow(log.path, target, frozen)
+    altered(log)
+    assert statuses(follow(log.path, target, frozen))["parts"] == "failed"
+    log.write(("c", "orders", {"id": 3, "v": "third"}))
+    monkeypatch.setattr(log_file._FileLog, "_batches", in_blocks)
+    gone = [(0, ConnectError("gone"))] * faults
+    report = follow(log.path, target, evolving, faults=gone, surroundings=around(wait=lambda seconds: False))
+    assert report.status == "succeeded", report.problems
+    assert rows(target, "orders") == [(1, "first"), (2, "second"), (3, "third")]
+    assert rows(target, "parts") == rows(target, "stock") == [(1, "first"), (2, "second")]
 
 
 def test_a_stream_that_cannot_be_opened_leaves_the_others_alone(log: LogFile, target: str) -> None:

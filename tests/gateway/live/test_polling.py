@@ -13,6 +13,7 @@ import pytest
 from tests.gateway.published import NOON
 
 from tongqu.connectors.postgres import connector
+from tongqu.core.server import Format, Limits, Page, Query
 from tongqu.gateway.entry import ApiEntry
 from tongqu.gateway.live.polling import PAGE, Polling
 from tongqu.gateway.policy.compiling import compile_policy
@@ -132,6 +133,28 @@ def test_a_feed_that_could_not_be_written_is_written_at_the_next_look(
         assert await world.look() == ["A2"]
 
     run(pg_url, tmp_path, work)
+
+
+def test_looking_again_asks_the_server_what_it_was_asked_before(
+    pg_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Query] = []
+
+    async def looks(world: World) -> None:
+        world.sql("INSERT INTO lots VALUES ('A', 1, '2026-11-22')")
+        query = world.api.server.query
+
+        async def noted(what: Query, format: Format, limits: Limits) -> Page:
+            asked.append(what)
+            return await query(what, format, limits)
+
+        monkeypatch.setattr(world.api.server, "query", noted)
+        for number in range(4):
+            world.sql(f"UPDATE lots SET at = '2026-11-22 10:0{number}'")
+            await world.look()
+
+    run(pg_url, tmp_path, looks)
+    assert len({id(one.tree) for one in asked}) < len(asked) / 2  # a server keeps what it made of a tree
 
 
 def busy(*_: object, **__: object) -> int:

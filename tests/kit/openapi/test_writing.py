@@ -152,6 +152,15 @@ def test_what_cannot_be_called_with_a_record_is_named_with_the_reason(sends: Any
     assert (guessed, left_out) == ({}, {"POST /items": reason})
 
 
+def test_numbers_that_go_as_text_are_named() -> None:
+    lot = obj(no={"type": "string", "example": "L1"}, qty={"type": "string", "example": "12.5000"}, net={
+        "type": "string", "format": "decimal"})  # fmt: skip
+    guessed, _, _ = read({
+        "/lots": {"get": operation(None, {"type": "array", "items": lot}), "post": operation(lot)},
+    })  # fmt: skip
+    assert guessed["write.create from POST /lots"] == {"method": "POST", "path": "/lots", "texts": ["qty", "net"]}
+
+
 def test_nothing_is_guessed_from_other_resources() -> None:
     guessed, _, _ = read(
         {

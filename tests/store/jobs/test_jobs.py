@@ -162,6 +162,24 @@ def test_pause_resume_and_cancel(opened: Opener) -> None:
     assert sorted(ids(jobs, hands())) == ["1", "2"]
 
 
+def test_an_attempt_that_was_asked_to_stop_goes_on_where_that_was_asked_last(opened: Opener) -> None:
+    jobs = opened()
+    jobs.put([work("1"), work("2", dedup="k", kept=True)])
+    first, second = jobs.take(hands(), NOBODY)
+    jobs.ask("1", "pause")
+    jobs.ask("1", "resume")
+    assert jobs.end("1", first.epoch, Ended("paused"))  # its holder had heard the first wish only
+    jobs.ask("2", "cancel")
+    assert [job.id for job in jobs.put([work("3", dedup="k", kept=True, spec={"digest": "new"})])] == ["2"]
+    assert jobs.end("2", second.epoch, Ended("cancelled"))
+    assert [jobs.get(id).state for id in ("1", "2")] == ["queued", "queued"]
+    assert jobs.get("2").spec == {"digest": "new"}
+    first, second = jobs.take(hands(), NOBODY)
+    for wish in ("pause", "restart"):
+        jobs.ask("2", wish)
+    assert jobs.renew({"2": second.epoch}, 15) == {"2": "pause"}  # a new version is no reason to go on
+
+
 def test_what_follows_is_made_with_the_end_of_what_was_before(opened: Opener) -> None:
     jobs = opened()
     jobs.put([work("1")])

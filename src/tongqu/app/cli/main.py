@@ -6,7 +6,7 @@ import atexit
 import gc
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -16,8 +16,9 @@ from tongqu.app.cli.group import COMMANDS, GROUPS, application
 from tongqu.app.messages import t, translated
 
 
-def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run one command and exit: 0 done, 1 failed, 2 refused before any connection, 3 done and needs attention."""
+def main(argv: Sequence[str] | None = None, before: Callable[[], None] = lambda: None) -> NoReturn:
+    """Run one command and exit: 0 done, 1 failed, 2 refused before any connection, 3 done and needs attention. `before`
+    is called before it, where an interrupt is a document."""
     _hurry()
     outlets.ready()
     given = list(sys.argv[1:] if argv is None else argv)
@@ -25,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     messages.use(_value(options, "--lang") or messages.detect())
     as_json = "--json" in options
     try:
+        before()
         code = _run(reordered(given), as_json=as_json, debug="--debug" in options)
         with suppress(BrokenPipeError):  # whoever read has enough
             outlets.flush()
@@ -115,11 +117,25 @@ def _run(arguments: list[str], *, as_json: bool, debug: bool) -> int:
         problems = getattr(error, "problems", None) or [error]
         return _refused(problems, as_json, error.exit_code)
     except Exception as error:  # noqa: BLE001  # the last line of defence: no traceback reaches a person unasked
-        if debug:
-            trace(error)
-        what = f"{type(error).__name__}: {error}"
-        hint = "" if debug else t("internal.hint")
-        return _failed({"path": "", "code": "internal", "message": what, "hint": hint}, {}, as_json, 1)
+        if isinstance(error, OSError) and _of_typer(error):
+            raise outlets.UnwritableError(error.strerror) from None
+        return _internal(error, as_json, debug)
+
+
+def _of_typer(error: BaseException) -> bool:
+    """Whether it was raised by typer's own writing: of a help page, to standard output."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and str(last.tb_frame.f_globals.get("__name__", "")).startswith("typer.")
+
+
+def _internal(error: Exception, as_json: bool, debug: bool) -> int:
+    if debug:
+        trace(error)
+    what = f"{type(error).__name__}: {error}"
+    hint = "" if debug else t("internal.hint")
+    return _failed({"path": "", "code": "internal", "message": what, "hint": hint}, {}, as_json, 1)
 
 
 def _usage(refused: Any, as_json: bool) -> int:

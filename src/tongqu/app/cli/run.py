@@ -24,8 +24,13 @@ def run(
     record: Annotated[Path | None, typer.Option("--record", metavar="DIR", help=t("record.record"))] = None,
     replay: Annotated[Path | None, typer.Option("--replay", metavar="DIR", help=t("record.replay"))] = None,
     queue: Annotated[bool, typer.Option("--queue", help=t("run.queue"))] = False,
+    watch: Annotated[bool, typer.Option("--watch", help=t("run.watch"))] = False,
 ) -> int:
     """Run the named pipelines, in the order given."""
+    if watch:
+        from tongqu.app.cli.watching import watch as watching
+
+        return watching(call, pipelines)
     if queue:
         from tongqu.app.cli.schedule import show_queued
 
@@ -34,6 +39,7 @@ def run(
     from tongqu.app.cli.moving import command_line, move
     from tongqu.app.services.piping import RunRequest
     from tongqu.app.services.running import run as run_pipelines
+    from tongqu.app.services.running import with_sinks
     from tongqu.app.wire import new_id
 
     wire = call.wire()
@@ -48,4 +54,8 @@ def run(
         version=version,
         hash=digest,
     )
-    return move(call, wire, lambda: run_pipelines(request, wire.project, wire.ends, wire.runner, new_id))
+    return move(
+        call,
+        wire,
+        lambda: run_pipelines(with_sinks(request, wire.project), wire.project, wire.ends, wire.runner, new_id),
+    )

@@ -139,6 +139,8 @@ def _show_one(document: Mapping[str, Any]) -> None:
         table(summary(document))
     for problem in document.get("problems", []):
         say(t("problem.error", message=problem["message"], code=problem["code"]))
+        if problem.get("hint"):
+            say("  " + t("problem.hint", hint=problem["hint"]))
 
 
 def _show_logs(document: Mapping[str, Any]) -> None:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from tongqu.store.scrub import known, literal_passwords
+from tongqu.store.literal import literal_passwords
 
 
 def hide_passwords(arguments: list[str]) -> None:
     """Overwrite the password of each URL among the arguments with `*` in the process's own argument memory, and never
-    show it again.
+    show it again."""
+    from tongqu.store.scrub import known
 
-    Works on Linux, where `ps` reads that memory; elsewhere, and where the system forbids it, nothing happens. Between
-    the start of the process and this call the password can be seen: keep it out of the command line by `${secret:X}`.
-    """
     for argument in arguments:
         known.add_url(argument)
-    secrets = {password.encode() for argument in arguments for password in literal_passwords(argument)}
+    clear_title(arguments)
+
+
+def clear_title(arguments: list[str]) -> None:
+    """Overwrite those passwords; loads next to nothing, as `tongqu.__main__` calls it before all else.
+
+    Works on Linux, where `ps` reads that memory; elsewhere, and where the system forbids it, nothing happens. Between
+    the start of the process and this call (Python's own start, some hundredths of a second) the password can be seen:
+    keep it out of the command line by `${secret:X}`.
+    """
+    secrets = {password.encode("utf-8", "surrogateescape") for one in arguments for password in literal_passwords(one)}
     if not secrets:
         return
     try:
-        fields = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
+        with open("/proc/self/stat", "rb") as file:  # noqa: PTH123  # pathlib takes its time to load
+            fields = file.read().rpartition(b")")[2].split()
         start, end = int(fields[45]), int(fields[46])
     except (OSError, IndexError, ValueError):
         return

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from tongqu.app.http.operation import Asked, Given, Operation
 from tongqu.app.http.project import versions_of
+from tongqu.app.http.rights import EVERY, Right, rights_at, rights_of
 from tongqu.core.settings import Secret
 
 if TYPE_CHECKING:
@@ -120,21 +121,28 @@ def _signer(asked: Asked, given: Judge) -> Signer:
 
     if given.as_:
         person = signing(asked.wire, given.as_, given.password.get_secret_value(), given.code)
-        return Signer(f"user:{person.name}", person.all_roles, signed=True)
-    return Signer(asked.who, _roles(asked))
+        may = "change" in rights_of(person.all_roles)
+        return Signer(f"user:{person.name}", person.all_roles, signed=True, may_change=may)
+    roles, rights = _held(asked)
+    return Signer(asked.who, roles, may_change="change" in rights)
 
 
-def _roles(asked: Asked) -> Collection[str]:
-    """The roles of who asks, as they are now."""
+def _held(asked: Asked) -> tuple[Collection[str], Collection[Right]]:
+    """The roles and the rights of who asks, as they are now."""
     kind, _, name = asked.who.partition(":")
-    if kind not in ("user", "client") or not asked.wire.home.identity.exists():
-        return ()
+    known = asked.wire.home.identity.exists()
+    if kind not in ("user", "client"):
+        if not known:
+            return (), EVERY
+        with asked.wire.callers().opened() as identities:
+            return (), rights_at(identities, asked.wire.identity_settings(), asked.person.account)
+    if not known:
+        return (), ()
     with asked.wire.callers().opened() as identities:
-        if kind == "user":
-            user = identities.users.get(name)
-            return user.all_roles if user is not None else ()
-        client = identities.clients.get(name)
-        return client.roles if client is not None else ()
+        user = identities.users.get(name) if kind == "user" else None
+        client = identities.clients.get(name) if kind == "client" else None
+    roles = user.all_roles if user is not None else client.roles if client is not None else ()
+    return roles, rights_of(roles)
 
 
 _COMMENT = "/drafts/{name}/comments/{id}/resolve"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tongqu.app.http.rights import EVERY, Right, rights_of, too_many_duties
+from tongqu.app.http.rights import Right, rights_at
 from tongqu.core.errors import AccessError
 
 if TYPE_CHECKING:
@@ -88,23 +88,9 @@ class Duties:
     identities: Identities
     settings: IdentitySettings
 
-    @property
-    def held(self) -> bool:
-        """Whether duties are kept apart, and somebody is there who can give them: until then the first people are
-        made."""
-        at = self.identities.database.seconds()
-        return self.settings.apart and any(
-            "security_admin" in one.all_roles and one.alive(at) for one in self.identities.users.list()
-        )
-
     def rights(self, account: str) -> frozenset[Right]:
         """What the person of an account may; everything where duties are not kept apart."""
-        if not self.held:
-            return EVERY
-        user = self.identities.users.get(self.settings.accounts.get(account, account))
-        if user is None or not user.alive(self.identities.database.seconds()) or too_many_duties(user.all_roles):
-            return frozenset()
-        return rights_of(user.all_roles)
+        return rights_at(self.identities, self.settings, account)
 
     def judge(self, command: str, account: str) -> None:
         """Raises AccessError where the person of the account may not call a command that changes something."""

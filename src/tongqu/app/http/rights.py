@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from tongqu.gateway.auth.settings import IdentitySettings
+    from tongqu.store.identity.identities import Identities
 
 Right = Literal["look", "change", "run", "rows", "calls", "system", "security", "policy", "audit", "known"]
 """`look`: at what is published, runs and versions (no rows of data). `change`: what is published. `run`: start runs and
@@ -35,3 +39,17 @@ def too_many_duties(roles: Iterable[str]) -> bool:
     from tongqu.store.identity.users import ADMIN_ROLES
 
     return len(ADMIN_ROLES.intersection(roles)) > 1
+
+
+def rights_at(identities: Identities, settings: IdentitySettings, account: str) -> frozenset[Right]:
+    """What the person of an account of the operating system may: everything where duties are not kept apart, or nobody
+    is there yet who can give them (until then the first people are made)."""
+    at = identities.database.seconds()
+    if not settings.apart or not any(
+        "security_admin" in one.all_roles and one.alive(at) for one in identities.users.list()
+    ):
+        return EVERY
+    user = identities.users.get(settings.accounts.get(account, account))
+    if user is None or not user.alive(at) or too_many_duties(user.all_roles):
+        return frozenset()
+    return rights_of(user.all_roles)

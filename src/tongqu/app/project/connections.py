@@ -14,8 +14,9 @@ from tongqu.core.connector import Connector
 from tongqu.core.errors import ConfigError, InvalidSettingsError, TongquError
 from tongqu.core.secret_fields import holds_secret, models_in
 from tongqu.core.settings import Settings
+from tongqu.store.literal import literal_passwords
 from tongqu.store.references import SECRETIVE, has_reference
-from tongqu.store.scrub import known, literal_passwords
+from tongqu.store.scrub import known
 
 
 def check_connections(

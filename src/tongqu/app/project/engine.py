@@ -24,8 +24,15 @@ class EngineTls(Settings):
     """The key of our certificate, as a file."""
 
 
+class EngineQueue(Settings):
+    """What stands between a log that is followed and several sinks."""
+
+    connection: str
+    """A connection that can be written and followed, such as a queue or Kafka."""
+
+
 class EngineEntry(Settings):
-    """What moves the splits of big full loads."""
+    """What moves the splits of big full loads, and what stands between a log and several sinks."""
 
     runner: Literal["local", "dask"] = "local"
     """`local`: threads of the process that runs the pipeline; `dask`: the workers of a Dask cluster."""
@@ -33,6 +40,8 @@ class EngineEntry(Settings):
     """Address of the Dask scheduler: `tcp://host:8786`, or `tls://host:8786`."""
     tls: EngineTls | None = None
     """Certificates for `tls://`."""
+    queue: EngineQueue | None = None
+    """What keeps changes and messages for pipelines that follow a log into several sinks (default: a file for each)."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

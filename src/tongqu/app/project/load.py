@@ -31,6 +31,7 @@ from tongqu.app.project.purposes import check_purposes
 from tongqu.app.project.reconciling import ReconcileEntry, check_reconcile
 from tongqu.app.project.rules import ConnectionRules, split_rules
 from tongqu.app.project.schedules import CalendarEntry, RunEntry
+from tongqu.app.project.transmitting import with_queues
 from tongqu.app.project.twoway import TwoWayEntry, check_two_way
 from tongqu.app.project.webhooks import with_webhooks
 from tongqu.app.project.yaml import read_yaml
@@ -89,6 +90,8 @@ class Project:
     """What bounds the use of connections, and who stands in for them, by name."""
     engine: EngineEntry = field(default_factory=EngineEntry)
     """On what big loads run."""
+    carried: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The pipelines behind those that follow a log into several sinks: one for each sink."""
     hooks: Mapping[str, HookEntry] = field(default_factory=dict)
     """Addresses that others call with their events."""
 
@@ -246,18 +249,17 @@ def checked(
     dictionary = check_dictionary(sections, places, problems)
     naming = check_naming(sections, dictionary, places, problems, notes)
     environments = _environments(sections["environments"], places, problems)
-    hooks = check_hooks(sections["hooks"], sections["connections"], places, problems)
-    sections["pipelines"] = with_hooks(sections["pipelines"], hooks, sections["hooks"], places, problems)
+    hooks = _hooked(sections, places, problems)
+    engine = check_engine(sections["engine"], places, problems)
+    carried = with_queues(sections, engine.queue.connection if engine.queue else None, places, problems)
     pipelines = check_pipelines(sections["pipelines"], sections["connections"], sections["datasets"], places, problems)
     reconcile = check_reconcile(sections["reconcile"], sections["connections"], places, problems)
     sync = check_two_way(sections["sync"], sections["connections"], places, problems)
     timed: dict[str, Mapping[str, Any]] = {"pipelines": pipelines, "reconcile": reconcile, "sync": sync}
     calendars = _calendars(sections, timed, places, problems)
     running = check_run(sections["run"], sections["connections"], places, problems)
-    engine = check_engine(sections["engine"], places, problems)
     identity = parse(IdentitySettings, sections["identity"], ("identity",), places, problems)
-    apis = check_apis(sections["apis"], sections["connections"], dictionary, places, problems)
-    apis = with_webhooks(apis, sections["webhooks"], sections["apis"], places, problems)
+    apis = _published(sections, dictionary, places, problems)
     gateway = gateway_of(sections["gateway"], places, problems) if sections["gateway"] else None
     check_audit(sections["audit"], places, problems)
     purposes = check_purposes(sections["purposes"], apis, dictionary, places, problems)
@@ -281,6 +283,7 @@ def checked(
         calendars=calendars,
         running=running,
         engine=engine,
+        carried=carried,
         rules=rules,
         hooks=hooks,
         places=places,
@@ -290,6 +293,19 @@ def checked(
         shared=shared,
         overlay=over,
     )
+
+
+def _hooked(sections: dict[str, Any], places: Places, problems: list[TongquError]) -> dict[str, HookEntry]:
+    hooks = check_hooks(sections["hooks"], sections["connections"], places, problems)
+    sections["pipelines"] = with_hooks(sections["pipelines"], hooks, sections["hooks"], places, problems)
+    return hooks
+
+
+def _published(
+    sections: Mapping[str, Any], dictionary: dict[str, DatasetEntry], places: Places, problems: list[TongquError]
+) -> dict[str, ApiEntry]:
+    apis = check_apis(sections["apis"], sections["connections"], dictionary, places, problems)
+    return with_webhooks(apis, sections["webhooks"], sections["apis"], places, problems)
 
 
 def _name(tree: Mapping[str, Any], folder: Path, places: Places, problems: list[TongquError]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -159,7 +160,7 @@ class DatasetEntry(Settings):
     fields: dict[str, FieldEntry] = Field(default_factory=dict)
     """The fields by name."""
 
-    @field_validator("key", mode="before")
+    @field_validator("key", mode="before", json_schema_input_type=str | list[str])
     @classmethod
     def _one_key(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
@@ -178,6 +179,10 @@ class DatasetEntry(Settings):
 class PipelineSource(Settings):
     """Where a pipeline reads."""
 
+    shorthand: ClassVar[Mapping[str, Any]] = {
+        "": {"type": "object", "properties": {"hook": {"type": "string"}}, "required": ["hook"]}
+    }
+
     connection: str
     """Name of a connection; `hook: NAME` in its place means the events of a hook."""
     dataset: str | None = None
@@ -194,7 +199,7 @@ class PipelineSource(Settings):
     key: list[str] = Field(default_factory=list)
     """Columns that identify a row, if the source does not tell."""
 
-    @field_validator("key", mode="before")
+    @field_validator("key", mode="before", json_schema_input_type=str | list[str])
     @classmethod
     def _one_key(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
@@ -234,7 +239,7 @@ class PipelineSink(Settings):
     from_: str | None = Field(default=None, alias="from")
     """The step or source whose rows are written (default: the last step)."""
 
-    @field_validator("key", mode="before")
+    @field_validator("key", mode="before", json_schema_input_type=str | list[str])
     @classmethod
     def _one_key(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value

@@ -43,7 +43,7 @@ class ReconcileEntry(Settings):
     repair: Literal["ask", "auto", "never", "always"] = "ask"
     """`ask`: only with `--repair`; `auto` (or `always`): whenever rows differ; `never`."""
 
-    @field_validator("key", "columns", mode="before")
+    @field_validator("key", "columns", mode="before", json_schema_input_type=str | list[str])
     @classmethod
     def _one(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, time, tzinfo
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
@@ -40,6 +40,8 @@ class TakeWhen(Settings):
 
 class ConnectionRules(Settings):
     """What stands beside a connector's own settings in any connection."""
+
+    shorthand: ClassVar[Mapping[str, Any]] = {"adapt": {"type": "boolean"}}
 
     max_splits: int | None = Field(default=None, ge=1)
     """So many splits are moved at the same time, by all pipelines together."""

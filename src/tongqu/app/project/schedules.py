@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import date, datetime
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
@@ -70,6 +70,8 @@ class OnFile(Settings):
 
 class ScheduleEntry(Settings):
     """When something runs: exactly one of `cron`, `every`, `after`, `on_file` and `on_event`."""
+
+    shorthand: ClassVar[Mapping[str, Any]] = {"": {"type": "string", "description": "A cron expression."}}
 
     cron: str | None = None
     """A cron expression: `30 6 * * 1-5`; with 6 fields the first are seconds."""

@@ -114,7 +114,7 @@ class TwoWayEntry(Settings):
             raise ValueError("mode: incremental needs a `cursor`")
         return self
 
-    @field_validator("gates", mode="before")
+    @field_validator("gates", mode="before", json_schema_input_type=GatesEntry | None)
     @classmethod
     def _any(cls, value: Any) -> Any:
         return {} if value is None else value

@@ -34,11 +34,13 @@ _LOOKED_BACK = 500
 
 @dataclass(frozen=True)
 class Signer:
-    """Who judges: their name in the audit trail, their roles, and whether they gave name and password anew."""
+    """Who judges: their name in the audit trail, their roles, whether they gave name and password anew, and whether
+    they may change the project."""
 
     who: str
     roles: Collection[str] = ()
     signed: bool = False
+    may_change: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,11 @@ class _Draft:
     @property
     def reviewers(self) -> tuple[str, ...]:
         return self.entry.draft.reviewers if self.entry.draft is not None else ()
+
+    @property
+    def judged(self) -> str:
+        """What approvals are of: the draft as it is, before these reviewers. A rejection is of the draft alone."""
+        return f"{self.digest}-{_sum(sorted(self.reviewers))}" if self.reviewers else self.digest
 
     @property
     def needed(self) -> int:
@@ -102,7 +109,7 @@ class Drafting:
             for place, old, new in _otherwise(before, after)
             if place.partition(".")[0] not in ("draft", "name")
         ]
-        comments, verdicts = self._said(draft)
+        comments, verdicts, _ = self._said(draft)
         return {
             **self._told(draft), "changes": told,
             "comments": [{**one.to_json(), "current": one.digest == draft.digest} for one in comments],
@@ -127,21 +134,23 @@ class Drafting:
         return self.show(name)
 
     def judge(self, name: str, signer: Signer, verdict: str, reason: str = "") -> Document:
-        """Approve or reject the draft as it is now. Raises AccessError for who is no reviewer, for its author where
-        that does not count, and for who did not sign where signatures are wanted."""
+        """Approve or reject the draft as it is now, for the reviewers that it has now. Raises AccessError for who is no
+        reviewer (may not change the project, where none are named), for its author where that does not count, and for
+        who did not sign where signatures are wanted."""
         draft = self._known(name)
         self._may_judge(draft, signer, verdict)
         with closing(Drafts.open(self.home)) as store:
             told = Verdict(signer.who, _now(), verdict, signer.signed, reason)
-            store.judge(self.versioning.env, name, draft.digest, told)
+            for digest in dict.fromkeys((draft.digest, draft.judged)):
+                store.judge(self.versioning.env, name, digest, told)
         return self.show(name)
 
     def publish(self, name: str, reason: str = "", *, accept: bool = False) -> Document:
         """Make a version in which the draft is what it is a draft of: of one moment for all callers. Raises
         InvalidPlanError while approvals are missing, and what `Versioning.adopt` raises."""
         draft = self._known(name)
-        _, verdicts = self._said(draft)
-        state, counted = self._state(draft, verdicts)
+        _, verdicts, approvals = self._said(draft)
+        state, counted = self._state(draft, verdicts, approvals)
         if state != "approved":
             missing = draft.needed - len(counted)
             told = "was rejected" if state == "rejected" else f"needs {missing} more approval(s)"
@@ -198,26 +207,28 @@ class Drafting:
             first = version
         return _Draft(name, entry, digest, head, project, next(others, ""), first.actor, first.version)
 
-    def _said(self, draft: _Draft) -> tuple[Sequence[Comment], Sequence[Verdict]]:
+    def _said(self, draft: _Draft) -> tuple[Sequence[Comment], Sequence[Verdict], Sequence[str]]:
+        """Comments and verdicts, and who approved before the reviewers of now."""
         if not self.home.drafts.exists():
-            return [], []
+            return [], [], []
         with closing(Drafts.open(self.home)) as store:
             env = self.versioning.env
-            return store.comments(env, draft.name), store.verdicts(env, draft.name, draft.digest)
+            approvals = [one.who for one in store.verdicts(env, draft.name, draft.judged) if one.verdict == "approved"]
+            return store.comments(env, draft.name), store.verdicts(env, draft.name, draft.digest), approvals
 
     @staticmethod
-    def _state(draft: _Draft, verdicts: Sequence[Verdict]) -> tuple[str, Sequence[str]]:
+    def _state(draft: _Draft, verdicts: Sequence[Verdict], approvals: Sequence[str]) -> tuple[str, Sequence[str]]:
         """Where the draft stands, and the approvals that count."""
-        counted = [one.who for one in verdicts if one.verdict == "approved"]
+        counted = approvals
         if draft.apart:
-            counted = [who for who in counted if _person(who) != _person(draft.author)]
+            counted = [who for who in approvals if _person(who) != _person(draft.author)]
         if any(one.verdict == "rejected" for one in verdicts):
             return "rejected", counted
         return ("approved" if len(counted) >= draft.needed else "open"), counted
 
     def _told(self, draft: _Draft) -> Document:
-        comments, verdicts = self._said(draft)
-        state, counted = self._state(draft, verdicts)
+        comments, verdicts, approvals = self._said(draft)
+        state, counted = self._state(draft, verdicts, approvals)
         version, api = draft.entry.version, draft.entry.name or draft.name
         return {
             "draft": draft.name, "path": draft.path, "becomes": f"/api/{version}/{api}", "replaces": draft.replaces,
@@ -232,6 +243,11 @@ class Drafting:
             raise AccessError(
                 f"{signer.who} is no reviewer of {draft.name}", path=f"apis.{draft.name}.draft.reviewers",
                 hint="a reviewer signs by `--as NAME`",
+            )  # fmt: skip
+        if not draft.reviewers and not signer.may_change:
+            raise AccessError(
+                f"{signer.who} may not change the project, and no reviewers of {draft.name} are named",
+                path=f"apis.{draft.name}.draft.reviewers", hint="a reviewer signs by `--as NAME`",
             )  # fmt: skip
         if verdict == "approved" and draft.apart and _person(signer.who) == _person(draft.author):
             raise AccessError(
@@ -280,8 +296,12 @@ def _digest(tree: Mapping[str, Any], name: str, entry: ApiEntry) -> str:
     """Changes when what would be published does: the entry without its state as a draft, and its dictionary entry."""
     values = {key: value for key, value in ((tree.get("apis") or {}).get(name) or {}).items() if key != "draft"}
     meaning = (tree.get("datasets") or {}).get(entry.source.as_ or entry.source.dataset or "")
-    told = json.dumps([values, meaning], sort_keys=True, default=str, ensure_ascii=False)
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    return _sum([values, meaning])
+
+
+def _sum(told: Any) -> str:
+    text = json.dumps(told, sort_keys=True, default=str, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _otherwise(before: Any, after: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:

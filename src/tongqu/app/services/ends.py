@@ -14,8 +14,9 @@ from tongqu.core.connector import Connector, Sink, Source
 from tongqu.core.errors import ConfigError, InvalidPlanError, InvalidSettingsError, UnknownConnectorError
 from tongqu.core.settings import Endpoint
 from tongqu.kit.egress.settings import Networked, rooted_hop
+from tongqu.store.literal import literal_passwords
 from tongqu.store.references import KINDS, References
-from tongqu.store.scrub import Scrubber, literal_passwords
+from tongqu.store.scrub import Scrubber
 
 if TYPE_CHECKING:
     from tongqu.app.project.load import Project

@@ -162,7 +162,7 @@ class Recorder:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="tongqu-runs")
         self._opening = self._pool.submit(_opened, opens)
         self._lock = Lock()
-        self._followed: set[str] = set()
+        self._followed: dict[str, float] = {}
         self._numbers: dict[str, dict[str, Any]] = {}
         self._noted = 0.0
         self._lines: dict[tuple[str, str], float] = {}
@@ -184,7 +184,10 @@ class Recorder:
             line["problem"] = self._scrubber.problem(event.problem)
         if isinstance(event, StreamPlanned):
             if event.mode in (Mode.CDC, Mode.STREAM):
-                self._followed.add(event.stream)
+                self._followed[event.stream] = monotonic()
+                way = {"name": event.stream, "mode": event.mode, "lane": event.lane, "write": event.write}
+                known = self._numbers.get(event.stream, {**way, **Counts().to_json(), "written": 0})
+                self._numbers[event.stream] = known | way
             self._safely(lambda runs: runs.plan(event.run, event.stream, _plan(event)))
         clean = self._scrubber.problem(line)
         self._log(event.run, level, clean)
@@ -193,12 +196,13 @@ class Recorder:
         """Keep the numbers of streams that are followed, which have no end to wait for."""
         if event.stream not in self._followed:
             return
-        known = self._numbers.setdefault(event.stream, {"name": event.stream, **Counts().to_json(), "written": 0})
+        known = self._numbers[event.stream]
         if isinstance(event, Committed):
             known |= {**event.counts.to_json(), "written": event.counts.written}
         else:
             known |= {"lag_seconds": event.lag_seconds, "latency_ms": dict(event.latency_ms) or None}
         now = monotonic()
+        known["seconds"] = round(now - self._followed[event.stream], 3)
         if now - self._noted >= _NOTE_SECONDS or isinstance(event, Followed):
             self._noted = now
             self._safely(lambda runs: runs.progress(event.run, list(self._numbers.values())))

@@ -43,6 +43,7 @@ class Newsroom:
 
     async def leave(self) -> None:
         """Stop; what is being told now is told, or told again."""
+        self.courier.over.set()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

@@ -19,6 +19,7 @@ from tongqu.app.project.meaning import described
 from tongqu.app.project.model import DatasetEntry, PipelineEntry, PipelineSink
 from tongqu.app.project.pipelines import narrowed, shape, steps_of
 from tongqu.app.project.places import Places, nearest
+from tongqu.app.services.apart import check_pipeline
 from tongqu.app.services.ends import End, Ends
 from tongqu.app.services.execution import Runner
 from tongqu.app.services.following import FOLLOWING, check_following
@@ -33,7 +34,7 @@ from tongqu.core.errors import InvalidPlanError, NotFoundError, UnknownNameError
 from tongqu.core.plan import Plan, Trunk, check_changes, check_keeps, toward, trunk
 from tongqu.core.schema_changes import SchemaChanges
 from tongqu.engine.chain import Chain
-from tongqu.engine.compile import check_deletes, check_followed, check_targets, cursor_of, default_write
+from tongqu.engine.compile import check_deletes, cursor_of, default_write
 from tongqu.engine.graph import Graph
 from tongqu.engine.job import Job, Limits, Stream
 from tongqu.engine.sides import Side
@@ -171,9 +172,7 @@ class Part:
                 if sides:
                     graph = Graph(self.plan, {name: several[0] for name, several in found.items()})
                     streams = [replace(s, graph=GraphSource(graph, sources, self.sink_name)) for s in streams]
-        check_targets(streams)
-        for stream in streams:
-            check_followed(stream, self.writes.write_mode)
+        check_pipeline(streams, self.writes.write_mode, self.ends.values(), self.sink)
         return streams
 
     def _opened(self, name: str, keep: Callable[[Any], Any]) -> Source:
@@ -222,8 +221,9 @@ class Part:
         memory, sides = limits(self.entry).memory_mb // 2, {}
         for name in along.sides:
             part = toward(self.plan, {name: name})
-            graph = Graph(part, {n: found[n][0] for n in part.sources}, memory_mb=memory)
-            sides[name] = Side(graph.outputs[name], partial(looked_up, graph, sources, name, self.stop), graph.recipe)
+            whole = Graph(part, {n: found[n][0] for n in part.sources}, memory_mb=memory)
+            read = partial(looked_up, whole, sources, name, self.stop)
+            sides[name] = Side(whole.outputs[name], read, whole.recipe, self.stop)
         return sides
 
     def again(self, plan: Plan, entry: str, dataset: Dataset, keep: Callable[[Any], Any]) -> Chain | None:
@@ -345,9 +345,7 @@ class Part:
             "sources": {name: end.identity for name, end in self.ends.items()},
             "sink": [self.sink_name, self.sink.identity],
             "streams": [[s.source_dataset.name, s.target, s.mode, s.write, list(s.key), s.cursor] for s in streams],
-        }
-        if self.window:
-            told["window"] = self.window
+        } | ({"window": self.window} if self.window else {})
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
 
 

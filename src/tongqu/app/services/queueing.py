@@ -99,7 +99,7 @@ class Queueing:
             Ticks(jobs, tasks.place).pause(name, paused=paused, due=due)
             if task.kept and task.schedule is None:
                 for job in jobs.newest(tasks.place, state="open", subject=task.subject):
-                    if paused and job.kept:
+                    if paused and job.kept and job.kind == task.kind:
                         jobs.ask(job.id, "cancel")
                 if not paused:
                     jobs.put([task.work(self._id)])

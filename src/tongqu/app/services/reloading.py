@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sqlite3
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
@@ -173,9 +174,14 @@ class Reloading:
             finally:
                 await self._release(before)
 
-        task = asyncio.get_running_loop().create_task(last())
+        def over(task: asyncio.Task[None]) -> None:
+            self._closing.discard(task)
+            loop.call_soon(gc.collect)  # what was compiled is full of cycles, and the collector seldom looks
+
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(last())
         self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        task.add_done_callback(over)
 
     def _keep(self, problems: list[Mapping[str, Any]]) -> None:
         if self.served.stale and self.served.problems == problems:

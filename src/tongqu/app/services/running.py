@@ -49,6 +49,21 @@ def run(request: RunRequest, project: Project, ends: Ends, runner: Runner, new_i
     return combined(outcomes)
 
 
+def with_sinks(request: RunRequest, project: Project) -> RunRequest:
+    """The request with what stands behind pipelines that follow a log into several sinks. Raises InvalidPlanError where
+    they would be followed without end: that takes a process for each."""
+    several = next((name for name in request.pipelines if name in project.carried), None)
+    if several is not None and not request.until_caught_up and not request.full:
+        raise InvalidPlanError(
+            f"{several!r} follows a log into several sinks, each at its own pace",
+            path=several,
+            hint="let `tongqu serve` keep it running, or run it with --until-caught-up",
+        )
+    asked = request.pipelines
+    behind = {name: [one for one in project.carried.get(name, ()) if one not in asked] for name in asked}
+    return replace(request, pipelines=tuple(one for name in asked for one in (name, *behind[name])))
+
+
 @dataclass(frozen=True)
 class _Running:
     request: RunRequest

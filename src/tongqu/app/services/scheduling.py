@@ -130,11 +130,11 @@ class Scheduler:
     def _keep(self, tasks: Tasks) -> None:
         """Have a job for every stream that never ends, and for no other."""
         paused = {tick.name for tick in self.ticks.all() if tick.paused}
-        wanted = {t.name: t for t in tasks.named.values() if t.kept and t.name not in paused}
+        wanted = {(t.kind, t.subject): t for t in tasks.named.values() if t.kept and t.name not in paused}
         for job in self.jobs.newest(tasks.place, state="open", limit=1000):
             if not job.kept:
                 continue
-            task = wanted.get(job.subject)
+            task = wanted.get((job.kind, job.subject))
             if task is None:
                 self.jobs.ask(job.id, "cancel")
             elif job.state == "running" and job.spec.get("digest") != task.digest:

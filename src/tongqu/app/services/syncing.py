@@ -8,7 +8,8 @@ from enum import StrEnum
 
 from tongqu.app.project.limits import share
 from tongqu.app.project.places import nearest
-from tongqu.app.services.ends import End, Ends
+from tongqu.app.services.apart import check_apart, same
+from tongqu.app.services.ends import Ends
 from tongqu.app.services.execution import Outcome, Run, Runner
 from tongqu.app.services.flows import Names
 from tongqu.app.services.following import check_follows
@@ -135,8 +136,8 @@ def sync(request: SyncRequest, ends: Ends, run: Runner, new_id: Callable[[], str
             sink_id=sink_end.identity,
             wanted=wanted,
         )
-        if _same(source_end, sink_end):
-            _check_apart(streams)
+        if same(source_end, sink_end):
+            check_apart(streams)
         streams = [_guarded(stream, ends) for stream in streams]
         return Job(
             streams,
@@ -148,24 +149,6 @@ def sync(request: SyncRequest, ends: Ends, run: Runner, new_id: Callable[[], str
 
     names = Names({"source": source_end.name}, sink_end.name)
     return run.execute(Run("sync", request.command, kept, names), plan)
-
-
-def _same(one: End, other: End) -> bool:
-    """Whether both point to the same with the same settings; a path may be written in several ways."""
-    first, second = (end.settings.model_dump(exclude={"path"}) for end in (one, other))
-    return one.identity == other.identity and first == second
-
-
-def _check_apart(streams: Sequence[Stream]) -> None:
-    """Refuse tables that would be written onto themselves: as they were at best, doubled by an append, read without end
-    by a follower. Raises InvalidPlanError."""
-    for stream in streams:
-        if stream.target == stream.source_dataset.name:
-            raise InvalidPlanError(
-                f"{stream.target!r} would be written onto itself: source and target are the same",
-                path=stream.name,
-                hint=f"name another target, or give it another name there: --table '{stream.target}=NAME'",
-            )
 
 
 def _guarded(stream: Stream, ends: Ends) -> Stream:

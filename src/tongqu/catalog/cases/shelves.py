@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from tongqu.catalog.cases.exchanges import answers, good_status
+from tongqu.catalog.cases.exchanges import answers, good_status, schema_of
 from tongqu.catalog.cases.values import Maker, NoValueError, normal
 from tongqu.kit.answers.guessing import MORE, TOTALS
 from tongqu.kit.openapi import vocabulary as words
@@ -89,6 +89,15 @@ class Shelves:
             given[hole] = next(iter(shelf.rows), "1")
         return given
 
+    def _shown(self, path: str, hole: str) -> Any:
+        """The document's own example of what a brace below a list holds, by which a caller will look; None if none."""
+        for below, methods in self._operations.items():
+            if hole and f"{below}/".startswith(f"{path}/{{{hole}}}/"):
+                for one in next(iter(methods.values())).parameters:
+                    if one.get("name") == hole and (shown := schema_of(one).get("example")) is not None:
+                        return shown
+        return None
+
     def _schema(self, path: str) -> Flat | None:
         """What a record of the list at a path is; None if there is no list."""
         operation = self._operations.get(path, {}).get("get")
@@ -118,7 +127,8 @@ class Shelves:
                              "object"}, name=place, number=number)  # fmt: skip
             except NoValueError:
                 break
-            shelf.add(row)
+            shown = self._shown(path, hole) if number == 0 else None
+            shelf.add(row if shown is None else {**row, key: shown})
         shelf.holds = bool(shelf.rows)
         self._held[place] = shelf
         return shelf

@@ -49,6 +49,8 @@ _FIXED: dict[int, tuple[str, type]] = {
     0x55: (">b", int), 0x72: (">f", float), 0x82: (">d", float), 0x83: (">q", Time),
 }  # fmt: skip
 _CONSTANT: dict[int, Any] = {0x40: None, 0x41: True, 0x42: False, 0x43: UInt(0), 0x44: 0, 0x45: ()}
+_MOST = 1 << 20
+"""Most entries of an array whose entries take no byte each: four bytes of a message could ask for any number."""
 _PACKED: dict[type, tuple[str, int]] = {
     UByte: (">BB", 0x50), UShort: (">BH", 0x60), UInt: (">BI", 0x70), Time: (">Bq", 0x83), int: (">Bq", 0x81),
 }  # fmt: skip
@@ -158,6 +160,8 @@ def _array(data: memoryview, at: int, count: int) -> list[Any]:
     code, at = data[at], at + 1
     if code == 0:
         raise IndexError("arrays of described values are not read")
+    if code in _CONSTANT and count > _MOST:
+        raise IndexError("an array has more entries than anybody means")
     values = []
     for _ in range(count):
         value, at = _of(code, data, at)

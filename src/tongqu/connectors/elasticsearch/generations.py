@@ -8,7 +8,7 @@ from typing import Any
 
 from tongqu.connectors.elasticsearch.cluster import Cluster, named
 from tongqu.connectors.elasticsearch.mapping import OURS
-from tongqu.core.errors import NotFoundError
+from tongqu.core.errors import CheckpointError, NotFoundError
 from tongqu.kit.undoing import nothing_kept
 
 _OF, _BEFORE = "of", "before"
@@ -54,16 +54,22 @@ class Generations:
         ours = [told(mapping) for mapping in there.values()]
         return not ours or (len(ours) == 1 and bool(ours[0]) and ours[0].get(_OF, self._index) == self._index)
 
-    def create(self, new: str, mapping: dict[str, Any]) -> bool:
+    def create(self, new: str, mapping: dict[str, Any], *, filled: bool) -> bool:
         """Create the index of a generation unless it is there, shaped like the present one with what it lacks; tells
-        whether it was created."""
+        whether it was created. Raises CheckpointError if it is not there though rows went into it (`filled`)."""
         if self._mappings(new):
             return False
+        if filled:
+            raise self._gone(new)
         meta = {OURS: {**mapping["_meta"][OURS], _OF: self._index}}
         fields = dict(mapping["properties"])
         body: dict[str, Any] = {"mappings": {"_meta": meta, "properties": fields}}
         for name, there in self._mappings(self._index).items():
-            body["mappings"]["properties"] = {**there.get("mappings", {}).get("properties", {}), **fields}
+            shape = there.get("mappings", {})
+            body["mappings"] = {
+                **shape, "_meta": {**shape.get("_meta", {}), **meta},
+                "properties": {**shape.get("properties", {}), **fields},
+            }  # fmt: skip
             held = self._cluster.ask("GET", f"/{named(name)}/_settings").get(name, {}).get("settings", {})
             body["settings"] = {key: value for key, value in held.get("index", {}).items() if key in _SETTINGS}
         self._cluster.ask("PUT", f"/{named(new)}", body)
@@ -71,9 +77,12 @@ class Generations:
 
     def publish(self, new: str) -> None:
         """Let the name mean this generation. Readers see the one or the other; the one before is kept, older ones are
-        dropped. An index of that very name cannot be kept: the alias takes its place."""
+        dropped. An index of that very name cannot be kept: the alias takes its place. Raises CheckpointError for a
+        generation that somebody dropped meanwhile: a server makes an index anew for the rows that come after."""
         present = self._shown()
         if present != new:
+            if told(self._mappings(new).get(new, {})).get(_OF) != self._index:
+                raise self._gone(new)
             if present:
                 self._remember(new, present)
             self._move(present, new)
@@ -92,6 +101,12 @@ class Generations:
         self._remember(before, present)
         self._move(present, before)
         return int(self._cluster.ask("POST", f"/{named(before)}/_count", {"query": {"match_all": {}}})["count"])
+
+    def _gone(self, new: str) -> CheckpointError:
+        return CheckpointError(
+            f"the index {new} that was being filled for {self._index} was dropped", path=self._index,
+            hint="read all rows again: run the same command with --restart",
+        )  # fmt: skip
 
     def _shown(self) -> str:
         """The index that the name means as an alias; empty if it is none."""

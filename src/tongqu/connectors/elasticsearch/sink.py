@@ -65,12 +65,15 @@ class ElasticsearchSink(ApiSink[Cluster]):
         )  # fmt: skip
 
     def open(self, write: Write) -> Opened:
-        """See RemoteSink.open. Raises InvalidPlanError for names that no index or field can have."""
+        """See RemoteSink.open. Raises InvalidPlanError for names that no index or field can have, CheckpointError where
+        rows went into an index that is gone."""
         opened = super().open(write)
-        self._prepare(self._landings[write.stream].write)
+        filled = any(one.position is not None for one in opened.checkpoints.values())
+        if not opened.finished:
+            self._prepare(self._landings[write.stream].write, filled=filled)
         return opened
 
-    def _prepare(self, write: Write) -> None:
+    def _prepare(self, write: Write, *, filled: bool) -> None:
         cluster, index = self.connected, self._filled(write)
         key = write.key if write.mode is not WriteMode.APPEND else ()
         if key not in ((), (ID,)) and ID in write.dataset.columns:
@@ -80,7 +83,7 @@ class ElasticsearchSink(ApiSink[Cluster]):
             )  # fmt: skip
         wanted = made(write.dataset.schema, key)
         if index != self._index(write):
-            self._begin(write, index, wanted)
+            self._begin(write, index, wanted, filled=filled)
             return
         try:
             there = cluster.mappings(index)
@@ -101,9 +104,9 @@ class ElasticsearchSink(ApiSink[Cluster]):
         except CallRefusedError as error:
             raise _refused(index, write, error) from error
 
-    def _begin(self, write: Write, new: str, mapping: dict[str, Any]) -> None:
+    def _begin(self, write: Write, new: str, mapping: dict[str, Any], *, filled: bool) -> None:
         try:
-            if Generations(self.connected, self._index(write)).create(new, mapping):
+            if Generations(self.connected, self._index(write)).create(new, mapping, filled=filled):
                 self._new.add(new)
         except CallRefusedError as error:
             raise _refused(self._index(write), write, error) from error

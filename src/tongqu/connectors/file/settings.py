@@ -111,7 +111,7 @@ class FileSettings(PlaceSettings, IncomingSettings, Networked):
     datasets: dict[str, dict[str, Any]] = titled("各数据集设置", "Per dataset", {})
     """Settings of single datasets that differ, by dataset name: `{book.检验: {header: 2-3}}`."""
 
-    @field_validator("header", mode="before")
+    @field_validator("header", mode="before", json_schema_input_type=bool | int | str | None)
     @classmethod
     def _rows(cls, value: Any) -> Any:
         text = str(value).strip().lower()
@@ -149,7 +149,7 @@ class FileSettings(PlaceSettings, IncomingSettings, Networked):
         values = {name: getattr(self, name) for name in self.model_fields_set - {"datasets"}}
         return FileSettings.parse(values | own)
 
-    @field_validator("null", "partition", "sheet", "parent_key", mode="before")
+    @field_validator("null", "partition", "sheet", "parent_key", mode="before", json_schema_input_type=str | list[str])
     @classmethod
     def _listed(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value

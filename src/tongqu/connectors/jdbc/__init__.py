@@ -7,17 +7,15 @@ from tongqu.core.connector import Can, Connector, Sink, Source
 
 
 def _source(settings: JdbcSettings) -> Source:
-    from tongqu.connectors.jdbc.reach import JdbcReach
-    from tongqu.kit.tables.source import TableSource
+    from tongqu.connectors.jdbc.ends import JdbcSource
 
-    return TableSource(JdbcReach(settings))
+    return JdbcSource(settings)
 
 
 def _sink(settings: JdbcSettings) -> Sink:
-    from tongqu.connectors.jdbc.reach import JdbcReach
-    from tongqu.kit.tables.sink import TableSink
+    from tongqu.connectors.jdbc.ends import JdbcSink
 
-    return TableSink(JdbcReach(settings))
+    return JdbcSink(settings)
 
 
 connector = Connector(

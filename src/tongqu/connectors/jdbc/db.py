@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from tongqu.connectors.jdbc.columns import kinds, send, taken
+from tongqu.connectors.jdbc import columns, rows
+from tongqu.connectors.jdbc.compiling import columns as compiled
 from tongqu.connectors.jdbc.machine import java, loaded
 from tongqu.connectors.jdbc.settings import JdbcSettings
 from tongqu.core.errors import ConnectError, InvalidSettingsError, TongquError
@@ -22,11 +24,12 @@ _FETCH = 10_000
 
 
 class Cursor:
-    """The part of PEP 249's cursor that `TableDb` needs."""
+    """The part of PEP 249's cursor that `TableDb` needs. `made` is the Java class of columns; None: rows pass one by
+    one."""
 
-    def __init__(self, connection: Any, failures: tuple[type[BaseException], ...]):
+    def __init__(self, connection: Any, made: Any):
         self._connection = connection
-        self._failures = failures
+        self._made = made
         self._statement: Any = None
         self._found: Any = None
         self._kinds: list[int] = []
@@ -42,25 +45,32 @@ class Cursor:
             returns = self._statement.execute(sql)
         else:
             self._statement = self._connection.prepareStatement(sql)
-            _bind(self._statement, params)
+            rows.bind(self._statement, params)
             returns = self._statement.execute()
         if not returns:
             self.rowcount = int(self._statement.getUpdateCount())
             return
         self._found = self._statement.getResultSet()
-        self._kinds = kinds(self._found.getMetaData())
+        self._kinds = columns.kinds(self._found.getMetaData())
 
     def send(self, sql: str, arrays: Sequence[pa.Array[Any]]) -> None:
         """Run a statement once for each row of columns, as one batch."""
         self.close()
         self._statement = self._connection.prepareStatement(sql)
-        send(self._statement, arrays)
+        if self._made is None:
+            rows.send(self._statement, arrays)
+        else:
+            columns.send(self._made, self._statement, arrays)
         self.rowcount = len(arrays[0])
 
     def columns(self, most: int) -> Iterator[list[pa.Array[Any]]]:
         """The rows that are left, as columns of at most so many."""
-        if self._found is not None:
-            yield from taken(self._found, self._kinds, most)
+        if self._found is None:
+            return
+        if self._made is None:
+            yield from rows.taken(self._found, self._kinds, most)
+        else:
+            yield from columns.taken(self._made, self._found, self._kinds, most)
 
     def fetchall(self) -> list[tuple[Any, ...]]:
         """See PEP 249."""
@@ -74,33 +84,17 @@ class Cursor:
         self._statement = self._found = None
 
 
-def _bind(statement: Any, params: Sequence[Any]) -> None:
-    for at, value in enumerate(params, 1):
-        if value is None:
-            statement.setNull(at, 0)
-        elif isinstance(value, bool):
-            statement.setBoolean(at, value)
-        elif isinstance(value, int):
-            statement.setLong(at, value)
-        elif isinstance(value, float):
-            statement.setDouble(at, value)
-        elif isinstance(value, bytes):
-            statement.setBytes(at, value)
-        else:
-            statement.setString(at, value)
-
-
 class Connection:
     """The part of PEP 249's connection that `TableDb` needs."""
 
-    def __init__(self, connection: Any, failures: tuple[type[BaseException], ...]):
+    def __init__(self, connection: Any, made: Any):
         self.java = connection
-        self._failures = failures
+        self._made = made
         connection.setAutoCommit(False)
 
     def cursor(self) -> Cursor:
         """See PEP 249."""
-        return Cursor(self.java, self._failures)
+        return Cursor(self.java, self._made)
 
     def commit(self) -> None:
         """See PEP 249."""
@@ -116,9 +110,10 @@ class Connection:
 
 
 class JdbcDb(TableDb):
-    """A connection through a driver's jar. Rows pass between Java and Python as columns."""
+    """A connection through a driver's jar. Rows pass between Java and Python as columns, by a class that is kept in
+    the folder `kept`."""
 
-    def __init__(self, settings: JdbcSettings, *, reading: bool):
+    def __init__(self, settings: JdbcSettings, *, reading: bool, kept: Path | None = None):
         jpype = java()
         self._exceptions: tuple[type[BaseException], ...] = (jpype.JException,)
         self._settings, self.where, self.reading = settings, settings.display(), reading
@@ -141,7 +136,8 @@ class JdbcDb(TableDb):
         named: str = settings.dialect
         if named == "auto":
             named = named_by(str(made.getMetaData().getDatabaseProductName()))
-        super().__init__(Connection(made, self.failures), dialect(named), self.where, reading=reading)
+        self.columns = compiled(kept)
+        super().__init__(Connection(made, self.columns.kind), dialect(named), self.where, reading=reading)
         self.cuts_at_nul = False
         self.greet()
 
@@ -150,8 +146,8 @@ class JdbcDb(TableDb):
         with self.cursor() as cursor:
             cursor.arraysize = min(size, _FETCH)
             cursor.execute(sql)
-            for columns in cursor.columns(size):
-                yield as_asked(columns, schema)
+            for block in cursor.columns(size):
+                yield as_asked(block, schema)
 
     def fill(
         self, table: str, names: Sequence[str], holes: Sequence[str], arrays: Sequence[pa.Array[Any]]

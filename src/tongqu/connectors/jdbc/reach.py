@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from tongqu.connectors.jdbc.catalogue import JdbcCatalogue
 from tongqu.connectors.jdbc.db import JdbcDb
@@ -20,10 +21,12 @@ class JdbcReach(Reach):
         self.jdbc = settings
         self.lag_seconds, self.wait_seconds = settings.lag_seconds, settings.wait_seconds
         self.timezone = settings.timezone
+        self.kept: Path | None = None
+        """The folder at home for what is compiled."""
 
     def connect(self, *, reading: bool) -> TableDb:
         """See Reach.connect."""
-        return JdbcDb(self.jdbc, reading=reading)
+        return JdbcDb(self.jdbc, reading=reading, kept=self.kept)
 
     def catalogue(self, db: TableDb) -> Catalogue:
         """See Reach.catalogue."""
@@ -34,5 +37,6 @@ class JdbcReach(Reach):
 
     def secured(self, db: TableDb) -> Iterator[str]:
         """See Reach.secured."""
-        del db
         yield "egress: not enforced, the driver opens its own connections"
+        if isinstance(db, JdbcDb) and db.columns.kind is None:
+            yield f"columns: rows pass one by one, which is slow: {db.columns.why_not}; a JDK has a compiler"

@@ -27,6 +27,7 @@ connector = Connector(
     | Can.RESUME
     | Can.SPLITS
     | Can.INCREMENTAL
+    | Can.CDC
     | Can.APPEND
     | Can.UPSERT
     | Can.REPLACE

@@ -83,12 +83,23 @@ class Collection:
         starts = walking.documents(buffer)
         if self.inside:
             return self._elements(buffer, starts, names)
-        whole = set(names) >= set(self.schema.names)
-        found = decode(buffer, starts, self._tree(names), self._fields(names), strict=self.strict and whole)
+        return self.at(buffer, starts, names, strict=set(names) >= set(self.schema.names))
+
+    def at(self, buffer: Buffer, starts: Ints, names: Sequence[str], *, strict: bool) -> Rows:
+        """The rows of documents that begin at these places; `strict` refuses fields that are no column, unless the
+        settings leave them out."""
+        found = decode(buffer, starts, self._tree(names), self._fields(names), strict=self.strict and strict)
         ids = found.places[ID]
         return Rows(
             found.columns, _bad(buffer, starts, found.refused), _good(found.refused), {ID: ids} | found.places, buffer
         )
+
+    def keys(self, buffer: Buffer, starts: Ints) -> Rows:
+        """The key columns of documents of which only `_id` is there, whose value they are."""
+        one = len(self.key) == 1
+        paths: dict[str, Path] = {name: (ID,) if one else (ID, name.replace(".", "·")) for name in self.key}
+        found = decode(buffer, starts, Tree.of(paths), self._fields(self.key), strict=False)
+        return Rows(found.columns, _bad(buffer, starts, found.refused), _good(found.refused), found.places, buffer)
 
     def _elements(self, buffer: Buffer, starts: Ints, names: Sequence[str]) -> Rows:
         assert self.parent is not None  # noqa: S101  # rows of an array have one

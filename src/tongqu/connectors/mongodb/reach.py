@@ -50,6 +50,11 @@ class Reach:
         able = bool(self._hello.get("setName")) or self._hello.get("msg") == "isdbgrid"
         return grown and able and self.settings.transactions == "auto"
 
+    def hello(self) -> dict[str, Any]:
+        """Who the server said that it is."""
+        self.client()
+        return self._hello
+
     def forget(self) -> None:
         """Close the client; the next use finds the server anew (after a failover it is another one)."""
         with self._lock:

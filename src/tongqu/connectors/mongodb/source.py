@@ -21,6 +21,7 @@ from tongqu.connectors.mongodb.walking import Values
 from tongqu.core.connector import Source
 from tongqu.core.data import Batch, Dataset, Mode, Position, Read, Split
 from tongqu.core.errors import NotFoundError, ReadError
+from tongqu.core.log import Log
 from tongqu.kit.ledger import PREFIX
 
 _SYSTEM = "system."
@@ -100,6 +101,12 @@ class MongodbSource(Source):
             return
         last = read.until or {"end": True}
         yield Batch(ended.dataset, ended.rows, last, bad=ended.bad)
+
+    def log(self, name: str, datasets: Sequence[Dataset]) -> Log:
+        """See Source.log: a change stream over the collections."""
+        from tongqu.connectors.mongodb.log.following import MongodbLog
+
+        return MongodbLog(self._settings, name, [(dataset, self._collection(dataset.name)) for dataset in datasets])
 
     def close(self) -> None:
         """See Source.close."""

@@ -170,7 +170,7 @@ class PostgresServer(Server):
         """See Server.query."""
         if format != "json" or query.after:
             plan, records = await self._rows(query, True, limits)
-            return page(table_of([tuple(row) for row in records], plan.fields), query, format, limits)
+            return page(_table(records, plan, query, format), query, format, limits)
         plan, rows = await self._json_rows(query, limits)
         if plan.keys:
             within(limits, rows=len(rows))
@@ -334,7 +334,7 @@ class PostgresServer(Server):
                 while found := await cursor.fetch(_PIECE_ROWS):
                     rows += len(found)
                     within(limits, rows=rows)
-                    piece += encoder.piece(table_of([tuple(row) for row in found], plan.fields))
+                    piece += encoder.piece(_table(found, plan, query, format))
                     size += len(piece)
                     within(limits, size=size)
                     yield piece
@@ -361,6 +361,11 @@ class PostgresServer(Server):
     ) -> Outcome:
         """See Server.transact."""
         return await self._changes.transact(changes, limits, idempotency, answer)
+
+
+def _table(rows: Sequence[Any], plan: Plan, query: Query, format: Format) -> pa.Table:
+    """Dates that Arrow has not may be texts, unless it is asked for, or a mask takes dates."""
+    return table_of([tuple(row) for row in rows], plan.fields, texts=format != "arrow" and not query.after)
 
 
 def _keys(rows: Sequence[Any]) -> tuple[Any, ...]:

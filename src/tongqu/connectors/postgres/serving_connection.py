@@ -15,6 +15,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from tongqu.connectors.postgres.db import SESSION, quoted
+from tongqu.connectors.postgres.serving_dates import odd, teach
 from tongqu.connectors.postgres.serving_errors import in_our_words
 from tongqu.connectors.postgres.serving_sql import Attribute
 from tongqu.core.errors import CastError
@@ -83,6 +84,11 @@ async def connected(settings: PostgresSettings, *, writing: bool) -> Connection:
             statement_cache_size=0,
             server_settings=session,
         )
+        try:
+            await teach(opened)
+        except BaseException:
+            opened.terminate()
+            raise
     return Connection(opened)
 
 
@@ -154,8 +160,8 @@ class Connection:
             self._seconds = seconds
 
     async def fetch(self, sql: str, values: Sequence[Any], seconds: float) -> list[Any]:
-        """All rows of a statement. Raises CastError for values that Python has not, such as dates before the year 1:
-        JSON, which the database makes, holds them."""
+        """All rows of a statement; dates that Python has not are texts. Raises CastError for other values that it has
+        not: JSON, which the database makes, holds them."""
         await self.within(seconds)
         prepared = await self.prepare(sql)
         given = prepared.values(values)
@@ -219,25 +225,32 @@ def _boolean(value: Any) -> bool:
     return known[value]
 
 
-def _moment(value: Any) -> datetime:
-    made = datetime.fromisoformat(value) if isinstance(value, str) else value
+def _moment(value: Any) -> datetime | str:
+    """A text is one that Python has no datetime for."""
+    try:
+        made = datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        return odd(value)
     if not isinstance(made, datetime):
         made = datetime(made.year, made.month, made.day)  # noqa: DTZ001  # midnight, the zone follows
     return made
 
 
-def _instant(value: Any) -> datetime:
+def _instant(value: Any) -> datetime | str:
     made = _moment(value)
-    return made if made.tzinfo else made.replace(tzinfo=UTC)
+    return made if isinstance(made, str) or made.tzinfo else made.replace(tzinfo=UTC)
 
 
-def _naive(value: Any) -> datetime:
+def _naive(value: Any) -> datetime | str:
     made = _moment(value)
-    return made.astimezone(UTC).replace(tzinfo=None) if made.tzinfo else made
+    return made if isinstance(made, str) or not made.tzinfo else made.astimezone(UTC).replace(tzinfo=None)
 
 
-def _day(value: Any) -> date:
-    made = date.fromisoformat(value) if isinstance(value, str) else value
+def _day(value: Any) -> date | str:
+    try:
+        made = date.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        return odd(value)
     return made.date() if isinstance(made, datetime) else made
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from tongqu.kit.messages.parsed import Decoded
-from tongqu.kit.messages.table import MessageTable, held, json_column, json_texts
+from tongqu.kit.messages.table import MessageTable, held, instants, json_column, json_texts
 
 KEY_HEADER, ORIGIN_HEADER, RUN_HEADER = "tongqu-key", "tongqu-origin", "tongqu-run"
 """Headers of messages that are written: the key of the row as JSON, the sync it comes of, so that loops can be seen,
@@ -134,7 +134,7 @@ def _column(name: str, messages: Sequence[Any]) -> Any:
     if name == "_offset":
         return pa.array([headers(message).get(OFFSET_HEADER) for message in messages], kind)
     if name == "_timestamp":
-        return pa.array([_seconds(message.properties.get("timestamp")) for message in messages], pa.int64()).cast(kind)
+        return instants([_seconds(message.properties.get("timestamp")) for message in messages], kind)
     return json_texts([_plain(headers(message)) for message in messages])
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from tongqu.connectors.redis.entries import Entry, numbers
 from tongqu.kit.messages.converting import loose_names
 from tongqu.kit.messages.parsed import readable
-from tongqu.kit.messages.table import MessageTable, held, json_column, json_texts
+from tongqu.kit.messages.table import MessageTable, held, instants, json_column, json_texts
 
 KEY, ORIGIN, RUN, ID = b"tongqu-key", b"tongqu-origin", b"tongqu-run", b"tongqu-id"
 """Fields of entries that are written, beside the message: the key of the row as JSON, the sync it comes of, so that
@@ -21,7 +21,7 @@ OURS = (KEY, ORIGIN, RUN, ID)
 WHOLE = "*"
 _COLUMNS: dict[str, pa.Field[Any]] = {
     "_id": pa.field("_id", pa.string(), nullable=False),
-    "_timestamp": pa.field("_timestamp", pa.timestamp("ms", "UTC"), nullable=False),
+    "_timestamp": pa.field("_timestamp", pa.timestamp("ms", "UTC")),
     "_message_id": pa.field("_message_id", pa.string()),
     "_fields": json_column("_fields"),
 }
@@ -90,7 +90,7 @@ class Stream(MessageTable):
         if name == "_id":
             return pa.array([id.decode() for id, _ in messages], kind)
         if name == "_timestamp":
-            return pa.array([numbers(id.decode())[0] for id, _ in messages], pa.int64()).cast(kind)
+            return instants([numbers(id.decode())[0] for id, _ in messages], kind)
         if name == "_message_id":
             return pa.array([readable(fields.get(ID)) for _, fields in messages], kind)
         return json_texts([_shown(message) for message in messages])

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pydantic import field_validator, model_validator
 
 from tongqu.core.errors import InvalidSettingsError
-from tongqu.core.settings import Pairs, Settings, titled
+from tongqu.core.settings import Names, Pairs, Settings, titled
 from tongqu.kit.answers.paging import PagingSettings
 from tongqu.kit.http.settings import HttpSettings
 from tongqu.kit.lists.settings import ListSettings
@@ -31,6 +31,9 @@ class OperationSettings(Settings):
     one item. Left out: the record."""
     fields: Pairs = titled("字段映射", "Fields", {})
     """The record's names of our fields: `{lot_no: lotNo}`; a list keeps the names. Left out: all by their own names."""
+    texts: Names = titled("按文本发送", "Texts", ())
+    """Our fields that the API takes as text though they are numbers or booleans here (`"12.50"`). Fields whose type is
+    given as `string` always are."""
     batch: int = titled("每批条数", "Batch", 1, ge=1, le=10_000)
     """How many records one call takes."""
     items: str = titled("批正文位置", "Items", "")
@@ -113,7 +116,7 @@ class RestSettings(HttpSettings):
 
         return expanded(profile(str(values["profile"])), values)
 
-    @field_validator("paging", mode="before")
+    @field_validator("paging", mode="before", json_schema_input_type=PagingSettings | str)
     @classmethod
     def _kind(cls, value: Any) -> Any:
         return {"kind": value} if isinstance(value, str) else value

@@ -20,7 +20,7 @@ from tongqu.connectors.rest.settings import (
 from tongqu.connectors.rest.source import RestSource
 from tongqu.core.data import Write
 from tongqu.core.errors import CallRefusedError, ConnectorError, InvalidPlanError, NotFoundError
-from tongqu.kit.answers.bodies import Template, objects, placed, same_value
+from tongqu.kit.answers.bodies import Template, as_texts, objects, placed, same_value
 from tongqu.kit.answers.cutting import complaint
 from tongqu.kit.answers.selecting import looked_up
 from tongqu.kit.http.call import Call, Repeat, Reply
@@ -53,6 +53,8 @@ class RestWriter(Writer):
         self._connection = connection
         self._http = http
         self._write = write
+        kinds = {**dataset.fields, **dataset.types}
+        self._texts = {name for name, kind in kinds.items() if kind == "string"}
         self._calls = {op: told for op in Op if (told := getattr(dataset.write, op.value)) is not None}
         self.ops = frozenset(self._calls)
         self.looks = dataset.write.look is not None
@@ -163,7 +165,7 @@ class RestWriter(Writer):
 
     def _bodies(self, told: OperationSettings, effects: Effects) -> list[str]:
         """The body of each row; none for a call without one."""
-        rows = effects.rows
+        rows = as_texts(effects.rows, self._texts | set(told.texts))
         if told.method == "DELETE" and told.body is None and told.batch == 1:
             return []
         names = {ours: theirs for ours, theirs in told.fields.items() if ours in rows.column_names}

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tongqu.kit.http.call import Reply
 
 _BODY = re.compile(rb"<(?:[\w.-]+:)?Body\b[^>]*?(/?)>\s*(?:<!--.*?-->\s*)*(?:<(?:[\w.-]+:)?([\w.-]+))?", re.DOTALL)
+_OFTEN, _FEW = 4, 16 << 20
+"""The attachments in all places that name them: so often as much as came, and so many bytes more."""
 _INCLUDE = re.compile(
     rb"<(?:[\w.-]+:)?Include\b[^>]*?\bhref\s*=\s*[\"']cid:([^\"']+)[\"'][^>]*?(?:/>|>\s*</(?:[\w.-]+:)?Include\s*>)"
 )
@@ -71,9 +73,10 @@ def fault(body: bytes, operation: str, declared: frozenset[str], status: int) ->
     elif plain[0].partition(".")[0] in ("Client", "Sender") or (kind and kind in declared):
         error_type = CallRefusedError
     text = " ".join("".join(detail.itertext()).split()) if detail is not None else ""
+    login = "give security: {user: …, password: …}, or mend it" if error_type is AuthError else ""
     error = error_type(
         f"{operation} was answered with a fault: {_clean(words)}",
-        hint=f"the system says: {_clean(text)}" if text else "",
+        hint=f"the system says: {_clean(text)}" if text else login,
         params={"code": _clean(inner or code), "fault": kind},
     )  # fmt: skip
     error.status = status
@@ -119,19 +122,39 @@ def _whole(reply: Reply) -> bytes:
     held = {str(part.get("Content-ID", "")).strip().strip("<>"): part for part in parts}
     root = held.get(start, parts[0])
     data = root.get_payload(decode=True)
-
-    def put(match: re.Match[bytes]) -> bytes:
-        name = unquote(match[1].decode("utf-8", "replace"))
-        if name not in held:
-            raise AnswerError(f"the answer includes an attachment {name!r} that did not come")
-        payload = held[name].get_payload(decode=True)
-        return b64encode(payload if isinstance(payload, bytes) else b"")
-
-    whole = _INCLUDE.sub(put, data if isinstance(data, bytes) else b"")
-    return _beside(whole, held, reply.url.partition("?")[0]) if b"cid:" in whole else whole
+    where = reply.url.partition("?")[0]
+    files = _Attached(held, _OFTEN * len(reply.content) + _FEW, where)
+    whole = _INCLUDE.sub(
+        lambda match: files.text(match[1].decode("utf-8", "replace")), data if isinstance(data, bytes) else b""
+    )
+    return _beside(whole, files, where) if b"cid:" in whole else whole
 
 
-def _beside(body: bytes, held: Mapping[str, Any], where: str) -> bytes:
+class _Attached:
+    """The attachments of an answer, as base64. All places that name them together hold at most `room` bytes: one that
+    is named again and again would fill the memory."""
+
+    def __init__(self, parts: Mapping[str, Any], room: int, where: str):
+        self._parts, self._room, self._where = parts, room, where
+
+    def __contains__(self, name: str) -> bool:
+        return unquote(name) in self._parts
+
+    def text(self, name: str) -> bytes:
+        """The one of this (quoted) name; raises AnswerError if it did not come, or is named too often."""
+        if name not in self:
+            raise AnswerError(f"the answer includes an attachment {unquote(name)!r} that did not come",
+                              path=self._where)  # fmt: skip
+        payload = self._parts[unquote(name)].get_payload(decode=True)
+        found = b64encode(payload if isinstance(payload, bytes) else b"")
+        self._room -= len(found)
+        if self._room < 0:
+            raise AnswerError("the answer names its attachments so often that it would grow beyond measure",
+                              path=self._where)  # fmt: skip
+        return found
+
+
+def _beside(body: bytes, files: _Attached, where: str) -> bytes:
     """The XML with attachments in the elements that name them (SwA: `href`; swaRef: their text)."""
     from lxml import etree
 
@@ -139,13 +162,11 @@ def _beside(body: bytes, held: Mapping[str, Any], where: str) -> bytes:
     root = etree.fromstring(body, etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True))
     for one in root.iter(etree.Element):
         told = one.get("href") or ("" if len(one) else (one.text or "").strip())
-        name = unquote(told[4:]) if told.startswith("cid:") else ""
-        if name and name in held:
-            payload = held[name].get_payload(decode=True)
+        name = told[4:] if told.startswith("cid:") else ""
+        if name and (name in files or one.get("href")):
+            text = files.text(name).decode()
             one.attrib.pop("href", None)
-            one.text = b64encode(payload if isinstance(payload, bytes) else b"").decode()
-        elif name and one.get("href"):
-            raise AnswerError(f"the answer names an attachment {name!r} that did not come", path=where)
+            one.text = text
     return bytes(etree.tostring(root))
 
 

@@ -22,7 +22,8 @@ _OWN = re.compile(
     rf"^id$|^\{{({re.escape(ENCODING)}|{re.escape(ENCODING_12)}|{re.escape(_XSI)})\}}(?!nil$)|encodingStyle$"
 )
 """Attributes that say how a value is encoded, and not what it is."""
-_MOST = 5_000_000
+_MOST, _TEXT = 5_000_000, 100
+"""The largest answer with what it refers to in its place: in elements, where so many characters count as one more."""
 _DEEPEST = 100
 _SMALL = 1024
 """Fewer bytes of base64 stay in the message where attachments are only meant to save room."""
@@ -37,8 +38,8 @@ def is_encoded(body: bytes) -> bool:
 def resolved(body: bytes, where: str) -> bytes:
     """The answer with what is referred to in its place, and entries of arrays as `item`. `body` has no document type.
 
-    Raises AnswerError for references that lead nowhere, in a circle, or would grow beyond 5 million elements, and for
-    arrays that leave places out.
+    Raises AnswerError for references that lead nowhere, in a circle, or would grow beyond 5 million elements or 500 MB
+    of text, and for arrays that leave places out.
     """
     from lxml import etree
 
@@ -59,9 +60,13 @@ def resolved(body: bytes, where: str) -> bytes:
         if one not in known:
             meant = _meant(one, named, where)
             inner = [meant] if meant is not None else list(one.iterchildren(etree.Element))
-            known[one] = 1 + sum(size(child, (*above, one)) for child in inner)
+            held = len(one.text or "") + sum(map(len, one.attrib.values()))
+            known[one] = 1 + held // _TEXT + sum(size(child, (*above, one)) for child in inner)
             if known[one] > _MOST:
-                raise AnswerError(f"{where}: the answer's references make more than {_MOST:,} elements", path=where)
+                raise AnswerError(
+                    f"{where}: the answer's references make more than {_MOST:,} elements or {_MOST * _TEXT:,} "
+                    "characters", path=where,
+                )  # fmt: skip
         return known[one]
 
     size(root, ())

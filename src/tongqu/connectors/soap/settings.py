@@ -118,7 +118,7 @@ class DatasetSettings(Settings):
     write: WriteSettings | None = titled("写回", "Write", None)
     """How records are written back."""
 
-    @field_validator("paging", mode="before")
+    @field_validator("paging", mode="before", json_schema_input_type=PagingSettings | str | None)
     @classmethod
     def _kind(cls, value: Any) -> Any:
         return {"kind": value} if isinstance(value, str) else value

@@ -134,11 +134,12 @@ class Wire(FramedLine[Frame]):
     def _letter(self, frame: Frame) -> Letter:
         headers = frame.headers
         id = headers.get(self._settings.identifier) if self._settings.identifier else self._id(headers)
-        at = headers.get("timestamp", "")
+        told = headers.get("timestamp", "")
+        at = _microseconds(int(told)) if told.isdecimal() else None
         return Letter(
             frame.body, id, headers.get("destination", ""), headers.get("content-type", ""),
             {name: value for name, value in headers.items() if name not in _NOT_ITS_WRITERS},
-            _microseconds(int(at)) if at.isdigit() else None, headers.get("redelivered") == "true", headers.get("ack"),
+            at, headers.get("redelivered") == "true", headers.get("ack"),
         )  # fmt: skip
 
     def _id(self, headers: Mapping[str, str]) -> str | None:

@@ -46,7 +46,7 @@ class Follower:
         self._lag_at = 0.0
         self._progress = self._unknown = False
         self._staged: Position | None = None
-        """From where those that are behind have read alone."""
+        """From where those that are behind have read alone, to the end."""
         self._lock = Lock()
 
     def run(self) -> None:
@@ -136,6 +136,7 @@ class Follower:
                 while self._attempt():
                     pass
             except TongquError as error:
+                self._staged = None
                 if isinstance(error, LostPositionError) and self._left_behind(error):
                     delay = 0.0
                 elif not error.retryable:

@@ -44,7 +44,7 @@ class Steps:
     """The steps of one stream, for one thread. Raises InvalidPlanError where deletes could not be followed."""
 
     def __init__(self, stream: Stream, write: Write, source_key: Sequence[str]):
-        self._chain = stream.chain.fork() if stream.chain is not None else None
+        self._chain = stream.chain.fork(live=True) if stream.chain is not None else None
         self._write = write
         found = leaving(stream, write)
         self._leaving = found if isinstance(found, Leaving) else None

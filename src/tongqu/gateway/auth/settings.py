@@ -92,7 +92,7 @@ class IdentitySettings(Settings):
             raise ValueError("two entries of `issuers` have the same issuer")
         return self
 
-    @field_validator("issuers", mode="before")
+    @field_validator("issuers", mode="before", json_schema_input_type=dict[str, IssuerEntry] | None)
     @classmethod
     def _named(cls, value: Any) -> Any:
         return value or {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from tongqu.core.settings import REFERENCE, Names, Settings
 from tongqu.gateway.settings import RateEntry
@@ -22,7 +22,13 @@ def _listed(raw: Any) -> Any:
 
 
 Reference = Annotated[str, Field(pattern=REFERENCE)]
-References = Annotated[tuple[Reference, ...], BeforeValidator(_listed), Field(max_length=2)]
+_REFERENCE = {"type": "string", "pattern": REFERENCE}
+References = Annotated[
+    tuple[Reference, ...],
+    BeforeValidator(_listed),
+    Field(max_length=2),
+    WithJsonSchema({"anyOf": [_REFERENCE, {"type": "array", "items": _REFERENCE, "maxItems": 2}]}),
+]
 """One reference to a secret, or two while it is rotated: both count."""
 
 

@@ -41,6 +41,8 @@ class Followed:
     mark: list[str] | None = None
     seen: dict[tuple[str, ...], str] = field(default_factory=dict)
     due: float = 0.0
+    trees: dict[tuple[int, bool], exp.Select] = field(default_factory=dict)
+    """The questions that are asked again and again: servers know a tree by its identity."""
 
 
 class Polling:
@@ -186,20 +188,26 @@ def _earlier(text: str, cursor: pa.Field[Any], lag: float) -> str:
 
 def _select(api: Api, followed: Followed, start: list[str] | None, *, newest: bool = False) -> Query:
     """Cursor and key in their order, behind `start`."""
+    fields, count = (followed.cursor, *followed.keys), len(start or ())
+    tree = followed.trees.get((count, newest))
+    if tree is None:
+        tree = followed.trees[count, newest] = _tree(api, fields, count, newest=newest)
+    values = zip(start or (), fields, strict=False)
+    return Query(tree, {f"v{at}": fitted(text, one) for at, (text, one) in enumerate(values)}, fields)
+
+
+def _tree(api: Api, fields: tuple[pa.Field[Any], ...], count: int, *, newest: bool) -> exp.Select:
     from sqlglot import exp
 
-    fields = (followed.cursor, *followed.keys)
     columns = [exp.column(exp.to_identifier(one.name, quoted=True)) for one in fields]
-    params: dict[str, Any] = {}
     tree = exp.select(*[column.copy() for column in columns]).from_(
         exp.table_(exp.to_identifier(api.table, quoted=True))
     )
     tree = tree.where(exp.Not(this=exp.Is(this=columns[0].copy(), expression=exp.Null())))
-    if start:
-        params = {f"v{at}": fitted(text, one) for at, (text, one) in enumerate(zip(start, fields, strict=False))}
-        tree = tree.where(_behind(columns, len(start), inclusive=len(start) == 1))
+    if count:
+        tree = tree.where(_behind(columns, count, inclusive=count == 1))
     order = [exp.Ordered(this=column.copy(), desc=newest, nulls_first=False) for column in columns]
-    return Query(tree.order_by(*order).limit(1 if newest else PAGE), params, fields)
+    return tree.order_by(*order).limit(1 if newest else PAGE)
 
 
 def _behind(columns: list[exp.Column], count: int, *, inclusive: bool) -> exp.Expr:

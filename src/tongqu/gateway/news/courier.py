@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from threading import Event
 from typing import Any, Protocol
 
 from tongqu.core.errors import TongquError
@@ -74,6 +75,8 @@ class Courier:
     mail: Callable[[], Mail | None] = lambda: None
     now: Callable[[], float] = time.time
     senders: Callable[[str, tuple[str, ...]], Sender] = sender_of
+    over: Event = field(default_factory=Event)
+    """Set: nothing more is brought, not even what is left of this turn."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -86,13 +89,17 @@ class Courier:
 
     def turn(self) -> None:
         """Learn what there is to tell, and tell it, if this process is the one that does. Blocks."""
-        if not self.feed.lease(LEASE, self.holder, LEASE_SECONDS):
+        if not self._mine():
             return
         self.look()
         self._endings()
         for one in self.news.subscribers(self.env):
             if one.due <= self.now():
                 self._bring(one)
+
+    def _mine(self) -> bool:
+        """Whether this process is the one that tells, for as long as one delivery takes."""
+        return not self.over.is_set() and self.feed.lease(LEASE, self.holder, LEASE_SECONDS)
 
     def _endings(self) -> None:
         """Versions that end soon are told of once for each of `WARN_DAYS`."""
@@ -119,6 +126,8 @@ class Courier:
             if document is None:
                 self.news.told(one.id, item.position)
                 continue
+            if not self._mine():
+                return
             answered = self._delivered(one, document)
             if answered.verdict == "taken":
                 self.news.told(one.id, item.position)

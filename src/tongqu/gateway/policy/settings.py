@@ -64,7 +64,7 @@ class Access(Settings):
     rules: list[RuleEntry] = Field(default_factory=list)
     """More rules."""
 
-    @field_validator("roles", "write_roles", mode="before")
+    @field_validator("roles", "write_roles", mode="before", json_schema_input_type=str | list[str])
     @classmethod
     def _one_role(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value

@@ -76,10 +76,20 @@ def start(order: Sequence[Key], values: Sequence[Any], binding: Binding) -> Shap
     if len(values) != len(order):
         raise Problem("cursor.invalid", "the cursor does not belong to this query")
     try:
-        plain = [fitted(value, key.field) for key, value in zip(order, values, strict=True)]
+        plain = [_held(value, key.field) for key, value in zip(order, values, strict=True)]
     except ValueError:
         raise Problem("cursor.invalid", "the cursor does not belong to this query") from None
     return tuple("" if value is None else binding.hole(value) for value in plain)
+
+
+def _held(value: Any, field: pa.Field[Any]) -> Any:
+    """A value of a cursor; a date that Python has not (`infinity`) stays the text that its database gave."""
+    try:
+        return fitted(value, field)
+    except ValueError:
+        if isinstance(value, str) and pa.types.is_temporal(field.type):
+            return value
+        raise
 
 
 def behind(order: Sequence[Key], start: Shape, writer: Writer) -> exp.Expr:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -29,6 +29,17 @@ def fragments(rows: pa.Table, name: str) -> Any:
         column = _base64(column)
     plain = pa.table({"v": column})
     return pc.utf8_slice_codeunits(original_texts(plain), len('{"v": '), -1)
+
+
+def as_texts(rows: pa.Table, names: Collection[str]) -> pa.Table:
+    """The rows with numbers and booleans of these columns as text, so that their JSON is text too."""
+    for place, field in enumerate(rows.schema):
+        logical = (field.metadata or {}).get(Meta.LOGICAL.value.encode(), b"")
+        kind = field.type
+        plain = pa.types.is_decimal(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)
+        if field.name in names and (plain or pa.types.is_boolean(kind) or logical == b"decimal"):
+            rows = rows.set_column(place, pa.field(field.name, pa.string()), pc.cast(rows.column(place), pa.string()))
+    return rows
 
 
 def _base64(column: Any) -> Any:

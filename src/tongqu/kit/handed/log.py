@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
@@ -65,9 +65,16 @@ class HandedLog(Log):
         return self._position(self._given, dry=True)
 
     def reached(self, position: Position, until: Position) -> bool:
-        """See Log.reached."""
+        """See Log.reached. Whatever this reader was given came later than what an earlier one was."""
         ours = position.get("queues") or {}
-        return all((ours.get(name) or {}).get("dry") for name in until.get("queues") or {})
+        return all(self._behind(ours.get(name) or {}, wanted) for name, wanted in (until.get("queues") or {}).items())
+
+    def _behind(self, ours: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+        if wanted.get("dry"):
+            return bool(ours.get("dry"))
+        if ours.get("of") == wanted["of"]:
+            return bool(ours["at"] >= wanted["at"])
+        return wanted["at"] == 0 or ours.get("of") == self._session
 
     def _position(self, at: dict[str, int], *, dry: bool = False) -> Position:
         mark = {"dry": True} if dry else {}

@@ -12,7 +12,7 @@ from tongqu.kit.handed.line import ID, KEY, ORIGIN, Letter
 from tongqu.kit.messages.parsed import Decoded
 from tongqu.kit.messages.reader import learn
 from tongqu.kit.messages.registry import SchemaRegistry
-from tongqu.kit.messages.table import MessageTable, held, json_column, json_texts
+from tongqu.kit.messages.table import MessageTable, held, instants, json_column, json_texts
 
 _COLUMNS: dict[str, pa.Field[Any]] = {
     "_message_id": pa.field("_message_id", pa.string()),
@@ -72,7 +72,7 @@ class Queue(MessageTable):
         if name == "_message_id":
             return pa.array([_id(message) for message in messages], kind)
         if name == "_timestamp":
-            return pa.array([message.at for message in messages], pa.int64()).cast(kind)
+            return instants([message.at for message in messages], kind)
         if name == "_redelivered":
             return pa.array([message.redelivered for message in messages], kind)
         told = {"_destination": "to", "_content_type": "kind"}[name]

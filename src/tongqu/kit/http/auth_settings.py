@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
@@ -186,6 +187,8 @@ TokenCall.model_rebuild()
 
 class Auth(Settings):
     """How calls are authenticated; the named ways are applied in this order, most connections have one."""
+
+    shorthand: ClassVar[Mapping[str, Any]] = {"bearer": {"type": "string", "description": "The token."}}
 
     api_key: ApiKey | None = titled("API 密钥", "API key", None)
     """A fixed key in a header, the query or a cookie."""

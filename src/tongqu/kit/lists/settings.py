@@ -84,7 +84,7 @@ class ListSettings(Settings):
     """Elements of XML records that may repeat, as paths below the record (`lines/line`): they are always lists. Others
     are where they repeat in the first answer."""
 
-    @field_validator("paging", mode="before")
+    @field_validator("paging", mode="before", json_schema_input_type=PagingSettings | str | None)
     @classmethod
     def _kind(cls, value: Any) -> Any:
         return {"kind": value} if isinstance(value, str) else value

@@ -30,7 +30,7 @@ class Nothing(Source):
     def read(self, read: Read) -> Iterator[Batch]:
         """See Source.read."""
         rows = empty(read.dataset)
-        yield Batch(read.dataset.name, rows if read.columns is None else rows.select(list(read.columns)), {})
+        yield Batch(read.dataset.name, rows if read.columns is None else rows.select(list(read.columns)), {"end": True})
 
 
 def only_changes(name: str, noun: str, tables: Sequence[MessageTable]) -> bool:

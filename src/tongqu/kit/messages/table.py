@@ -28,6 +28,12 @@ def json_texts(held: Sequence[Any]) -> Any:
     return pa.array([None if one is None else json.dumps(one, ensure_ascii=False) for one in held], pa.string())
 
 
+def instants(held: Sequence[int | None], kind: pa.DataType) -> Any:
+    """Times of a type, of numbers of its unit since 1970; null for one that is beyond what the type holds."""
+    fits = [one if one is not None and -(1 << 63) <= one < 1 << 63 else None for one in held]
+    return pa.array(fits, pa.int64()).cast(kind)
+
+
 @dataclass(frozen=True)
 class MessageTable(ABC):
     """A dataset whose fields are known. Subclasses say what the messages of their broker are like; their settings are

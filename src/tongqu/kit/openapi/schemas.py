@@ -11,6 +11,7 @@ from tongqu.kit.openapi.document import Document, as_mapping
 
 _DEEPEST = 24
 _DECIMALS = ("decimal", "bigdecimal", "big-decimal", "money", "currency")
+_AMOUNT = re.compile(r"-?\d+\.\d+")
 _STEP = re.compile(r"0?\.(0*)1")
 
 
@@ -117,6 +118,15 @@ def field_type(document: Document, node: Any) -> str:
             found.format, "string"
         )
     return "json"
+
+
+def is_number_as_text(document: Document, node: Any) -> bool:
+    """Whether values of a schema are numbers that are written as text, by its format, example or default."""
+    found = flat(document, node)
+    if found.type != "string":
+        return False
+    shown = (found.raw.get("example"), found.raw.get("default"), *_listed(found.raw.get("examples")))
+    return found.format.lower() in _DECIMALS or any(isinstance(one, str) and _AMOUNT.fullmatch(one) for one in shown)
 
 
 def fields_of(document: Document, found: Flat) -> tuple[dict[str, str], dict[str, str]]:

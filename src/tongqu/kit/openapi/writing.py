@@ -14,7 +14,7 @@ from typing import Any
 from tongqu.kit.openapi import verbs
 from tongqu.kit.openapi import vocabulary as words
 from tongqu.kit.openapi.document import Document, Operation, as_mapping
-from tongqu.kit.openapi.schemas import Flat, flat
+from tongqu.kit.openapi.schemas import Flat, flat, is_number_as_text
 
 _HOLE = re.compile(r"\{([^}]+)\}")
 _ENDS = ("id", "no", "code", "number", "key", "uuid", "guid", "name")
@@ -301,10 +301,12 @@ def _fields(document: Document, taken: Flat, records: _Records, kind: str) -> tu
     if missing:
         return None, f"it needs {', '.join(missing)}, which records lack"
     names = list(found) or list(records.fields)
+    texts = [own for own, name in found.items() if is_number_as_text(document, taken.properties[name])]
+    given = {"names": names, **({"texts": texts} if texts else {})}
     if not found or (list(found.values()) == names and set(names) == set(records.fields)):
-        return {"names": names}, ""
+        return given, ""
     same = all(own == name for own, name in found.items())
-    return {"fields": names if same else found, "names": names}, ""
+    return {"fields": names if same else found, **given}, ""
 
 
 def _sent(document: Document, operation: Operation) -> Any:

@@ -26,16 +26,31 @@ _FEW = 100
 _QUOTED = r'[",\r\n]'
 
 
-def table_of(rows: Sequence[Sequence[Any]], fields: Sequence[pa.Field[Any]]) -> pa.Table:
-    """A driver's rows as an Arrow table of these fields, exact or CastError naming the field and no value."""
+def table_of(rows: Sequence[Sequence[Any]], fields: Sequence[pa.Field[Any]], *, texts: bool = False) -> pa.Table:
+    """A driver's rows as an Arrow table of these fields, exact or CastError naming the field and no value. With `texts`
+    a column of dates or instants that holds a text (`infinity`) becomes one of texts."""
     columns = zip(*rows, strict=True) if rows else ([] for _ in fields)
-    arrays = []
+    arrays, made = [], []
     for field, cells in zip(fields, columns, strict=True):
         try:
-            arrays.append(pa.array(cells if isinstance(cells, list) else list(cells), field.type))
+            array = pa.array(cells if isinstance(cells, list) else list(cells), field.type)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-            raise CastError(f"a value of {field.name!r} is no {field.type}", field=field.name) from None
-    return pa.Table.from_arrays(arrays, schema=pa.schema(list(fields)))
+            if not texts or not pa.types.is_temporal(field.type):
+                raise CastError(f"a value of {field.name!r} is no {field.type}", field=field.name) from None
+            array = _said(cells, field)
+        arrays.append(array)
+        made.append(field.with_type(array.type))
+    return pa.Table.from_arrays(arrays, schema=pa.schema(made))
+
+
+def _said(cells: Sequence[Any], field: pa.Field[Any]) -> pa.Array[Any]:
+    said = [cell if isinstance(cell, str) else None for cell in cells]
+    try:
+        rest = pa.array([None if isinstance(cell, str) else cell for cell in cells], field.type)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        raise CastError(f"a value of {field.name!r} is no {field.type}", field=field.name) from None
+    found: pa.Array[Any] = pc.coalesce(plain_texts(rest, field), pa.array(said, pa.string()))
+    return found
 
 
 def page(table: pa.Table, query: Query, format: Format, limits: Limits) -> Page:

@@ -19,6 +19,7 @@ _FIELDS = tuple(one.name for one in fields(Job))
 _COLUMNS = ", ".join(_FIELDS)
 _FLAGS = frozenset(("pinned", "kept"))
 _JSON = frozenset(("connections", "spec", "outcome"))
+_STOPPED = {"pause": "paused", "cancel": "cancelled"}
 _AGAIN = 5.0
 _LOOK = 500
 """Waiting jobs that are looked at when one is taken."""
@@ -45,7 +46,8 @@ class Jobs:
         self.database.close()
 
     def put(self, works: Sequence[Work]) -> list[Job]:
-        """Put jobs in, all or none. Where a waiting job has the same `dedup`, that one is given instead."""
+        """Put jobs in, all or none. Where a waiting job has the same `dedup`, that one is given instead; one that is
+        being cancelled goes on."""
         with self.database.turn():
             found = [self.insert(work) for work in works]
         if found:
@@ -56,6 +58,10 @@ class Jobs:
         """`put` of one, inside a turn that somebody else began; nobody is woken."""
         if work.dedup:
             twin = self._where("place = ? AND dedup = ?", (work.place, work.dedup))
+            if twin and twin[0].state == "running" and twin[0].wish == "cancel":  # it is wanted after all
+                self.tell(twin[0].id, work.spec)
+                self.database.run("UPDATE tongqu_jobs SET wish = 'restart' WHERE id = ?", (twin[0].id,))
+                return self.get(twin[0].id)
             if twin:
                 return twin[0]
         job = Job(**{one.name: getattr(work, one.name) for one in fields(Work)}, created=self.clock())
@@ -103,15 +109,22 @@ class Jobs:
         self.database.run("UPDATE tongqu_jobs SET run = ? WHERE id = ? AND epoch = ?", (run, id, epoch))
 
     def end(self, id: str, epoch: int, ended: Ended) -> bool:
-        """End an attempt; false, and nothing is changed, where the lease has gone to somebody else."""
-        over = ended.state not in OPEN
+        """End an attempt; false, and nothing is changed, where the lease has gone to somebody else.
+
+        One that was asked to stop becomes what was asked last, which may be to go on.
+        """
         with self.database.turn():
+            state = ended.state
+            if state in _STOPPED.values():
+                wish = self.database.rows("SELECT wish FROM tongqu_jobs WHERE id = ?", (id,))
+                state = _STOPPED.get(str(wish[0][0]), "queued") if wish else state
+            over = state not in OPEN
             done = self.database.run(
                 "UPDATE tongqu_jobs SET state = ?, outcome = ?, due = ?, failures = ?, finished = ?, holder = '',"
                 " lease = 0, wish = '', epoch = epoch + 1, run = CASE WHEN ? <> '' THEN ? ELSE run END,"
                 " dedup = CASE WHEN ? = 1 THEN NULL ELSE dedup END WHERE id = ? AND epoch = ? AND state = 'running'",
                 (
-                    ended.state, json.dumps(ended.outcome, ensure_ascii=False, default=str), ended.due, ended.failures,
+                    state, json.dumps(ended.outcome, ensure_ascii=False, default=str), ended.due, ended.failures,
                     self.clock() if over else 0.0, *(str(ended.outcome.get("run", "")),) * 2, int(over), id, epoch,
                 ),
             )  # fmt: skip
@@ -129,7 +142,8 @@ class Jobs:
         with self.database.turn():
             job = self.get(id)
             if job.state == "running" and wish in ("pause", "cancel", "restart"):
-                self.database.run("UPDATE tongqu_jobs SET wish = ? WHERE id = ?", (wish, id))
+                if wish != "restart" or not job.wish:
+                    self.database.run("UPDATE tongqu_jobs SET wish = ? WHERE id = ?", (wish, id))
             elif job.open and wish == "cancel":
                 self.database.run(
                     "UPDATE tongqu_jobs SET state = 'cancelled', dedup = NULL, finished = ? WHERE id = ?",

@@ -118,7 +118,7 @@ class Activemq(Service):
         give(config, self._owner)
         jars = ":".join(str(jar) for jar in sorted([*_LIB.glob("*.jar"), *_LIB.glob("*/*.jar")]))
         return [
-            program("java", "default-jre-headless"), "-Xmx128m", "-Xss512k", "-XX:+UseSerialGC",
+            program("java", "default-jdk-headless"), "-Xmx128m", "-Xss512k", "-XX:+UseSerialGC",
             "-XX:TieredStopAtLevel=1", "-Dactivemq.home=/usr/share/activemq", f"-Dactivemq.base={self._folder}",
             f"-Dactivemq.conf={self._folder}", f"-Dactivemq.data={self._folder}", f"-Djava.io.tmpdir={self._folder}",
             "-cp", jars, "org.apache.activemq.console.Main", "start", f"xbean:file:{config}",

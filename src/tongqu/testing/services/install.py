@@ -27,7 +27,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "odbc-mariadb": ("/usr/lib/x86_64-linux-gnu/odbc/libmaodbc.so",),
     "libpostgresql-jdbc-java": ("/usr/share/java/postgresql.jar",),
     "libmariadb-java": ("/usr/share/java/mariadb-java-client.jar",),
-    "default-jre-headless": ("java",),
+    "default-jdk-headless": ("java", "javac"),
     "redis-server": ("redis-server",),
     "nginx": ("nginx",),
     "nats-server": ("nats-server",),

@@ -1,0 +1,1 @@
+"""Follows MongoDB's change streams."""
