@@ -43,7 +43,7 @@ OF_API = [
         "可用：bank_card",
     ),
     (f"{SOURCE}, limit: {{per: fortnight}}", "limit.per", "valid: day", "可用：day"),
-    (f"{SOURCE}, limit: {{requests: -1}}", "limit.requests", "greater than or equal to 1", "设置有误"),
+    (f"{SOURCE}, limit: {{requests: -1}}", "limit.requests", "must be at least 1, got -1", "设置有误"),
     (f"{SOURCE}, protocols: [rest, ftp]", "protocols[1]", "valid: graphql", "可用：graphql"),
     (f"{SOURCE}, shield: hard", "shield", "valid: observe", "可用：observe"),
     (f"{SOURCE}, live: {{cursor: nix}}", "live.cursor", "valid: id, note", "可用：id, note"),

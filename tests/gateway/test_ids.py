@@ -13,9 +13,9 @@ from tongqu.gateway.ids import Ids
 ids = Ids()
 ids()
 child = os.fork()
-print(ids(), flush=True)
 if child:
     os.waitpid(child, 0)
+print(ids(), flush=True)
 """
 
 

@@ -84,8 +84,8 @@ def change_order(call: Call, dir: Path | None, url: str, words: Sequence[str]) -
     if word != "change":
         raise typer.BadParameter(t("usage.choice", value=word, valid="change"), param_hint="change")
     folder = folder_of(dir)
-    resolve = replace(call, project=folder, env="").wire().references.resolve
-    erp = erp_of(folder, str(resolve(url)) if url else "")
+    named = str(replace(call, project=folder, env="").wire().references.resolve(url)) if url else ""
+    erp = erp_of(folder, named)
     order = rest.pop(0) if rest and "=" not in rest[0] else ""
     values = _values(rest)
     row = changed(erp, random.Random(), order, values)  # noqa: S311  # made-up changes

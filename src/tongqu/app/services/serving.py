@@ -141,6 +141,7 @@ async def _serve(
     from tongqu.app.services.composing import compose
     from tongqu.app.services.hooking import no_queue, queues_of
     from tongqu.app.services.pretending import mocks_of, profiles_of
+    from tongqu.app.services.tidying import tidy
 
     worker = READY in os.environ
     stop = _stopped_by_signals(tell if not worker else lambda word, told: None)
@@ -152,6 +153,7 @@ async def _serve(
     following: asyncio.Task[None] | None = None
     orphaned: asyncio.Task[None] | None = None
     warning: asyncio.Task[None] | None = None
+    tidying: asyncio.Task[None] | None = None
     gateway: Gateway | None = None
     managing: Managing | None = None
     try:
@@ -170,6 +172,7 @@ async def _serve(
         prepared(served.project)()
         following = asyncio.get_running_loop().create_task(reloading.follow(gateway.site, prepared))
         warning = asyncio.get_running_loop().create_task(_expiring(wire, gateway, reloading, request).run())
+        tidying = asyncio.get_running_loop().create_task(tidy())
         if worker:
             os.write(int(os.environ[READY]), b"1")
             orphaned = asyncio.get_running_loop().create_task(_orphaned(stop))
@@ -184,7 +187,7 @@ async def _serve(
         whole = all([await server.drain() for server in servers])
     finally:
         owner.leave()
-        tasks = [task for task in (following, orphaned, warning) if task is not None]
+        tasks = [task for task in (following, orphaned, warning, tidying) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,23 @@
+"""A gateway collects its garbage at a pace that its size allows."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tongqu.app.services.tidying import tidy
+
+
+def test_the_longer_it_takes_the_seldomer_it_is_done() -> None:
+    pauses: list[float] = []
+    instants = iter([0.0, 0.001, 10.0, 10.2])
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(tidy(sleep, lambda: None, lambda: next(instants)))
+    assert pauses == pytest.approx([30.0, 30.0, 200.0])
