@@ -98,6 +98,7 @@ class CtrlC(MetaPathFinder):
                 sys.stderr.write(repr(title.read()) + "\\n")
 
 sys.meta_path.insert(0, CtrlC())
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where tests run in the background
 sys.argv[0] = "tongqu"
 from tongqu.__main__ import main
 main()
