@@ -122,7 +122,7 @@ def test_several_splits_go_on_where_each_of_them_was(
 def test_a_process_that_slept_is_fenced_off(
     write: str, source_url: str, sink_url: str, proxy: FaultProxy, tmp_path: Path
 ) -> None:
-    proxy.latency(30)
+    proxy.latency(150)  # it falls asleep between two commits, long before it locks rows again
     options = ["--table", "parts", "--chunk-rows", "50", "--write", write, "--lane", "columnar"]
     through = ["sync", source_url, proxy.url(sink_url), *options]
     with Command(tmp_path / "a", [*through, "--progress", "jsonl"]).start() as first:
