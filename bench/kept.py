@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from bench.measure import Row
 from bench.report import Measured, Stage
@@ -47,12 +48,7 @@ def _plain(row: Row) -> dict[str, object]:
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(row).items()}
 
 
-def _measured(scenario: Scenario, told: dict[str, object]) -> Measured:
-    rows, load = told["rows"], told["load"]
-    assert isinstance(rows, list)  # noqa: S101
-    assert isinstance(load, list)  # noqa: S101
-    first, last = load
-    return Measured(
-        scenario, [Row(**row) for row in rows], (float(first), float(last)), str(told["day"]),
-        int(str(told["rounds"])), int(str(told["size"])),
-    )  # fmt: skip
+def _measured(scenario: Scenario, told: Mapping[str, Any]) -> Measured:
+    first, last = told["load"]
+    rows = [Row(**row) for row in told["rows"]]
+    return Measured(scenario, rows, (first, last), told["day"], told["rounds"], told["size"])

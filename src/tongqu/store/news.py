@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +11,7 @@ from typing import Any
 
 from tongqu.core.errors import UnknownNameError
 from tongqu.store.home import Home
-from tongqu.store.migrations import migrate
-from tongqu.store.writing import writing
+from tongqu.store.writing import durable, writing
 
 SCHEMA: tuple[str, ...] = (
     """
@@ -91,13 +88,8 @@ class News:
     """The news of one home. Safe for several threads and processes. Raises sqlite3.Error, OSError."""
 
     def __init__(self, path: Path):
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
         self._lock = RLock()
-        self._database = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
-        for pragma in ("busy_timeout = 5000", "journal_mode = WAL", "synchronous = FULL"):
-            self._database.execute(f"PRAGMA {pragma}")
-        migrate(self._database, SCHEMA)
+        self._database = durable(path, SCHEMA)
 
     @classmethod
     def open(cls, home: Home) -> News:

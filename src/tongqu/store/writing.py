@@ -1,10 +1,14 @@
-"""One write transaction of a home's database, shared by threads that take turns."""
+"""A home's database: opened so that it lasts, and one write transaction of it, shared by threads that take turns."""
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+
+from tongqu.store.migrations import migrate
 
 
 @contextmanager
@@ -21,3 +25,15 @@ def writing(
         except BaseException:
             database.execute("ROLLBACK")
             raise
+
+
+def durable(path: Path, schema: tuple[str, ...]) -> sqlite3.Connection:
+    """A connection for several threads to a file that only its owner may read, made if it is not there: what is
+    committed survives a loss of power. Raises sqlite3.Error, OSError."""
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    database = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+    for pragma in ("busy_timeout = 5000", "journal_mode = WAL", "synchronous = FULL"):
+        database.execute(f"PRAGMA {pragma}")
+    migrate(database, schema)
+    return database
