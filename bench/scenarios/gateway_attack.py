@@ -23,7 +23,7 @@ from tongqu.app.services.load_volley import Place, Shots, Volley, fire
 SECONDS = float(os.environ.get("BENCH_ATTACK_SECONDS", "600"))
 HOSTILE = float(os.environ.get("BENCH_ATTACK_RATE", "3000"))
 GOOD = 50.0
-_CALM = 10.0
+_CALM = 30.0
 _LIMITS = "limits: {{address: {{requests: 1000000000, burst: 1000000000}}}}"
 
 

@@ -19,5 +19,18 @@ def test_the_longer_it_takes_the_seldomer_it_is_done() -> None:
             raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(tidy(sleep, lambda: None, lambda: next(instants)))
+        asyncio.run(tidy(sleep, lambda: None, lambda: None, lambda: next(instants)))
     assert pauses == pytest.approx([30.0, 30.0, 200.0])
+
+
+def test_all_is_walked_every_twentieth_time() -> None:
+    """Between, callers wait only for what is new."""
+    done: list[str] = []
+
+    async def sleep(_: float) -> None:
+        if len(done) == 41:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(tidy(sleep, lambda: done.append("young"), lambda: done.append("whole"), lambda: 0.0))
+    assert [number for number, which in enumerate(done, 1) if which == "whole"] == [20, 40]

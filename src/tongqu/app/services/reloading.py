@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import sqlite3
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 from tongqu.app.project.load import Project
 from tongqu.app.services.origins import Origin
 from tongqu.app.services.publishing import Compiled, Publishing, digest
+from tongqu.app.services.tidying import tidy_all
 from tongqu.core.errors import TongquError
 from tongqu.gateway.site import Site
 
@@ -176,7 +176,7 @@ class Reloading:
 
         def over(task: asyncio.Task[None]) -> None:
             self._closing.discard(task)
-            loop.call_soon(gc.collect)  # what was compiled is full of cycles, and the collector seldom looks
+            loop.call_soon(tidy_all)  # what was compiled is full of cycles, and the collector seldom looks
 
         loop = asyncio.get_running_loop()
         task = loop.create_task(last())

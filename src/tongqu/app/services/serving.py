@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -24,6 +23,7 @@ from tongqu.app.services.reloading import Prepared, Reloading
 from tongqu.app.services.serve_place import MANAGE_SOCKET, READY, SAME_SIGNAL, SOCKET, HttpPlace, Owner, ServeRequest
 from tongqu.app.services.timing import local_zone
 from tongqu.core.errors import InvalidSettingsError
+from tongqu.core.turns import short_turns
 from tongqu.gateway.health import Health
 from tongqu.gateway.serving.bounds import Bounds
 from tongqu.kit.drivers import driver
@@ -71,7 +71,7 @@ def serve(wire: Wire, request: ServeRequest, tell: Tell, manage: Manage | None =
             return supervise(wire, request, HttpPlace(place, context, own), tell)
         import uvloop
 
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with short_turns(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(wire, origin, request, HttpPlace(place, context, own), tell, manage=manage))
 
 
@@ -141,7 +141,7 @@ async def _serve(
     from tongqu.app.services.composing import compose
     from tongqu.app.services.hooking import no_queue, queues_of
     from tongqu.app.services.pretending import mocks_of, profiles_of
-    from tongqu.app.services.tidying import tidy
+    from tongqu.app.services.tidying import tidy, tidy_all
 
     worker = READY in os.environ
     stop = _stopped_by_signals(tell if not worker else lambda word, told: None)
@@ -165,8 +165,7 @@ async def _serve(
             queue=no_queue if request.mock else queues_of(wire.ends_of(lambda: reloading.served.project)),
         )  # fmt: skip
         managing = _managed(wire, gateway, request, manage, owner.token, reloading)
-        gc.collect()
-        gc.freeze()  # what was compiled stays: the collector need not walk it while calls wait
+        tidy_all()  # what was compiled stays: the collector need not walk it while calls wait
         servers = await _listening(gateway, place)
         prepared = _adopting(wire, gateway, reloading)
         prepared(served.project)()

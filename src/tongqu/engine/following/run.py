@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from threading import Event, Thread
 
 from tongqu.core.data import Mode, Started
 from tongqu.core.errors import TongquError
 from tongqu.core.events import Emit
+from tongqu.core.turns import short_turns
 from tongqu.engine.following.job import Asked, Group, fail
 from tongqu.engine.following.log import Follower
 from tongqu.engine.job import Job, Surroundings
 from tongqu.engine.report import Report, StreamReport
-
-_SWITCH_SECONDS = 0.0005
-"""A thread that is busy lets another go on after so long: what a source has just sent, or a sink has just answered, is
-worth more than a block that is decoded without a pause."""
 
 
 def follow(job: Job, emit: Emit, around: Surroundings, load: Callable[[Job, Emit], Report]) -> Report:
@@ -33,7 +28,7 @@ def follow(job: Job, emit: Emit, around: Surroundings, load: Callable[[Job, Emit
         started = first.sink.start(first.sync, asked.run, job.restart)
         asked.run = started.run
         groups = _groups(job, reports)
-        with _prompt():
+        with short_turns():
             _together(asked, groups, started, load)
         if all(report.status in ("succeeded", "attention", "stopped") for report in reports):
             first.sink.end(first.sync, asked.run, [])
@@ -47,16 +42,6 @@ def follow(job: Job, emit: Emit, around: Surroundings, load: Callable[[Job, Emit
         asked.ended(report)
     stopped = around.stop.is_set() and not any(report.status == "failed" for report in reports)
     return Report(asked.run, reports, started.attempt, stopped, follows=True)
-
-
-@contextmanager
-def _prompt() -> Iterator[None]:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(_SWITCH_SECONDS)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
 
 
 def _groups(job: Job, reports: Sequence[StreamReport]) -> list[Group]:
