@@ -11,10 +11,12 @@ help: ## list the commands
 
 install: $(STAMP) ## create .venv with every extra that tests need, from the lock file
 
+# compiled as pip compiles packages: where Python may not write bytecode, every command would begin with it
 $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m compileall -q src
 	touch $(STAMP)
 
 services: install ## install the Debian packages of the servers that tests talk to, if they are missing

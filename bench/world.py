@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
+import tongqu
 from bench.measure import Method, Row, Stand
 from tongqu.testing.services import MariaDB, Postgres, start_mariadb, start_postgres
 
@@ -47,6 +49,7 @@ class World:
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="tongqu-bench-")))
         self.environment: dict[str, str] = {"TONGQU_HOME": str(self.folder / "home")}
         self.tongqu = f"{sys.executable} -m tongqu"
+        compileall.compile_dir(str(Path(tongqu.__file__).parent), quiet=2)  # as an installed package is
         self.postgres = self._start()
 
     def __enter__(self) -> Self:
