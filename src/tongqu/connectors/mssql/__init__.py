@@ -8,9 +8,9 @@ from tongqu.core.connector import Can, Connector, Sink, Source, Types
 
 def _source(settings: MssqlSettings) -> Source:
     from tongqu.connectors.mssql.reach import MssqlReach
-    from tongqu.kit.tables.source import TableSource
+    from tongqu.connectors.mssql.source import MssqlSource
 
-    return TableSource(MssqlReach(settings))
+    return MssqlSource(MssqlReach(settings))
 
 
 def _sink(settings: MssqlSettings) -> Sink:
@@ -32,7 +32,7 @@ connector = Connector(
     settings=MssqlSettings,
     can=(
         Can.READ | Can.WRITE | Can.RESUME | Can.SPLITS | Can.INCREMENTAL | Can.HORIZON | Can.APPEND | Can.UPSERT
-        | Can.REPLACE | Can.HISTORY | Can.TRANSACTIONS | Can.EVOLVES
+        | Can.REPLACE | Can.HISTORY | Can.TRANSACTIONS | Can.EVOLVES | Can.CDC
     ),
     schemes=("mssql", "sqlserver"),
     from_url=from_url,

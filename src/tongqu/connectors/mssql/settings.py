@@ -41,6 +41,10 @@ class MssqlSettings(Networked):
     bulk_rows: int = titled("批量装载行数", "Bulk rows", 0, ge=0)
     """Loads of at least so many rows go by the driver's bulk copy into a work table first; 0 means none does."""
 
+    changes: Literal["auto", "tables", "tracking"] = titled("变更来源", "Changes", "auto")
+    """What `cdc` follows: change tables (CDC), or change tracking, which tells keys whose rows are read back; `auto`
+    takes change tables where all tables have one."""
+
     def identity(self) -> str:
         """See Endpoint.identity."""
         return f"mssql://{self.host}:{self.port}/{self.database}"

@@ -1,0 +1,1 @@
+"""Follows SQL Server's change tables (CDC) or its change tracking."""
