@@ -137,3 +137,16 @@ def test_what_is_refused(tmp_path: Path) -> None:
         file.write("  orders.far: {source: {connection: mes}, sink: {connection: b}}\n")
     done = inside(tmp_path, "run", "orders", "--json")
     assert done.code == 2 and "'orders.far' stands for a part of 'orders'" in done.out, done
+
+
+def test_a_plan_shows_what_is_captured_and_each_sink_by_its_name(tmp_path: Path) -> None:
+    plant = Plant(tmp_path)
+    plant.order(o1=5)
+    for _ in range(2):  # before the queue is there, and after
+        done = inside(tmp_path, "plan", "--json")
+        assert done.code == 0, done
+        assert [(one["pipeline"], one["connection"], one["dataset"]) for one in done.document["targets"]] == [
+            ("orders", "orders.queue", "orders"), ("orders.near", "a", "orders"), ("orders.far", "b", "all_orders"),
+        ], done  # fmt: skip
+        assert plant.run().code == 0
+    assert "orders.far" in inside(tmp_path, "plan", "--lang", "zh").out

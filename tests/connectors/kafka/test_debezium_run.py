@@ -1,4 +1,4 @@
-"""Changes of SQL Server that Debezium puts into Kafka are followed by a pipeline, as docs/change-capture.md shows."""
+"""Changes of Oracle and Db2 that Debezium puts into Kafka are followed by pipelines, as docs/change-capture.md says."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from tests.connectors.kafka.conftest import Topics
 
 from tongqu.testing.command_line import tongqu
 
-SOURCE = {"connector": "sqlserver", "ts_ms": 1_700_000_000_000, "db": "erp", "schema": "dbo", "table": "orders"}
+SOURCES = {
+    "ORDERS": {"connector": "oracle", "ts_ms": 1_700_000_000_000, "db": "ERP", "schema": "SHOP", "table": "ORDERS",
+               "scn": "2122185", "commit_scn": "2122190"},
+    "PARTS": {"connector": "db2", "ts_ms": 1_700_000_000_000, "db": "ERP", "schema": "SHOP", "table": "PARTS",
+              "change_lsn": "00000000:00000000", "commit_lsn": "00000001:00000002"},
+}  # fmt: skip
 PROJECT = """
 project: plant
 connections:
@@ -20,35 +25,42 @@ connections:
     host: {host}
     port: {port}
     topics:
-      orders: {{topic: "{topic}", envelope: debezium, key: [id]}}
+      orders: {{topic: "{orders}", envelope: debezium, key: [ID]}}
+      parts: {{topic: "{parts}", envelope: debezium, key: [ID]}}
   lake: {{type: duckdb, path: lake.duckdb}}
 pipelines:
   orders:
     source: {{connection: bus, dataset: orders, mode: stream}}
     sink: {{connection: lake, dataset: orders, write: upsert, deletes: hard}}
+  parts:
+    source: {{connection: bus, dataset: parts, mode: stream}}
+    sink: {{connection: lake, dataset: parts, write: upsert, deletes: hard}}
 """
 
 
 def _put(topics: Topics, topic: str, op: str, before: dict[str, Any] | None, after: dict[str, Any] | None) -> None:
-    key = json.dumps({"id": (after or before or {})["id"]}).encode()
-    message = {"op": op, "before": before, "after": after, "source": SOURCE, "ts_ms": 1}
+    key = json.dumps({"ID": (after or before or {})["ID"]}).encode()
+    source = next(one for table, one in SOURCES.items() if table in topic)
+    message = {"op": op, "before": before, "after": after, "source": source, "ts_ms": 1}
     topics.server.put(topic, json.dumps(message).encode(), keys=[key])
 
 
-def test_a_table_of_sql_server_is_followed_through_debezium(topics: Topics, tmp_path: Path) -> None:
-    topic = topics.make("erp.dbo.orders")
-    _put(topics, topic, "r", None, {"id": 1, "v": "snapshot"})
-    _put(topics, topic, "c", None, {"id": 2, "v": "new"})
-    project = PROJECT.format(host=topics.server.host, port=topics.server.port, topic=topic)
+def test_tables_of_oracle_and_db2_are_followed_through_debezium(topics: Topics, tmp_path: Path) -> None:
+    orders, parts = topics.make("erp.SHOP.ORDERS"), topics.make("erp.SHOP.PARTS")
+    for topic in (orders, parts):
+        _put(topics, topic, "r", None, {"ID": 1, "V": "snapshot"})
+        _put(topics, topic, "c", None, {"ID": 2, "V": "new"})
+    project = PROJECT.format(host=topics.server.host, port=topics.server.port, orders=orders, parts=parts)
     (tmp_path / "tongqu.yaml").write_text(project)
-    assert _rows(tmp_path) == [(1, "snapshot"), (2, "new")]
-    _put(topics, topic, "u", {"id": 1, "v": "snapshot"}, {"id": 1, "v": "changed"})
-    _put(topics, topic, "d", {"id": 2, "v": "new"}, None)
-    assert _rows(tmp_path) == [(1, "changed")]
+    assert _rows(tmp_path) == {"orders": [(1, "snapshot"), (2, "new")], "parts": [(1, "snapshot"), (2, "new")]}
+    _put(topics, orders, "u", {"ID": 1, "V": "snapshot"}, {"ID": 1, "V": "changed"})
+    _put(topics, orders, "d", {"ID": 2, "V": "new"}, None)
+    assert _rows(tmp_path)["orders"] == [(1, "changed")]
 
 
-def _rows(folder: Path) -> list[tuple[Any, ...]]:
-    done = tongqu(folder, "run", "orders", "--until-caught-up", "--json")
-    assert done.code == 0, done.out + done.err
+def _rows(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
+    for name in ("orders", "parts"):
+        done = tongqu(folder, "run", name, "--until-caught-up", "--json")
+        assert done.code == 0, done.out + done.err
     with duckdb.connect(str(folder / "lake.duckdb")) as lake:
-        return lake.sql("SELECT id, v FROM orders ORDER BY id").fetchall()
+        return {name: lake.sql(f'SELECT "ID", "V" FROM {name} ORDER BY 1').fetchall() for name in ("orders", "parts")}

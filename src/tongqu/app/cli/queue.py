@@ -100,7 +100,7 @@ def _show_list(document: Mapping[str, Any]) -> None:
         for topic in queue["topics"]:
             behind = max((one["behind_records"] for one in topic["readers"]), default=0)
             told = (topic["name"], topic["kind"], topic["records"], topic["bytes"], len(topic["readers"]), behind)
-            rows.append((queue["queue"], *map(str, told)))
+            rows.append((queue["queue"], *map(_cell, told)))
     if len(rows) == 1:
         say(t("queue.none"))
         return
@@ -114,8 +114,13 @@ def _show_one(document: Mapping[str, Any]) -> None:
     for topic in document["topics"]:
         for one in topic["readers"]:
             told = (one["name"], one["after"], one["behind_records"], one["behind_bytes"], one["behind_seconds"])
-            rows.append((topic["name"], *map(str, told), one["seen_at"]))
+            rows.append((topic["name"], *map(_cell, told), one["seen_at"] or "-"))
     if len(rows) > 1:
         table(rows)
     for cut in document["cuts"]:
         say(t("queue.was_cut", at=cut["at"], bytes=cut["bytes"], after=cut["after"]))
+
+
+def _cell(value: Any) -> str:
+    """What the system does not tell is a line."""
+    return "-" if value is None else str(value)

@@ -13,6 +13,7 @@ from tongqu.core.errors import InvalidSettingsError, NotFoundError
 if TYPE_CHECKING:
     from tongqu.app.project.load import Project
     from tongqu.app.services.ends import Ends
+    from tongqu.kit.queue.overview import Looked
     from tongqu.kit.queue.queue import Queue
 
 _CONNECTOR = "queue"
@@ -40,7 +41,9 @@ class Queues:
     def list(self, places: tuple[str, ...]) -> dict[str, Any]:
         """The queues that are named, or all of the project, with their topics."""
         names = places or tuple(
-            name for name, settings in self.project().connections.items() if settings.get("type") == _CONNECTOR
+            name
+            for name, settings in self.project().connections.items()
+            if settings.get("type") == _CONNECTOR or settings.get("queue")
         )
         return {"queues": [self.show(name, "") for name in names]}
 
@@ -48,19 +51,25 @@ class Queues:
         """One queue: its topics or the one that is named, their readers, and the tails that were cut."""
         from tongqu.kit.queue.overview import overview
 
+        with self._elsewhere(place) as other:
+            if other is not None:
+                found = _one(other.overview(), topic, place)
+                return {"queue": place, "topics": [_shown(one) for one in found], "cuts": []}
         with self._opened(place) as queue:
             if not queue.exists:
                 return {"queue": place, "topics": [], "cuts": []}
-            found = queue.look(overview)
-            if topic:
-                found = [one for one in found if one["name"] == topic]
-                if not found:
-                    raise NotFoundError(f"there is no topic {topic!r} in {place}", hint="see `tongqu queue list`")
+            found = _one(queue.look(overview), topic, place)
             cuts = [{**cut, "at": _told(cut["at"])} for cut in queue.cuts()]
             return {"queue": place, "topics": [_shown(one) for one in found], "cuts": cuts}
 
     def replay(self, place: str, topic: str, reader: str, after: int) -> dict[str, Any]:
         """Have a pipeline read again what is behind a record, when it begins next."""
+        with self._elsewhere(place) as other:
+            if other is not None:
+                raise InvalidSettingsError(
+                    f"{place!r} is in another system, where a reader's place is in its sink alone", path="queue",
+                    hint="run the pipeline that reads it with --restart: it reads from the beginning",
+                )  # fmt: skip
         with self._made(place) as queue:
             known = {one.name: one for one in queue.topics()}
             if topic not in known:
@@ -83,15 +92,39 @@ class Queues:
             raise InvalidSettingsError(
                 "nothing says what is to be dropped", path="--to", hint="give --to, --bytes or --days"
             )
+        with self._elsewhere(place) as other:
+            if other is not None:
+                if cut.to is None:
+                    hint = "give --to; retention.ms and retention.bytes of the topic do the rest"
+                    raise InvalidSettingsError(f"{place!r} is in another system", path="--to", hint=hint)
+                return {"queue": place, "topic": topic, "dropped": other.trim(topic, cut.to)}
         keep = Keep(cut.bytes, None if cut.days is None else cut.days * _DAY, cut.unread)
         with self._made(place) as queue:
             return {"queue": place, "topic": topic, "dropped": queue.trim(topic, keep, to=cut.to)}
 
     def forget(self, place: str, reader: str) -> dict[str, Any]:
         """Keep nothing for a reader any more; in how many topics it was known."""
+        with self._elsewhere(place) as other:
+            if other is not None:
+                return {"queue": place, "reader": reader, "topics": other.forget(reader)}
         with self._made(place) as queue:
             names = [one.name for one in queue.topics()]
             return {"queue": place, "reader": reader, "topics": queue.do(lambda t: t.forget(reader, names)).result()}
+
+    @contextmanager
+    def _elsewhere(self, place: str) -> Iterator[Looked | None]:
+        """A queue in another system; None if it is a file."""
+        from tongqu.kit.queue.overview import Looked
+
+        end = self.ends.end(place)
+        if end.connector.name == _CONNECTOR or not getattr(end.settings, "queue", ""):
+            yield None
+            return
+        source = end.source()
+        try:
+            yield source if isinstance(source, Looked) else None
+        finally:
+            source.close()
 
     @contextmanager
     def _made(self, place: str) -> Iterator[Queue]:
@@ -113,6 +146,14 @@ class Queues:
             yield queue
         finally:
             queue.close()
+
+
+def _one(found: list[dict[str, Any]], topic: str, place: str) -> list[dict[str, Any]]:
+    """All topics, or the one that is named."""
+    ours = [one for one in found if not topic or one["name"] == topic]
+    if topic and not ours:
+        raise NotFoundError(f"there is no topic {topic!r} in {place}", hint="see `tongqu queue list`")
+    return ours
 
 
 def _shown(topic: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,14 +7,20 @@ from tongqu.core.connector import Can, Connector, Sink, Source
 
 
 def _source(settings: KafkaSettings) -> Source:
+    from tongqu.connectors.kafka.queued.source import QueuedSource
     from tongqu.connectors.kafka.source import KafkaSource
 
+    if settings.queue:
+        return QueuedSource(settings)
     return KafkaSource(settings)
 
 
 def _sink(settings: KafkaSettings) -> Sink:
+    from tongqu.connectors.kafka.queued.sink import QueuedSink
     from tongqu.connectors.kafka.sink import KafkaSink
 
+    if settings.queue:
+        return QueuedSink(settings)
     return KafkaSink(settings)
 
 
@@ -22,7 +28,15 @@ connector = Connector(
     name="kafka",
     title={"zh": "Kafka 消息", "en": "Kafka"},
     settings=KafkaSettings,
-    can=Can.READ | Can.WRITE | Can.RESUME | Can.SPLITS | Can.STREAM | Can.APPEND | Can.REPLACE | Can.TRANSACTIONS,
+    can=Can.READ
+    | Can.WRITE
+    | Can.RESUME
+    | Can.SPLITS
+    | Can.CDC
+    | Can.STREAM
+    | Can.APPEND
+    | Can.REPLACE
+    | Can.TRANSACTIONS,
     schemes=("kafka",),
     from_url=from_url,
     source=_source,

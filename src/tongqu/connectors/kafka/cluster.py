@@ -145,7 +145,7 @@ class Cluster:
 
     def topics(self) -> list[str]:
         """The names of topics that are no internal ones, below the prefix."""
-        prefix = self.settings.prefix
+        prefix = self.settings.base
         names = [name for name in self.metadata().topics if name.startswith(prefix)]
         return sorted(name for name in names if not name[len(prefix) :].startswith(INTERNAL) and name[:2] != "__")
 
@@ -178,6 +178,28 @@ class Cluster:
         with self.told(writing=True):
             for one in self.admin().delete_records(made).values():
                 one.result(self.settings.write_seconds)
+
+    def forget(self, group: str) -> None:
+        """Delete a consumer group with its offsets; harmless if there is none."""
+        with self.told():
+            made = self.admin().delete_consumer_groups([group])[group]
+            made.exception(self.settings.write_seconds)
+
+    def groups(self) -> list[str]:
+        """The consumer groups that there are."""
+        with self.told():
+            found = self.admin().list_consumer_groups().result(self.settings.connect_seconds)
+        return sorted(one.group_id for one in found.valid)
+
+    def committed(self, topic: str, groups: Sequence[str]) -> dict[str, int]:
+        """The offsets that groups told for the first partition of a topic."""
+        told = {}
+        for group in groups:
+            with closing(self.consumer(group)) as one, self.told():
+                (spot,) = one.committed([self.spot(topic, 0, 0)], self.settings.connect_seconds)
+            if spot.offset >= 0:
+                told[group] = int(spot.offset)
+        return told
 
     # ---- offsets
 

@@ -25,7 +25,7 @@ class Shelf:
 
     def __init__(self, cluster: Cluster, name: str):
         self._cluster = cluster
-        self._topic = cluster.settings.prefix + name
+        self._topic = cluster.settings.base + name
         self.documents: dict[str, dict[str, Any]] = {}
         self._waiting: list[tuple[str, dict[str, Any] | None]] = []
 
@@ -122,6 +122,16 @@ class KafkaLedger(Ledger):
         """What any stream last stored for a target."""
         found = [one for name, one in self._listed() if name[1] and not name[2] and one["spec"].get("target") == target]
         return _head(max(found, key=lambda one: str(one["updated_at"]))) if found else None
+
+    def targets(self) -> dict[str, dict[str, Any]]:
+        """What streams last stored for each target, with the latest place from which on it is whole."""
+        found: dict[str, dict[str, Any]] = {}
+        for name, one in sorted(self._listed(), key=lambda pair: str(pair[1]["updated_at"])):
+            target = one["spec"].get("target")
+            if name[1] and not name[2] and target is not None:
+                places = [spec["whole"] for spec in (found.get(target, {}), one["spec"]) if "whole" in spec]
+                found[target] = {**one["spec"]} | ({"whole": max(places)} if places else {})
+        return found
 
     def splits(self, sync: str, stream: str) -> dict[str, Checkpoint]:
         """See Ledger.splits."""

@@ -26,7 +26,7 @@ class Pen:
         self._cluster = cluster
         self._exception = driver("confluent_kafka", "kafka").KafkaException
         told = hashlib.sha256("\0".join(what).encode()).hexdigest()[:24]
-        self._id = f"{cluster.settings.prefix}tongqu-{told}"
+        self._id = f"{cluster.settings.base}tongqu-{told}"
         self._failed: list[Any] = []
         self._open = False
         self._careful = transactional
@@ -64,14 +64,17 @@ class Pen:
                     self._producer.begin_transaction()
             self._open = True
 
-    def send(self, topic: str, messages: Encoded, headers: Sequence[tuple[str, bytes]] = ()) -> dict[int, str]:
-        """Hand messages over in the open transaction; returns those that are too large, with the reason."""
+    def send(
+        self, topic: str, messages: Encoded, headers: Sequence[tuple[str, bytes]] = (), *, partition: int = -1
+    ) -> dict[int, str]:
+        """Hand messages over in the open transaction; returns those that are too large, with the reason. They go into
+        the partition, or that of their key (-1)."""
         refused: dict[int, str] = {}
         produce, given = self._producer.produce, list(headers) or None
         for number, (key, value) in enumerate(zip(messages.keys, messages.values, strict=True)):
             while True:
                 try:
-                    produce(topic, value=value, key=key, headers=given)
+                    produce(topic, value=value, key=key, headers=given, partition=partition)
                     break
                 except BufferError:
                     with self._heard():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from typing import Any, Literal
 
 from pydantic import model_validator
@@ -57,6 +59,10 @@ class KafkaSettings(Networked):
     and the name of the log."""
     prefix: str = titled("主题前缀", "Prefix", "", pattern=r"^[A-Za-z0-9._-]*$")
     """Only topics that begin with this are meant; datasets are named without it."""
+    queue: str = titled("队列", "Queue", "")
+    """Topics are a queue of Tongqu's own: blocks of rows with their exact types, changes (with truncations, columns
+    that did not change, new ones) as well as messages, in one partition each. Their names begin with the prefix, this
+    name and a dot. `engine: {queue: {connection: …}}` says it by itself."""
     topics: dict[str, TopicSettings] = titled("主题", "Topics", {})
     """What is said of topics, by dataset. Others are read as `format` and `envelope` say."""
     format: Format = titled("格式", "Format", "json")
@@ -90,6 +96,8 @@ class KafkaSettings(Networked):
     def _login(self) -> KafkaSettings:
         if self.security.startswith("sasl") and not self.user:
             raise ValueError("security with sasl needs user and password")
+        if self.queue and (self.transactions, self.isolation) != ("auto", "committed"):
+            raise ValueError("a queue needs transactions: auto and isolation: committed, or rows would come twice")
         return self
 
     def hosts(self) -> list[tuple[str, int]]:
@@ -104,8 +112,15 @@ class KafkaSettings(Networked):
             found.append((name.strip("[]"), int(text or self.port)))
         return found
 
+    @property
+    def base(self) -> str:
+        """What all names of topics begin with."""
+        return f"{self.prefix}{named(self.queue)}." if self.queue else self.prefix
+
     def topic(self, dataset: str) -> TopicSettings:
         """What is said of a dataset."""
+        if self.queue:
+            return TopicSettings(topic=self.base + named(dataset))
         said = self.topics.get(dataset)
         if said is None:
             return TopicSettings(topic=self.prefix + dataset, format=self.format, envelope=self.envelope)
@@ -113,12 +128,18 @@ class KafkaSettings(Networked):
 
     def identity(self) -> str:
         """See Endpoint.identity."""
-        return f"kafka://{','.join(sorted(f'{host}:{port}' for host, port in self.hosts()))}/{self.prefix}"
+        return f"kafka://{','.join(sorted(f'{host}:{port}' for host, port in self.hosts()))}/{self.base}"
 
     def display(self) -> str:
         """See Endpoint.display."""
         hosts = ",".join(f"{host}:{port}" for host, port in self.hosts())
-        return f"kafka://{self.user + '@' if self.user else ''}{hosts}/{self.prefix}"
+        return f"kafka://{self.user + '@' if self.user else ''}{hosts}/{self.base}"
+
+
+def named(dataset: str) -> str:
+    """A dataset's name as a part of a topic's, which has letters, digits, dots, lines and at most 249 of them."""
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", dataset)[:100]
+    return dataset if plain == dataset else f"{plain}-{hashlib.sha256(dataset.encode()).hexdigest()[:8]}"
 
 
 def from_url(url: str) -> KafkaSettings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -126,7 +126,7 @@ class KafkaSink(Sink):
                 self._landings[write.stream].pen.close()
             partitions = self._cluster.partitions(topic)
             if not partitions:
-                self._cluster.create(topic, self._settings.partitions, compacted=write.mode is WriteMode.UPSERT)
+                self._make(write, topic)
             pen = Pen(self._cluster, write.sync, write.stream)
             self._ledger.load()
             self._stale = False
@@ -138,7 +138,7 @@ class KafkaSink(Sink):
         fence = head.fence + 1 if head else 1
         if write.replay:
             refuse_replay(write, ledger.writer(write.dataset.name, but=write.sync))
-        settled, remember = settled_for(ledger, write, head)
+        settled, remember = self._settled(write, head)
         encoder = self._encoder(settled.write)
         told = [(ORIGIN_HEADER, write.sync.encode()), (RUN_HEADER, write.run.encode())]
         self._landings[write.stream] = Landing(settled.write, fence, settled, topic, pen, encoder, told)
@@ -152,8 +152,7 @@ class KafkaSink(Sink):
         checkpoints = ledger.splits(write.sync, write.stream) if resumes else {}
         previous = head.position if head is not None and head.state != "discarded" else None
         spec = {"shape": shape} | written_how(write) | remember
-        if write.mode is WriteMode.REPLACE:
-            spec["ends"] = head.spec["ends"] if head is not None and checkpoints else self._ends(topic)
+        spec |= self._noted(write, topic, head.spec if head is not None and checkpoints else None)
         ledger.put(write.sync, write.stream, "", Head(write.run, 1, fence, "running", spec, previous), _now())
         if checkpoints:
             ledger.raise_fence(write.sync, write.stream, fence)
@@ -164,6 +163,27 @@ class KafkaSink(Sink):
         self._store(pen)
         counts = head.counts if head is not None and same else Counts()
         return Opened(fence, checkpoints, previous, counts=counts, changes=settled.changes)
+
+    def _make(self, write: Write, topic: str) -> None:
+        """Make the topic of a stream, which is not there."""
+        self._cluster.create(topic, self._settings.partitions, compacted=write.mode is WriteMode.UPSERT)
+
+    def _settled(self, write: Write, head: Head | None) -> tuple[Settled, dict[str, Any]]:
+        """What is done about a schema that has changed, and what to remember."""
+        return settled_for(self._ledger, write, head)
+
+    def _noted(self, write: Write, topic: str, before: Mapping[str, Any] | None) -> dict[str, Any]:
+        """What a stream needs to know until it is finished; `before`: what it noted when it goes on."""
+        if write.mode is not WriteMode.REPLACE:
+            return {}
+        return {"ends": before["ends"] if before is not None else self._ends(topic)}
+
+    def _shown(self, landing: Landing, head: Head) -> Mapping[str, Any]:
+        """Let everybody see what was written, and what to remember: a replace deletes the messages before it."""
+        if landing.write.mode is WriteMode.REPLACE:
+            ends = {int(partition): int(offset) for partition, offset in head.spec["ends"].items()}
+            self._cluster.delete_before(landing.topic, ends)
+        return head.spec
 
     def _able(self, write: Write) -> None:
         if write.mode not in self.modes():
@@ -224,11 +244,9 @@ class KafkaSink(Sink):
             if head.finished:
                 return Written()
             crash_point("in_finish")
-            if write.mode is WriteMode.REPLACE:
-                ends = {int(partition): int(offset) for partition, offset in head.spec["ends"].items()}
-                self._cluster.delete_before(landing.topic, ends)
+            spec = self._shown(landing, head)
             crash_point("after_swap")
-            done = replace(head, state="finished", position=position, counts=counts)
+            done = replace(head, spec=spec, state="finished", position=position, counts=counts)
             self._ledger.change(write.sync, write.stream, "", done, _now())
             self._ledger.forget_splits(write.sync, write.stream)
             self._store(landing.pen)

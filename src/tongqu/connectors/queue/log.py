@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from tongqu.connectors.queue.shaping import batch_of, covers, own
 from tongqu.core.connector import Source
 from tongqu.core.data import Batch, Dataset, Position, Read
 from tongqu.core.errors import LostPositionError
-from tongqu.core.log import AT, Finding, Follow, Lag, Log
+from tongqu.core.log import Finding, Follow, Lag, Log
 from tongqu.kit.queue import positions
 from tongqu.kit.queue.queue import Queue
 from tongqu.kit.queue.reading import Records, topics
+from tongqu.kit.queue.shaping import batch_of, covers, dated, own
 from tongqu.kit.queue.turn import Turn
 
 if TYPE_CHECKING:
@@ -155,8 +154,8 @@ class QueueLog(Log):
             yield Batch(name, rows, position, kind="truncate", ends_transaction=records.ends)
             return
         found = batch_of(records.rows, schema, control=self.changes)
-        if self.changes and AT not in found.schema.names:
-            found = _dated(found, records.at)
+        if self.changes:
+            found = dated(found, records.at)
         for start in range(0, found.num_rows, follow.batch_rows):
             last = start + follow.batch_rows >= found.num_rows and records.ends
             position = {**mark, "after": records.last} if last else None
@@ -231,15 +230,3 @@ class QueueLog(Log):
 
 def _order(position: Position) -> tuple[int, int]:
     return int(position.get("round", 0)), int(position["after"])
-
-
-def _dated(rows: pa.RecordBatch, at: float) -> pa.RecordBatch:
-    """Changes with the time at which they came into the queue, where they tell no other."""
-    import pyarrow as pa
-
-    from tongqu.core.log import OP
-
-    place = rows.schema.get_field_index(OP) + 1
-    instant: Any = pa.scalar(datetime.fromtimestamp(at, UTC), pa.timestamp("us", "UTC"))
-    field: Any = pa.field(AT, pa.timestamp("us", "UTC"))
-    return rows.add_column(place, field, pa.repeat(instant, rows.num_rows))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tongqu.connectors.queue.landing import Landing, now
-from tongqu.connectors.queue.shaping import marked, shaped
 from tongqu.core.connector import Session
 from tongqu.core.data import Checkpoint, Split, Written
 from tongqu.core.errors import InvalidPlanError
@@ -13,6 +12,7 @@ from tongqu.core.log import UNCHANGED
 from tongqu.kit.faults import crash_point
 from tongqu.kit.ledger import Ledger
 from tongqu.kit.queue.queue import Queue
+from tongqu.kit.queue.shaping import marked, shaped
 from tongqu.kit.queue.turn import Block, Turn, blocks
 
 if TYPE_CHECKING:

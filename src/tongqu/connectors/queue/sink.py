@@ -4,27 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from tongqu.connectors.queue.landing import Landing, now
 from tongqu.connectors.queue.session import QueueSession
 from tongqu.connectors.queue.settings import QueueSettings
-from tongqu.connectors.queue.shaping import own
 from tongqu.core.connector import Session, Sink
 from tongqu.core.data import Counts, Deletes, Opened, Position, Split, Started, Write, WriteMode, Written
 from tongqu.core.dirty import Dirty, Fix
 from tongqu.core.errors import InvalidPlanError, SchemaError
-from tongqu.core.log import OP
-from tongqu.kit.accepted import remembered, to_remember
 from tongqu.kit.faults import crash_point
 from tongqu.kit.ledger import Head, Ledger, fenced
 from tongqu.kit.local_path import sink_folder
 from tongqu.kit.quarantine import TOLD, refuse_replay, written_how
+from tongqu.kit.queue.shaping import of_changes, own, settled_for
 from tongqu.kit.queue.turn import Turn
-from tongqu.meaning.settling import ArrowShape, Settled, settle
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 T = TypeVar("T")
 
@@ -63,7 +57,7 @@ class QueueSink(Sink):
 
     def removes(self, write: Write) -> bool:
         """See Sink.removes."""
-        return _of_changes(write)
+        return of_changes(write)
 
     def _do(self, work: Callable[[Turn], T]) -> T:
         return self.queue.do(work).result()
@@ -129,21 +123,12 @@ class QueueSink(Sink):
         self, turn: Turn, ledger: Ledger, write: Write, head: Head | None, fence: int
     ) -> tuple[Landing, dict[str, Any]]:
         """What is done about a schema that has changed since the topic was last given rows, and what to remember."""
-        from tongqu.kit.originals import schema_of, shape_of
-
-        changes, anew = _of_changes(write), write.mode is WriteMode.REPLACE
+        changes, anew = of_changes(write), write.mode is WriteMode.REPLACE
         empties = anew or (changes and not write.incremental and write.deletes is not Deletes.IGNORE)
         staged = empties or (write.mode is WriteMode.APPEND and not write.resumable)
         last = head or ledger.last(write.stream, write.dataset.name)
-        known = remembered(last.spec, finished=last.finished) if last else None
-        before = schema_of(last.spec["arrow"]) if last and "arrow" in last.spec and known else None
-        if turn.topic(write.dataset.name) is None:
-            before = known = None
-        shape = ArrowShape(before, anew=anew) if before is not None else None
-        settled = settle(replace(write, renamed={}), shape, known)
-        schema = own(settled.write.dataset.schema) if anew or before is None else _grown(own(before), settled)
-        landing = Landing(write, fence, settled, schema, changes, staged, empties)
-        return landing, to_remember(settled.accepted, known) | {"arrow": shape_of(schema.remove_metadata())}
+        settled, schema, remember = settled_for(write, last, there=turn.topic(write.dataset.name) is not None)
+        return Landing(write, fence, settled, schema, changes, staged, empties), remember
 
     def begin(self, write: Write, splits: Sequence[Split]) -> None:
         """See Sink.begin."""
@@ -229,27 +214,6 @@ class QueueSink(Sink):
     def close(self) -> None:
         """See Sink.close."""
         self.queue.close()
-
-
-def _of_changes(write: Write) -> bool:
-    return write.mode is WriteMode.UPSERT or OP in write.dataset.columns
-
-
-def _grown(before: pa.Schema, settled: Settled) -> pa.Schema:
-    """The topic's columns with those that came new, and types that became wider; what is gone stays, and is null."""
-    import pyarrow as pa
-
-    types = settled.alterations.types
-    arriving = own(settled.write.dataset.schema)
-    fields = []
-    for field in before:
-        kept = types.get(field.name, field)
-        if field.name in arriving.names:
-            came = arriving.field(field.name)
-            fields.append(pa.field(field.name, kept.type, field.nullable or came.nullable, came.metadata))
-        else:
-            fields.append(kept.with_nullable(True))
-    return pa.schema([*fields, *(f.with_nullable(True) for f in arriving if f.name not in before.names)])
 
 
 def _shape(write: Write) -> str:

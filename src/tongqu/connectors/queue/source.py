@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tongqu.connectors.queue.settings import QueueSettings
-from tongqu.connectors.queue.shaping import batch_of
 from tongqu.core.connector import Source
 from tongqu.core.data import Batch, Dataset, Position, Read, Split
 from tongqu.core.errors import InvalidPlanError, NotFoundError
 from tongqu.kit.patterns import nearest, wanted
 from tongqu.kit.queue.reading import began
+from tongqu.kit.queue.shaping import batch_of
 from tongqu.kit.queue.turn import Topic
 
 if TYPE_CHECKING:
@@ -69,6 +69,11 @@ class QueueSource(Source):
     def read(self, read: Read) -> Iterator[Batch]:
         """See Source.read. Of a topic of changes the rows that they come to. Raises LostPositionError if retention
         dropped records that are still to be read."""
+        if "from" not in read.split.spec:  # a first load that was killed goes on: nothing was there before the log
+            names = list(read.columns) if read.columns is not None else list(read.dataset.columns)
+            none = self._empty(read, self._queue.position(0), read.dataset.schema, names)
+            yield Batch(none.dataset, none.rows, {"end": True})
+            return
         begin, to = read.split.spec["from"], int(read.split.spec["to"])
         after = read.after or begin
         until = int(read.until["after"]) if read.until is not None else to

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from tongqu.kit.queue.reading import topics
 from tongqu.kit.queue.turn import Topic
 from tongqu.kit.sqlite import SqliteDb
+
+
+@runtime_checkable
+class Looked(Protocol):
+    """A source over a queue in another system, for who looks after it."""
+
+    def overview(self) -> list[dict[str, Any]]:
+        """As the function of this name; numbers that the system does not tell are None."""
+        ...
+
+    def trim(self, name: str, to: int) -> int:
+        """Drop the records of a topic before one; how many."""
+        ...
+
+    def forget(self, reader: str) -> int:
+        """Forget how far a reader is; in how many topics it was known."""
+        ...
 
 
 def overview(db: SqliteDb) -> list[dict[str, Any]]:

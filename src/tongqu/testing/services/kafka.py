@@ -59,6 +59,13 @@ class Kafka(Service):
             producer.produce(topic, value=value, key=key, partition=partition, headers=told)
         assert producer.flush(30) == 0
 
+    def delete_before(self, topic: str, offset: int = -1) -> None:
+        """Deletes the messages of a topic's first partition before an offset, or all that are there (-1)."""
+        from confluent_kafka import TopicPartition
+
+        for done in self.admin().delete_records([TopicPartition(topic, 0, offset)]).values():
+            done.result(30)
+
     def admin(self) -> Any:
         """The driver's client for topics and offsets."""
         from confluent_kafka.admin import AdminClient
