@@ -46,13 +46,16 @@ class EventWindow(Settings):
     """A session ends when so long nothing came."""
     lateness: str = titled("允许乱序", "Lateness", "0s")
     """How far rows may be behind the newest one."""
-    late: Literal["quarantine", "drop", "update"] = titled("迟到数据", "Late rows", "quarantine")
-    """A row whose window is over: into quarantine as `window.late`, dropped (counted as filtered), or the window is
-    changed as long as it is kept."""
+    late: Literal["quarantine", "drop", "update", "side"] = titled("迟到数据", "Late rows", "quarantine")
+    """A row whose window is over: into quarantine as `window.late`, dropped (counted as filtered), the window is
+    changed as long as it is kept (`update`), or the row goes to the side output, the sink that says `side: late`. A row
+    of several windows that is late for some of them only counts in the others; it is in quarantine as
+    `window.partly_late` then, or in the side output once for each window that it missed."""
     keep: str = titled("保留时长", "Keep", "0s")
-    """With `late: update`: how long windows can be changed after they are over."""
-    emit: Literal["changes", "final"] = titled("输出", "Emit", "changes")
-    """Each window with every change of it, or once when nothing can change it any more."""
+    """With `late: update` or `side`: how long windows can be changed after they are over (Flink: allowed lateness)."""
+    emit: Literal["changes", "final", "late"] = titled("输出", "Emit", "changes")
+    """Each window with every change of it; once when nothing can change it any more; or, instead of windows, the rows
+    that came too late, once for each window that they missed, with its columns (what a sink with `side: late` gets)."""
 
     @model_validator(mode="after")
     def _sound(self) -> EventWindow:
@@ -62,7 +65,9 @@ class EventWindow(Settings):
             raise ValueError("`hop` is at most `size`, and sessions have none")
         if not micros(self.size or self.gap):
             raise ValueError("a window is longer than nothing")
-        if (self.late == "update") != bool(micros(self.keep)):
+        if bool(micros(self.keep)) and self.late not in ("update", "side"):
+            raise ValueError("`keep` goes with `late: update` or `late: side`")
+        if self.late == "update" and not micros(self.keep):
             raise ValueError("`keep` goes with `late: update`")
         _ = micros(self.lateness)
         return self
@@ -75,14 +80,23 @@ class EventWindow(Settings):
     @property
     def held_for(self) -> int:
         """Microseconds that the watermark must have passed a window's end until nothing can change it."""
-        own = micros(self.keep) if self.late == "update" else 0
-        return own + (micros(self.gap) if self.session else 0)
+        return micros(self.keep) + (micros(self.gap) if self.session else 0)
 
     def fields(self, dataset: Dataset) -> list[pa.Field[Any]]:
         """The window's columns. Raises UnknownNameError or InvalidPlanError."""
         need_instants(dataset, self.on)
         made = pa.timestamp("us", dataset.schema.field(self.on).type.tz)
         return [pa.field(START, made), pa.field(END, made)]
+
+    def spans(self, at: Any) -> tuple[Any, Any, Any]:
+        """For instants (numpy, microseconds): the place of each row once for each of its windows, and where these begin
+        and end; of sessions, that which the row makes alone."""
+        import numpy as np
+
+        if self.session:
+            return np.arange(len(at)), at, at + micros(self.gap)
+        places, starts = self.starts(at)
+        return places, starts, starts + micros(self.size)
 
     def sql(self, relation: str, column: str, by: Sequence[str], zoned: bool) -> str:
         """The relation's rows, once for each of their windows, with the window's columns. `column` and `by` are quoted;

@@ -71,6 +71,9 @@ class Aggregate(Operator):
         (dataset,) = inputs
         need_columns(dataset, self.by)
         windows = self.window.fields(dataset) if self.window else []
+        if self._late:
+            no_duplicates([START, END, *dataset.columns], self.verb)
+            return Dataset(dataset.name, pa.schema([*windows, *dataset.schema]))
         no_duplicates([*(f.name for f in windows), *self.by, *self.measures], self.verb)
         if not self.by and not self.measures:
             raise InvalidSettingsError("aggregate needs `by` or a measure")
@@ -79,12 +82,17 @@ class Aggregate(Operator):
         return Dataset(dataset.name, pa.schema(fields), key=(START, *self.by) if self.window else self.by)
 
     def faults(self, dataset: Dataset) -> Sequence[Fault]:
-        if self.window is None:
+        if self.window is None or self._late:
             return ()
         from sqlglot import exp
 
         none = exp.Is(this=column(self.window.on), expression=exp.Null())
         return (Fault("window.no_time", self.window.on, none, "is no instant, and windows need one"),)
+
+    @property
+    def _late(self) -> bool:
+        """Whether it gives the rows that came too late instead of windows."""
+        return self.window is not None and self.window.emit == "late"
 
     @property
     def within(self) -> Aggregate:
@@ -93,18 +101,24 @@ class Aggregate(Operator):
 
     def lineage(self, inputs: Sequence[Dataset]) -> Lineage:
         made: Lineage = {c: {(0, self.window.on)} for c in (START, END)} if self.window else {}
+        if self._late:
+            return made | {c: {(0, c)} for c in inputs[0].columns}
         made |= {c: {(0, c)} for c in self.by}
         return made | {name: {(0, c) for c in e.columns} for name, e in self._typed(inputs[0]).items()}
 
     def copies(self, inputs: Sequence[Dataset]) -> dict[str, tuple[int, str]]:
-        return {c: (0, c) for c in self.by}
+        return {c: (0, c) for c in (inputs[0].columns if self._late else self.by)}
 
     def reads(self, inputs: Sequence[Dataset]) -> set[tuple[int, str]]:
+        if self._late:
+            return {(0, c) for c in inputs[0].columns}
         on = {(0, self.window.on)} if self.window else set()
         return on | {(0, c) for c in self.by} | {(0, c) for e in self._typed(inputs[0]).values() for c in e.columns}
 
     def sql(self, relations: Sequence[str], inputs: Sequence[Dataset]) -> str:
         names = relation_names(inputs[0].columns)
+        if self._late:  # where all rows are read, none is late
+            return f"SELECT {self._none(inputs[0])}, * FROM {relations[0]} WHERE false"
         out = relation_names([*self.by, *self.measures])
         items = [f"{quoted(names[c])} AS {quoted(out[c])}" for c in self.by]
         items += [f"{render(e.tree, names)} AS {quoted(out[name])}" for name, e in self._typed(inputs[0]).items()]
@@ -115,6 +129,12 @@ class Aggregate(Operator):
             relation = f"({self.window.sql(relation, quoted(names[self.window.on]), by, zoned)})"
             items, by = [START, END, *items], [START, END, *by]
         return f"SELECT {', '.join(items)} FROM {relation}" + (f" GROUP BY {', '.join(by)}" if by else "")
+
+    def _none(self, dataset: Dataset) -> str:
+        assert self.window is not None  # noqa: S101  # asked for only then
+        zoned = dataset.schema.field(self.window.on).type.tz is not None
+        kind = "TIMESTAMPTZ" if zoned else "TIMESTAMP"
+        return f"CAST(NULL AS {kind}) AS {START}, CAST(NULL AS {kind}) AS {END}"
 
     def _typed(self, dataset: Dataset) -> dict[str, Typed]:
         from sqlglot import exp

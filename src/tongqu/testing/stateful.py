@@ -44,6 +44,8 @@ class Stateful:
     """Those of the tables whose log is one of plain messages."""
     write: str = "upsert"
     limit_rows: int = 1_000_000
+    sync: str = "state-sync"
+    """The log is kept under its name."""
 
     def plan(self) -> Plan:
         """The steps as a plan."""
@@ -79,7 +81,7 @@ class Stateful:
             ends.callback(source.close)
             check(source)
             stream = Stream(
-                "result", source, source.dataset, sink, "result", Mode.CDC, WriteMode(self.write), "state-sync",
+                "result", source, source.dataset, sink, "result", Mode.CDC, WriteMode(self.write), self.sync,
                 key=source.dataset.key, deletes=Deletes.HARD if self.write == "upsert" else Deletes.IGNORE,
                 recipe=_text(self.steps),
             )  # fmt: skip

@@ -20,6 +20,7 @@ from tongqu.engine.state.algebra import decomposed
 from tongqu.engine.state.bounding import Bounding, Span
 from tongqu.engine.state.branch import Branch, Tally
 from tongqu.engine.state.delta import Delta, Identity
+from tongqu.engine.state.lateness import Late
 from tongqu.engine.state.node import Entry, Keeping, Node
 from tongqu.engine.state.store import Store
 from tongqu.engine.state.windowing import Windowing
@@ -110,6 +111,8 @@ class Machine:
         window: EventWindow | None = settings.window
         if window is None:
             return self._groups(step, entry, tuple(settings.by))
+        if window.emit == "late":
+            return Late(step, self.store, entry, window, tally=lambda: self.tally)
         if window.session:
             sessions = partial(self._sessions, step)
             return Windowing(step, self.store, entry, window, inner=sessions, tally=lambda: self.tally)

@@ -89,7 +89,8 @@ class StateSource(Source):
         return made
 
     def _shares(self, other: str, feed: Feed) -> bool:
-        return feed.changes and self.feeds[other].changes and self.feeds[other].source is feed.source
+        together = feed.changes and self.feeds[other].changes and not feed.source.apart
+        return together and self.feeds[other].source is feed.source
 
     def _reading(self, log: StateLog) -> StateSource | None:
         """A source whose full read sees the instant at which the logs began to be kept, where that can be had."""

@@ -15,8 +15,9 @@ from tongqu.engine.state.store import NOW, Store
 from tongqu.kit.originals import originals, shape_of
 from tongqu.meaning.sandbox import quoted
 
-LATE, NO_TIME = "window.late", "window.no_time"
-"""Codes of rows in quarantine: one that comes too late, and one without an instant."""
+LATE, PARTLY, NO_TIME = "window.late", "window.partly_late", "window.no_time"
+"""Codes of rows in quarantine: one that comes too late, one that does for some of its windows and counts in the others,
+and one without an instant."""
 LEAST = int(np.iinfo(np.int64).min // 4)
 """Before every instant."""
 

@@ -14,7 +14,7 @@ from tongqu.engine.state.branch import Tally, without
 from tongqu.engine.state.delta import Delta, distinct
 from tongqu.engine.state.node import Entry, Node
 from tongqu.engine.state.store import NOW, Store
-from tongqu.engine.state.watermark import LATE, LEAST, Watermark
+from tongqu.engine.state.watermark import LATE, LEAST, PARTLY, Watermark
 from tongqu.meaning.event_time import END, START, EventWindow, micros
 from tongqu.meaning.sandbox import quoted
 
@@ -82,24 +82,13 @@ class Windowing(Node):
         return rows.select(names)
 
     def _assigned(self, rows: pa.Table, at: Any, watermark: Any) -> pa.Table:
-        """Each row once for each of its windows that is not over; a row that has none is late."""
+        """Each row once for each of its windows that is not over; it is late for the others."""
         window = self._window
-        held = micros(window.keep) if window.late == "update" else 0
-        if window.session:
-            places, ends = np.arange(len(at)), at + micros(window.gap)
-        else:
-            places, starts = window.starts(at)
-            ends = starts + micros(window.size)
+        places, starts, ends = window.spans(at)
         if watermark is not None:
-            good = ends + held > watermark[places]
-            late = np.ones(len(at), np.bool_)
-            late[places[good]] = False
-            if late.any():
-                mask: Any = pa.array(late)
-                self._late(rows.filter(mask))
-            places = places[good]
-            if not window.session:
-                starts, ends = starts[good], ends[good]
+            good = ends + micros(window.keep) > watermark[places]
+            self._late(rows, places[good], places[~good])
+            places, starts, ends = places[good], starts[good], ends[good]
         indices: Any = pa.array(places)
         rows = rows.take(indices)
         if window.session:
@@ -108,11 +97,24 @@ class Windowing(Node):
         schema = pa.schema([pa.field(START, self._stamp), pa.field(END, self._stamp), *rows.schema])
         return pa.Table.from_arrays([*times, *rows.columns], schema=schema)
 
-    def _late(self, rows: pa.Table) -> None:
-        if self._window.late == "drop":
-            self._mark.drop(rows)
-        else:
-            self._mark.refuse(rows, LATE, "comes after the window that it belongs to was over")
+    def _late(self, rows: pa.Table, counted: Any, missed: Any) -> None:
+        """Tell of rows that missed windows; those that still count in another one are no rows less."""
+        late = np.zeros(rows.num_rows, np.bool_)
+        late[missed] = True
+        if not late.any():
+            return
+        partly = late.copy()
+        late[counted] = False
+        partly &= ~late
+        all_of_it, some_of_it = (rows.filter(pa.array(one)) for one in (late, partly))
+        if self._window.late in ("drop", "side"):
+            self._mark.drop(all_of_it)
+            return
+        if all_of_it.num_rows:
+            self._mark.refuse(all_of_it, LATE, "comes after the window that it belongs to was over")
+        if some_of_it.num_rows:
+            message = "comes after some of the windows that it belongs to were over; it counts in the others"
+            self._mark.refuse(some_of_it, PARTLY, message)
 
     def _over(self, newest: int) -> str:
         """The condition of rows that nothing can change any more."""
