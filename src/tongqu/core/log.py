@@ -51,6 +51,15 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Unsent:
+    """Columns that changes of a dataset may lack, as they are when nothing but others of the row changed; and the exact
+    statement or setting that makes the system send them."""
+
+    columns: tuple[str, ...]
+    fix: str
+
+
+@dataclass(frozen=True)
 class Follow:
     """What a log is asked for. Grow this record, never the signature of `read`.
 
@@ -122,6 +131,12 @@ class Log(ABC):
         """Everything that following the log needs of the system, the rights and the datasets, each with the exact fix;
         changes nothing."""
         return ()
+
+    def unsent(self, dataset: str) -> Unsent | None:
+        """The columns that changes of the dataset may lack as the system is set up now; None: all rows come whole.
+        Creates nothing. A column that is only lacking where no value that is there now is left out need not be told."""
+        del dataset
+        return None
 
     def resnapshot(self, dataset: str) -> None:
         """Read all rows of one dataset again while the log is read: they come as `r` rows among the changes, each in

@@ -255,6 +255,12 @@ class Chain:
         twin._connection, twin._owner, twin._live = None, False, live
         return twin
 
+    def begin(self) -> None:
+        """Begin to follow the logs of what steps look up, where these are followed; before the first row comes."""
+        for side in self._sides.values():
+            if side.mirror is not None:
+                side.mirror.begin()
+
     def close(self) -> None:
         """Release the private database, and with the chain itself what its forks share; may be called twice."""
         if self._connection is not None:

@@ -24,6 +24,8 @@ from tongqu.meaning.sandbox import open_sandbox, quoted, relation_names
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+    from tongqu.engine.mirror import Mirror
+
 
 _PAUSE = 0.1
 _RESTING = 10
@@ -40,6 +42,8 @@ class Side:
     """A text that changes when what makes its rows does."""
     stop: threading.Event = field(default_factory=threading.Event, compare=False)
     """Set when nothing shall be waited for any more."""
+    mirror: Mirror | None = field(default=None, compare=False)
+    """Where the input is followed by its own log: the copy that is looked up instead of reading it again."""
 
 
 class Sides:
@@ -62,6 +66,8 @@ class Sides:
         self._begun: dict[str, float] = {}
         """When the read began that gave what a table holds, in seconds of the monotonic clock."""
         self._took: dict[str, float] = {}
+        self._versions: dict[str, int] = {}
+        """Of sides that are followed: the version of the copy that a table holds."""
         self._lock = threading.Lock()
         self._closing = weakref.finalize(self, _close, self._database, self._folder)
 
@@ -74,26 +80,68 @@ class Sides:
         began to be read; read now if they are not yet.
 
         With `live` rows (of `inputs[0]`) they are as fresh as the step wants, and what these rows do not find is waited
-        for as long as it says. Raises CancelledError if stopped meanwhile.
+        for as long as it says. A side that is followed has everything that was committed there before the call, or as
+        long before as the step allows. Raises CancelledError if stopped meanwhile.
         """
         number = next(n for n, other in enumerate(self._steps) if other.id == step.id)
         names = step.operator.side_names
         found = [f"side_{number}_{place}" for place in range(len(names))]
         age, patience = step.operator.side_freshness if live is not None else (None, 0.0)
         for table, name in zip(found, names, strict=True):
-            self._fresh(step, self._sides[name], table, None if age is None else time.monotonic() - age)
+            if live is not None and age is None and self._sides[name].mirror is not None:
+                age = 0.0
+            self._fresh(step, self._sides[name], table, None if age is None else time.monotonic() - age, inputs)
             if live is not None and patience:
                 self._await(step, self._sides[name], table, live, inputs)
         return [quoted(table) for table in found] + [quoted(f"{table}_at") for table in found]
 
-    def _fresh(self, step: Step, side: Side, table: str, since: float | None) -> None:
+    def _fresh(self, step: Step, side: Side, table: str, since: float | None, inputs: Sequence[Dataset]) -> None:
         """Read the side unless the read of what is kept began after `since`."""
         with self._lock:
             begun = self._begun.get(table)
             if begun is None or (since is not None and begun < since):
                 now = time.monotonic()
-                self._load(step, side, table)
+                if side.mirror is None:
+                    self._load(step, side, table, side.rows())
+                else:
+                    self._follow(step, side, (table, inputs), side.mirror)
                 self._begun[table], self._took[table] = now, time.monotonic() - now
+
+    def _follow(self, step: Step, side: Side, into: tuple[str, Sequence[Dataset]], mirror: Mirror) -> None:
+        """Bring the table to what the side's log tells now: the groups of rows that changed, or all of it."""
+        at, (table, inputs) = datetime.now(UTC), into
+        mirror.caught_up(time.monotonic())
+        with mirror.still():
+            held, version = self._versions.get(table), mirror.version
+            changed = None if held is None else mirror.changed(held)
+            if changed is None:
+                version, rows = mirror.whole()
+                self._load(step, side, table, rows, at)
+            else:
+                columns = [theirs for _, (place, theirs) in step.operator.matches(inputs) if place]
+                self._amend(step, side, (table, at), changed.select(columns), mirror.among(columns, changed))
+            self._versions[table] = version
+
+    def _amend(self, step: Step, side: Side, told: tuple[str, datetime], groups: pa.Table, rows: pa.Table) -> None:
+        """Make groups anew, which are told by their values in the columns that are matched: their rows are these."""
+        import duckdb
+
+        (table, at), connection = told, self._database.cursor()
+        try:
+            connection.execute("BEGIN")
+            if groups.num_rows:
+                keys = [f"k{n}" for n in range(groups.num_columns)]
+                connection.register("gone", groups.rename_columns(keys))
+                match = " AND ".join(f"{quoted(table)}.{key} = gone.{key}" for key in keys)
+                connection.execute(f"DELETE FROM {quoted(table)} WHERE EXISTS (SELECT 1 FROM gone WHERE {match})")
+                connection.register("came", rows.rename_columns(list(relation_names(rows.column_names).values())))
+                connection.execute(f"INSERT INTO {quoted(table)} {step.operator.side('came', side.dataset)}")
+            connection.execute(f"UPDATE {quoted(f'{table}_at')} SET read_at = CAST(? AS TIMESTAMPTZ)", [at])
+            connection.execute("COMMIT")
+        except (duckdb.Error, pa.ArrowException) as error:
+            raise refusal(error, step) from None
+        finally:
+            connection.close()
 
     def _await(self, step: Step, side: Side, table: str, rows: pa.Table, inputs: Sequence[Dataset]) -> None:
         """Read the side again and again until the keys of all rows are there, or have been waited for. It is read at
@@ -113,7 +161,7 @@ class Sides:
                     return
                 if side.stop.wait(min(left, max(_PAUSE, self._took[table]))):
                     raise CancelledError(f"stopped while step {step.id!r} waited for what rows look up", path=step.path)
-                self._fresh(step, side, table, time.monotonic())
+                self._fresh(step, side, table, time.monotonic(), inputs)
         finally:
             connection.close()
 
@@ -136,15 +184,15 @@ class Sides:
             connection.execute(f"DELETE FROM {given_up} WHERE until <= {now!r}")
             connection.execute(f"INSERT INTO {given_up} SELECT *, {now + _RESTING * patience!r} FROM ({keys})")
 
-    def _load(self, step: Step, side: Side, table: str) -> None:
+    def _load(self, step: Step, side: Side, table: str, rows: Flow, at: datetime | None = None) -> None:
         import duckdb
 
-        at = datetime.now(UTC)
+        at = at or datetime.now(UTC)
         failures: list[BaseException] = []
         connection = self._database.cursor()
         incoming = f"{table}_in"
         try:
-            connection.register(incoming, entered(side.dataset, side.rows(), failures))
+            connection.register(incoming, entered(side.dataset, rows, failures))
             query = step.operator.side(quoted(incoming), side.dataset)
             made, told = quoted(f"{table}_new"), quoted(f"{table}_at")
             connection.execute(f"CREATE OR REPLACE TABLE {made} AS {query}")

@@ -61,6 +61,9 @@ class Lookup(Operator):
         as_of: price_as_of             # a new column: when what was looked up began to be read
     ```
 
+    Where that dataset is itself a source with `mode: cdc` a copy of it follows its own log instead, and rows see
+    everything that was committed there before they are processed, or up to `refresh` before.
+
     It is read anew when rows come, not while nothing does; while it cannot be read the pipeline waits and tries again.
     Rows with a key that is missing wait, and those behind them in the log too, while it is read again and again. A key
     that came too late is not waited for again within ten times that time. A read of all rows reads it once.

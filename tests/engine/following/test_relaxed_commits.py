@@ -11,10 +11,13 @@ from pathlib import Path
 from threading import Thread
 
 import psycopg
+import pyarrow as pa
 import pytest
 
+from tongqu.core.data import Dataset, Split, Write, WriteMode
+from tongqu.core.errors import FencedError
 from tongqu.engine.report import Report
-from tongqu.testing.following import around, follow, wanted
+from tongqu.testing.following import around, follow, opened, wanted
 from tongqu.testing.log_file import LogFile
 from tongqu.testing.services import Postgres, start_postgres
 
@@ -43,6 +46,29 @@ def stored(url: str) -> int:
     assert found is not None
     (number,) = json.loads(found[0]).values()
     return int(number)
+
+
+def test_the_place_in_the_sink_that_a_stream_took_survives_a_crash_of_its_server(slow_to_the_disk: Postgres) -> None:
+    """Else the next process would be given the same fence, and both could write."""
+    url, rows = slow_to_the_disk.database(), pa.schema([pa.field("id", pa.int64(), nullable=False)])
+    write = Write(
+        stream="t", dataset=Dataset("t", rows, ("id",)), mode=WriteMode.UPSERT, sync="s", run="r", key=("id",),
+        incremental=True, follows=True,
+    )  # fmt: skip
+    split = Split("log", "t", {"after": {"at": 0}, "load": False})
+    with closing(opened(url)) as first:
+        first.start("s", "r", False)
+        before = first.open(write).fence
+        first.begin(write, [split])
+    with closing(opened(url)) as second, closing(opened(url)) as third:
+        second.start("s", "r", False)
+        fence = second.open(write).fence
+        slow_to_the_disk.kill9()
+        slow_to_the_disk.restart()
+        third.start("s", "r", False)
+        assert before < fence < third.open(write).fence
+        with pytest.raises(FencedError):
+            second.reopen(write)
 
 
 def test_only_what_survives_the_sinks_server_is_acknowledged(slow_to_the_disk: Postgres, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from tongqu.core.lending import Shared
 from tongqu.core.log import Log
 from tongqu.engine.following.first import first_load, stamped
 from tongqu.engine.following.job import SPLIT, Asked, Group, fail, isolated
+from tongqu.engine.following.sent import check_sent
 from tongqu.engine.following.stream import Followed
 from tongqu.engine.job import Job, Stream
 from tongqu.engine.patience import Patience
@@ -53,6 +54,10 @@ class Opening:
         """Open the log and the sinks, load what was never loaded; the streams, ready to go on, or `failed`."""
         streams = self._group.streams
         self.log = log = self._group.source.log(self._group.name, [keyed(stream) for stream in streams])
+        if not log.changes and any(stream.mode is Mode.CDC for stream in streams):
+            raise InvalidPlanError(
+                "this log tells messages, not changes", path=streams[0].name, hint="follow it with mode: stream"
+            )
         writes = [self._write(stream) for stream in streams]
         if self._asked.job.restart:
             log.forget()
@@ -93,6 +98,9 @@ class Opening:
         patience = Patience(self._asked.run, stream.name, self._asked.job.limits, self._around, self._asked.emit)
         found = patience.asking(partial(stream.sink.open, write))
         crash_point("after_open")
+        if found.previous is None and not found.checkpoints:
+            assert self.log is not None  # noqa: S101
+            check_sent(self.log, stream.source_dataset.name, stream, write.key)
         after, loads, counts = found.previous, False, found.counts
         shared = [one for id, one in found.checkpoints.items() if id != SPLIT]
         if SPLIT in found.checkpoints and not shared:

@@ -48,7 +48,8 @@ def _groups(job: Job, reports: Sequence[StreamReport]) -> list[Group]:
     """The streams by the log they share. Messages of different datasets have no order among them: each has its own."""
     groups: dict[tuple[int, str], Group] = {}
     for stream, report in zip(job.streams, reports, strict=True):
-        alone = stream.source_dataset.name if stream.mode is Mode.STREAM else ""
+        apart = stream.mode is Mode.STREAM or stream.source.apart
+        alone = stream.source_dataset.name if apart else ""
         name = "tongqu_" + stream.sync[:16]
         if alone:
             name += "_" + hashlib.sha256(alone.encode()).hexdigest()[:8]

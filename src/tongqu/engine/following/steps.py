@@ -45,6 +45,8 @@ class Steps:
 
     def __init__(self, stream: Stream, write: Write, source_key: Sequence[str]):
         self._chain = stream.chain.fork(live=True) if stream.chain is not None else None
+        if self._chain is not None:
+            self._chain.begin()
         self._write = write
         found = leaving(stream, write)
         self._leaving = found if isinstance(found, Leaving) else None

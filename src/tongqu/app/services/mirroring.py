@@ -1,0 +1,74 @@
+"""What steps look up while a log is followed, where it is followed by its own log: a copy in the project's home."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tongqu.app.services.following import FOLLOWING
+from tongqu.app.services.graph_source import looked_up
+from tongqu.core.data import Dataset, Mode
+from tongqu.core.errors import InvalidPlanError
+from tongqu.core.plan import Plan, Trunk, toward, trunk
+from tongqu.engine.graph import Graph
+from tongqu.engine.job import Limits
+from tongqu.engine.mirror import Mirror
+from tongqu.engine.sides import Side
+
+if TYPE_CHECKING:
+    from tongqu.app.services.piping import Part
+    from tongqu.core.connector import Source
+
+
+def mirrored(plan: Plan, modes: Mapping[str, Mode]) -> tuple[str, ...]:
+    """The sources that steps look up, and that are followed beside the source whose rows look them up."""
+    along = trunk(plan)
+    if along is None or modes.get(along.source) not in FOLLOWING:
+        return ()
+    return tuple(name for name in along.sides if modes.get(name) is Mode.CDC)
+
+
+def sides_of(
+    part: Part, along: Trunk, sources: Mapping[str, Source], found: Mapping[str, Sequence[Dataset]]
+) -> dict[str, Side]:
+    """What steps look up, each as a graph of its own that is read whole."""
+    memory, sides = (part.entry.limit.memory_mb or Limits().memory_mb) // 2, {}
+    for name in along.sides:
+        own = toward(part.plan, {name: name})
+        whole = Graph(own, {n: found[n][0] for n in own.sources}, memory_mb=memory)
+        read = partial(looked_up, whole, sources, name, part.stop)
+        sides[name] = Side(whole.outputs[name], read, whole.recipe, part.stop)
+    return sides
+
+
+def with_mirrors(
+    part: Part,
+    sides: Mapping[str, Side],
+    sources: Mapping[str, Source],
+    found: Mapping[str, Sequence[Dataset]],
+    keep: Callable[[Any], Any],
+) -> dict[str, Side]:
+    """The sides, each that is followed with its copy in the sink's folder of the project's home. `keep` is given the
+    copies, to be closed. A worker's have none: it reads what a split of all rows looks up. Raises InvalidPlanError
+    without a home or a key."""
+    made = dict(sides)
+    for name in () if part.lent else mirrored(part.plan, part.modes):
+        if part.sink.lodging is None:
+            raise InvalidPlanError(
+                f"{name!r} is looked up and followed, and its copy needs a project's home",
+                path=part.name,
+                hint="set TONGQU_HOME",
+            )
+        dataset = found[name][0]
+        told = [part.name, part.sink_name, name, part.ends[name].identity, dataset.name]
+        log = f"tongqu_side_{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]}"
+        own = tuple(part.entry.all_sources[name].key)
+        dataset = dataset.bound(dataset.name, own) if own else dataset
+        place = (part.sink.lodging / "sides" / f"{log}.duckdb", log)
+        mirror = keep(Mirror(sources[name], dataset, place, part.stop, anew=part.restart))
+        made[name] = replace(made[name], mirror=mirror)
+    return made
