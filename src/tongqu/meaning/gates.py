@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 STAGES = ("shadow", "one_way", "two_way")
 """Compare only; the master's changes are carried; everybody's are."""
@@ -42,6 +43,26 @@ class Missed:
     what: str
     found: float
     asked: float
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How the gate to the next stage stands. `ready`: all that it asks holds. `blocked`: it was due at `due`, and
+    `missed` keeps it shut. `early`: it is not due, by its days or its rounds. `last`: no stage comes after this one."""
+
+    state: Literal["early", "ready", "blocked", "last"]
+    due: float | None = None
+    missed: tuple[Missed, ...] = ()
+
+
+def standing(gate: Gate, rounds: Sequence[Round], stage: str, since: float, now: float) -> Standing:
+    """How it stands at a moment; `rounds` are those of this stage, which began at `since`."""
+    if stage == STAGES[-1]:
+        return Standing("last")
+    missed, due = tuple(missing(gate, rounds, since, now)), since + (gate.clean_days or 0.0) * _DAY
+    if not missed:
+        return Standing("ready", due)
+    return Standing("blocked" if now >= due and len(rounds) >= gate.rounds else "early", due, missed)
 
 
 def breaks(gate: Gate, rounds: Sequence[Round]) -> list[Missed]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -14,12 +13,14 @@ from typing import Any
 from tongqu.core.data import Position
 from tongqu.core.errors import FencedError
 from tongqu.store.home import Home
-from tongqu.store.migrations import TWO_WAY, migrate
-from tongqu.store.writing import writing
+from tongqu.store.migrations import TWO_WAY
+from tongqu.store.writing import durable, writing
 
 KEEP_ROUNDS = 5000
 KEEP_SECONDS = 90 * 86_400.0
 """How long steps that are over, settled conflicts and overruled changes are kept."""
+GATE = "gate"
+"""Who moved a sync where nobody did: its gate."""
 _BLOCK = 10_000
 _MANY = 500
 
@@ -78,13 +79,8 @@ class Book:
     """
 
     def __init__(self, path: Path, now: Callable[[], float]):
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
         self._now = now
-        self._database = sqlite3.connect(path, timeout=30.0, isolation_level=None)
-        for pragma in ("busy_timeout = 30000", "journal_mode = WAL", "synchronous = FULL"):
-            self._database.execute(f"PRAGMA {pragma}")
-        migrate(self._database, TWO_WAY)
+        self._database = durable(path, TWO_WAY, seconds=30.0)
         self._taken: tuple[str, int] | None = None
 
     @classmethod
@@ -146,6 +142,29 @@ class Book:
             "SELECT at, before, stage, why, who FROM moves WHERE name = ? ORDER BY id DESC LIMIT ?", (name, limit)
         )
         return [dict(zip(("at", "from", "to", "why", "who"), row, strict=True)) for row in found]
+
+    def moves_after(self, name: str, id: int) -> list[tuple[int, dict[str, Any]]]:
+        """The moves behind one, with their numbers, the oldest first."""
+        found = self._database.execute(
+            "SELECT id, at, before, stage, why, who FROM moves WHERE name = ? AND id > ? ORDER BY id", (name, id)
+        )
+        return [(row[0], dict(zip(("at", "from", "to", "why", "who"), row[1:], strict=True))) for row in found]
+
+    def times_shut(self, name: str) -> int:
+        """How often the gate has sent the sync back by itself."""
+        row = self._database.execute("SELECT count(*) FROM moves WHERE name = ? AND who = ?", (name, GATE)).fetchone()
+        return int(row[0])
+
+    def told(self, name: str) -> dict[str, Any]:
+        """What people were told of the sync's gates, as `tell` noted it; empty before."""
+        found = self._database.execute("SELECT told FROM syncs WHERE name = ?", (name,)).fetchone()
+        told: dict[str, Any] = json.loads(found[0]) if found else {}
+        return told
+
+    def tell(self, name: str, told: Mapping[str, Any]) -> None:
+        """Note what people were told."""
+        with self._writing() as database:
+            database.execute("UPDATE syncs SET told = ? WHERE name = ?", (json.dumps(told), name))
 
     def position(self, name: str, side: str) -> Position | None:
         """What a side was read up to."""

@@ -110,13 +110,13 @@ def _show_list(document: Mapping[str, Any]) -> None:
     if not document["twoway"]:
         say(t("twoway.none"))
         return
-    names = ("name", "sides", "stage", "waiting", "differences", "last")
+    names = ("name", "sides", "stage", "gate", "waiting", "differences", "last")
     rows: list[tuple[str, ...]] = [tuple(t(f"column.{name}") for name in names)]
     for one in document["twoway"]:
         last = one["last"] or {}
         rows.append((
-            one["name"], ", ".join(one["sides"]), t(f"stage.{one['stage']}"), str(one["waiting"]),
-            str(last.get("differences", "")), _at(last.get("at")),
+            one["name"], ", ".join(one["sides"]), t(f"stage.{one['stage']}"), t(f"gate.{one['gate_state']}"),
+            str(one["waiting"]), str(last.get("differences", "")), _at(last.get("at")),
         ))  # fmt: skip
     table(rows)
 

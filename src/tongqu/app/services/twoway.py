@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from time import monotonic
@@ -17,8 +17,8 @@ from tongqu.core.events import Warned
 from tongqu.engine.twoway.packing import Shape, pack
 from tongqu.engine.twoway.round import Found, TwoWay, taken
 from tongqu.meaning.agreeing import Policy
-from tongqu.meaning.gates import STAGES, Gate, Missed, Round, breaks, missing
-from tongqu.store.twoway import Book
+from tongqu.meaning.gates import STAGES, Gate, Missed, Round, Standing, breaks, missing, standing
+from tongqu.store.twoway import GATE, Book
 
 if TYPE_CHECKING:
     from tongqu.app.project.twoway import TwoWayEntry
@@ -164,6 +164,17 @@ def _fields(book: Book, name: str) -> tuple[str, ...]:
 # ---- stages
 
 
+def gate_of(book: Book, name: str, entry: TwoWayEntry, now: float) -> tuple[str, float, Standing]:
+    """The stage of an entry, since when, and how the gate to the next one stands."""
+    stage, since = book.stage(name, entry.begins)
+    return stage, since, standing(_gate(entry), _of_stage(book, name, stage, since), stage, since, now)
+
+
+def in_words(missed: Sequence[Missed]) -> str:
+    """What keeps a gate shut, in one line."""
+    return ", ".join(f"{one.what} {one.found:g} (asked: {one.asked:g})" for one in missed)
+
+
 def _gate(entry: TwoWayEntry) -> Gate:
     return Gate(**entry.gates.model_dump()) if entry.gates else Gate()
 
@@ -178,14 +189,10 @@ def _shut(sync: TwoWay, entry: TwoWayEntry, stage: str, since: float) -> dict[st
     broken = breaks(_gate(entry), _of_stage(sync.book, sync.name, stage, since))
     if not broken or stage == STAGES[0]:
         return None
-    before, why = STAGES[STAGES.index(stage) - 1], _told(broken)
-    if not sync.book.move(sync.name, stage, before, why, "gate"):
+    before, why = STAGES[STAGES.index(stage) - 1], in_words(broken)
+    if not sync.book.move(sync.name, stage, before, why, GATE):
         return None
     return {"from": stage, "to": before, "why": why}
-
-
-def _told(missed: list[Missed]) -> str:
-    return ", ".join(f"{one.what} {one.found:g} (asked: {one.asked:g})" for one in missed)
 
 
 def advance(wire: Wire, name: str, who: str, *, force: bool = False, reason: str = "") -> dict[str, Any]:
@@ -202,7 +209,9 @@ def advance(wire: Wire, name: str, who: str, *, force: bool = False, reason: str
         missed = missing(_gate(entry), rounds, since, wire.now())
         if missed and not force:
             raise InvalidPlanError(
-                f"the gate stays shut: {_told(missed)}", path=name, hint="--force --reason TEXT opens it all the same"
+                f"the gate stays shut: {in_words(missed)}",
+                path=name,
+                hint="--force --reason TEXT opens it all the same",
             )
         after = STAGES[STAGES.index(stage) + 1]
         why = f"forced: {reason.strip()}" if missed else reason.strip() or "all conditions hold"
@@ -242,12 +251,13 @@ def shown(wire: Wire, name: str) -> dict[str, Any]:
 
 def _state(wire: Wire, name: str, entry: TwoWayEntry) -> dict[str, Any]:
     if not wire.home.two_way.exists():
-        return {"stage": entry.begins, "since": None, "waiting": 0, "last": None}
+        return {"stage": entry.begins, "since": None, "waiting": 0, "last": None, "gate_state": "early", "due": None}
     with book_of(wire) as book:
-        stage, since = book.stage(name, entry.begins)
+        stage, since, stands = gate_of(book, name, entry, wire.now())
         rounds = book.rounds(name)
         last = vars(Round(*rounds[-1])) if rounds else None
-        return {"stage": stage, "since": since, "waiting": len(book.waiting(name)), "last": last}
+        gate = {"gate_state": stands.state, "due": stands.due}
+        return {"stage": stage, "since": since, "waiting": len(book.waiting(name)), "last": last, **gate}
 
 
 def newest(wire: Wire, name: str, *, limit: int = 1000, after: str = "") -> dict[str, Any]:
