@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from threading import Event
+
 import pyarrow as pa
+import pytest
 
 from tongqu.connectors.postgres.settings import from_url
 from tongqu.connectors.postgres.sink import PostgresSink
 from tongqu.core.data import Checkpoint, Counts, Dataset, Split, Write, WriteMode
+from tongqu.core.errors import ConnectError
 from tongqu.testing.psql import execute, rows
 
 ROWS = pa.table({"id": pa.array([1, 2, 3], pa.int64())})
@@ -41,3 +45,28 @@ def test_connections_that_were_put_by_are_not_tried_one_after_the_other(pg_url: 
     assert rows(pg_url, "SELECT count(*) FROM t") == [(15,)]
     session.close()
     sink.close()
+
+
+def test_a_process_that_sleeps_in_a_transaction_holds_up_its_successor_for_idle_seconds_at_most(pg_url: str) -> None:
+    settings = from_url(pg_url).model_copy(update={"idle_seconds": 1})
+    asleep, successor = PostgresSink(settings), PostgresSink(settings)
+    split = Split("0", "t")
+    write = Write(
+        stream="t", dataset=Dataset("t", ROWS.schema), mode=WriteMode.APPEND, sync="s", run="r", incremental=True
+    )
+    asleep.start("s", "r", False)
+    asleep.open(write)
+    asleep.begin(write, [split])
+    session = asleep.session(write, split)
+    session.write(ROWS)
+    idle = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'"
+    assert any(rows(pg_url, idle) == [(0,)] or Event().wait(0.1) for _ in range(600))
+
+    successor.start("s", "r", False)
+    assert successor.open(write).checkpoints["0"].position is None
+    with pytest.raises(ConnectError):
+        session.commit(Checkpoint(split, {"at": 1}, Counts(read=3, inserted=3)))
+    assert rows(pg_url, "SELECT count(*) FROM t") == [(0,)]
+    session.close()
+    asleep.close()
+    successor.close()

@@ -30,6 +30,7 @@ def session(settings: MysqlSettings) -> tuple[str, list[str]]:
     return must, [
         f"SET SESSION innodb_lock_wait_timeout = {settings.lock_seconds}, lock_wait_timeout = {settings.lock_seconds}",
         "SET SESSION net_read_timeout = 600, net_write_timeout = 600, wait_timeout = 28800",
+        f"SET SESSION idle_write_transaction_timeout = {settings.idle_seconds}",
         "SET SESSION sql_notes = 1, max_error_count = 64",
         "SET SESSION explicit_defaults_for_timestamp = 1",
         "SET SESSION join_cache_level = 4",  # MariaDB joins by hash where a target has no index on the key

@@ -71,6 +71,12 @@ class _Generator(MySQLGenerator):
         exp.JSONExtractScalar: _json_text,
     }
 
+    def cast_sql(self, expression: exp.Cast, safe_prefix: str | None = None) -> str:
+        """A cast. A sum is a decimal already, and wider than DECIMAL(38, …), which would cut it off without a word."""
+        if isinstance(expression.this, exp.Sum) and expression.to.this == exp.DType.DECIMAL:
+            return self.sql(expression, "this")
+        return super().cast_sql(expression, safe_prefix)
+
 
 class Served(MySQL):
     """The dialect that is written."""

@@ -127,7 +127,9 @@ class PgDb(Db):
 
     @property
     def _beginning(self) -> str:
-        return f"BEGIN; SET LOCAL lock_timeout = '{self._settings.lock_seconds}s'; SET CONSTRAINTS ALL IMMEDIATE"
+        lock, idle = self._settings.lock_seconds, self._settings.idle_seconds
+        limits = f"SET LOCAL lock_timeout = '{lock}s'; SET LOCAL idle_in_transaction_session_timeout = '{idle}s'"
+        return f"BEGIN; {limits}; SET CONSTRAINTS ALL IMMEDIATE"
 
     def begin(self) -> None:
         """See Db.begin. Deferrable constraints are checked with each statement, so a bad row is found while it can
@@ -231,6 +233,7 @@ def _classify(state: str, message: str) -> tuple[type[TongquError], str]:
         "3F000": (NotFoundError, "create the schema or correct its name"),
         "55P03": (ConnectError, "another session holds a lock on the table; find it in pg_locks"),
         "42P07": (WriteError, "a table of that name appeared meanwhile; run again"),
+        "25P03": (ConnectError, "nothing was written for longer than idle_seconds; what was open is done again"),
         _NO_SPACE: (WriteError, "the server's disk is full; free space and run the same command again"),
     }
     if state in known:

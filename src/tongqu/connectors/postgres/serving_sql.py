@@ -25,6 +25,8 @@ _RANK = {"int2": "int", "int4": "int", "int8": "int", "oid": "int", "float4": "f
          "numeric": "decimal", "bool": "bool", "date": "date", "time": "time", "timestamp": "timestamp",
          "timestamptz": "timestamptz", "bytea": "bytea", "text": "text", "varchar": "text", "bpchar": "text",
          "name": "text", "json": "json", "jsonb": "json"}  # fmt: skip
+_NO_NUMBERS = {"money": "numeric", "oid": "int8"}
+"""Types whose JSON is a text although they are numbers, and what they are cast to."""
 _CASTS = {"int": "int8", "float": "float8", "decimal": "numeric", "text": "text"}
 
 
@@ -126,6 +128,8 @@ def as_page(rows: str, most: int) -> str:
 
 def _said(field: pa.Field[Any], attribute: Attribute) -> str | None:
     """The column as text, where its own JSON would be something else than what the field says."""
+    if attribute.type in _NO_NUMBERS:
+        return f"q.{quoted(attribute.name)}::{_NO_NUMBERS[attribute.type]}"
     if not pa.types.is_string(field.type) or attribute.type in _SAYING or attribute.kind == "enum":
         return None
     logical = (field.metadata or {}).get(Meta.LOGICAL.value.encode(), b"").decode()
@@ -153,6 +157,8 @@ def as_records(
 
 def _fitted(name: str, cast: str, attribute: Attribute) -> str:
     """The column cast; as text it is what its JSON says (`10.0.0.1`, of which a cast makes `10.0.0.1/32`)."""
+    if cast == "text" and attribute.type in _NO_NUMBERS:
+        name = f"{name}::{_NO_NUMBERS[attribute.type]}"
     if cast == "text" and attribute.type in _SAYING:
         return f"(to_json({name}) #>> '{{}}')"
     return f"{name}::{cast}" if cast else name

@@ -43,6 +43,9 @@ class PostgresSettings(Networked):
     """Give up connecting after this many seconds."""
     lock_seconds: int = titled("锁等待(秒)", "Lock timeout, seconds", 30, ge=1)
     """Give up waiting for a lock after this many seconds."""
+    idle_seconds: int = titled("写事务空闲上限(秒)", "Idle limit of a writing transaction, seconds", 3600, ge=0)
+    """The server ends a transaction of ours in which nothing was said for so long, as when our process was stopped in
+    it, so that another can take over; 0 never."""
     lag_seconds: float = titled("迟到窗口(秒)", "Lag, seconds", 0.0, ge=0)
     """How far incremental reads stay behind when the open transactions of others cannot be seen."""
     wait_seconds: float = titled("等待写事务(秒)", "Wait for writers, seconds", 10.0, ge=0)

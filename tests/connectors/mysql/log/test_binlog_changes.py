@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from tongqu.connectors.mysql.settings import from_url
+from tongqu.connectors.mysql.source import MysqlSource
 from tongqu.core.data import Batch
 from tongqu.core.errors import LostPositionError, ReadError
-from tongqu.core.log import Follow
+from tongqu.core.log import Follow, Unsent
 
 Sql = Callable[..., list[tuple[Any, ...]]]
 Following = Callable[..., Any]
@@ -164,3 +166,22 @@ def test_a_compressed_log_is_read_too(sql: Sql, following: Following) -> None:
     found = log.batches()
     assert [row["_op"] for batch in found for row in batch.rows.to_pylist()] == ["c", "d", "c", "d"]
     assert found[-1].kind == "truncate"
+
+
+def test_what_images_leave_out_is_known_before_it_is_missed(sql: Sql, mysql_url: str) -> None:
+    sql("CREATE TABLE t (id int PRIMARY KEY, v varchar(20), body longtext, doc json)")
+    source = MysqlSource(from_url(mysql_url))
+    log = source.log("test", source.datasets(["t"]))
+    try:
+        found = {}
+        for image in ("MINIMAL", "NOBLOB", "FULL"):
+            sql(f"SET GLOBAL binlog_row_image = '{image}'")
+            found[image] = log.unsent("t")
+    finally:
+        sql("SET GLOBAL binlog_row_image = 'FULL'")
+        log.close()
+        source.close()
+    fix = "SET GLOBAL binlog_row_image = 'FULL', and let the writers log in anew"
+    assert found == {
+        "MINIMAL": Unsent(("v", "body", "doc"), fix), "NOBLOB": Unsent(("body", "doc"), fix), "FULL": None,
+    }  # fmt: skip

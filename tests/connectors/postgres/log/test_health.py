@@ -61,6 +61,22 @@ def test_a_role_without_rights_is_told_which_it_needs(url: str, sql: Sql) -> Non
     sql(f'drop role "{role}"')
 
 
+def test_a_slot_that_is_gone_is_told_though_nobody_asks_for_it(url: str, sql: Sql, follow: Make) -> None:
+    sql("create table t (id int primary key)")
+    log = follow("t")
+    log.begin()
+    log.close()
+    sql(f"select pg_drop_replication_slot('{log.slot}')")
+    source = PostgresSource(from_url(url))
+    other = source.log("doctor", source.datasets(["t"]))
+    wrong = found(other, "error")["slot"]
+    assert wrong.found == f"{log.slot} was dropped, its publication is still there"
+    sql(wrong.fix.partition("if nobody follows it, ")[2])
+    assert found(other, "error") == {}
+    other.close()
+    source.close()
+
+
 def test_how_far_behind_it_is_and_when_it_would_be_lost(postgres_of_our_own: Postgres) -> None:
     url = postgres_of_our_own.database()
     source = PostgresSource(from_url(url))

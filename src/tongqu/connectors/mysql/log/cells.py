@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tongqu.connectors.mysql.log.charsets import PLAIN, text
 from tongqu.connectors.mysql.log.events import Wire
 from tongqu.connectors.mysql.log.moments import dates, stamps, times
 from tongqu.connectors.mysql.log.walking import Cells, Flags, buffer, made, validity
@@ -18,15 +19,6 @@ from tongqu.connectors.mysql.types import Native
 from tongqu.core.errors import ReadError
 
 _INTS = {1: "i1", 2: "<i2", 3: "<i4", 8: "<i8"}
-_CODECS = {
-    "latin1": "cp1252", "gbk": "gbk", "gb2312": "gb2312", "gb18030": "gb18030", "big5": "big5", "ujis": "euc_jp",
-    "sjis": "shift_jis", "cp932": "cp932", "euckr": "euc_kr", "ucs2": "utf-16-be", "utf16": "utf-16-be",
-    "utf16le": "utf-16-le", "utf32": "utf-32-be", "latin2": "iso8859_2", "latin5": "iso8859_9", "latin7": "iso8859_13",
-    "greek": "iso8859_7", "hebrew": "iso8859_8", "cp1250": "cp1250", "cp1251": "cp1251", "cp1256": "cp1256",
-    "cp1257": "cp1257", "cp850": "cp850", "cp852": "cp852", "cp866": "cp866", "koi8r": "koi8_r", "koi8u": "koi8_u",
-    "tis620": "tis_620", "macroman": "mac_roman", "macce": "mac_latin2", "eucjpms": "euc_jp",
-}  # fmt: skip
-_PLAIN = (None, "", "utf8", "utf8mb3", "utf8mb4", "ascii", "binary")
 Decoded = tuple[Any, "Flags | None"]
 """The array, and the rows whose cells Arrow cannot hold (they are null in it)."""
 
@@ -130,11 +122,11 @@ def _characters(cells: Cells, native: Native, charset: str | None, kind: pa.Data
     if pa.types.is_binary(kind):
         found = _texts(cells, pa.binary())
         return _filled(found, native.arguments[0]) if native.name == "binary" and native.arguments else found
-    if charset in _PLAIN:
+    if charset in PLAIN:
         found = _texts(cells, pa.string())
         found.validate(full=True)
         return found
-    return _each(_texts(cells, pa.binary()), _CODECS.get(charset or "", charset or ""))
+    return _by_value(_texts(cells, pa.binary()), lambda value: text(value, charset))
 
 
 def _filled(found: Any, width: int) -> Any:
@@ -150,13 +142,6 @@ def _by_value(found: Any, turned: Callable[[Any], str]) -> Any:
     coded = found.dictionary_encode()
     texts = pa.array([turned(value) for value in coded.dictionary.to_pylist()], pa.string())
     return texts.take(coded.indices)
-
-
-def _each(found: Any, codec: str) -> Any:
-    try:
-        return _by_value(found, lambda value: value.decode(codec))
-    except LookupError:
-        raise ReadError(f"the log holds text in {codec}, which is not known here", hint="convert to utf8mb4") from None
 
 
 def _choices(cells: Cells, several: bool, values: Sequence[str]) -> Any:

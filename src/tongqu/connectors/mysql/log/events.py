@@ -35,7 +35,8 @@ _META = {4: 1, 5: 1, 15: 2, 16: 2, 17: 1, 18: 1, 19: 1, 140: 1, 141: 2, 245: 1, 
          254: 2, 255: 1}  # fmt: skip
 _STRING, _ENUM, _SET = 254, 247, 248
 _NUMERIC = frozenset({1, 2, 3, 4, 5, 8, 9, 13, 246})
-_CHARACTER = frozenset({15, 252, 253, 254, 140, 141})
+_CHARACTER = frozenset({15, 252, 253, 254, 255, 140, 141})
+"""What the server counts as text where it tells charsets; geometries lie as blobs do."""
 
 
 class Event(NamedTuple):

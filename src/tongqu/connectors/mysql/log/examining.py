@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
+from tongqu.connectors.mysql import catalog
 from tongqu.connectors.mysql.db import MysqlDb
 from tongqu.connectors.mysql.log import server
 from tongqu.connectors.mysql.log.dump import RESYNC
 from tongqu.connectors.mysql.log.places import Place
 from tongqu.core.data import Dataset
 from tongqu.core.errors import LostPositionError, PrivilegeError, TongquError
-from tongqu.core.log import Finding
+from tongqu.core.log import Finding, Unsent
 
 _DAY = 86_400
+_LARGE = re.compile(r"blob|text|json|geometry|point|linestring|polygon")
+"""Types whose values images of NOBLOB lack where they did not change."""
 _ENOUGH = 3 * _DAY
 
 
@@ -53,6 +57,20 @@ def examined(db: MysqlDb, datasets: Iterable[Dataset], place: Place | None) -> l
     if place is not None:
         found.append(_position(db, place))
     return found
+
+
+def unsent(db: MysqlDb, dataset: Dataset) -> Unsent | None:
+    """See Log.unsent. Images are FULL, or lack what did not change: large values (NOBLOB), or all of it (MINIMAL)."""
+    image = str(db.rows("SELECT @@GLOBAL.binlog_row_image")[0][0]).upper()
+    others = [field for field in dataset.schema if field.name not in dataset.key]
+    if image == "NOBLOB":
+        info = catalog.find(db, dataset.name)
+        large = {column.name for column in info.columns if _LARGE.search(column.native.name)} if info else set()
+        others = [field for field in others if field.name in large]
+    if image == "FULL" or not others:
+        return None
+    fix = "SET GLOBAL binlog_row_image = 'FULL', and let the writers log in anew"
+    return Unsent(tuple(field.name for field in others), fix)
 
 
 def _want(what: str, told: dict[str, str], value: str, state: str, fix: str) -> Finding:

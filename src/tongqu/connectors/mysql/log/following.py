@@ -15,7 +15,7 @@ from tongqu.connectors.mysql.db import MysqlDb
 from tongqu.connectors.mysql.log import server
 from tongqu.connectors.mysql.log.dump import Dump
 from tongqu.connectors.mysql.log.events import FORMAT
-from tongqu.connectors.mysql.log.examining import examined, seconds_kept
+from tongqu.connectors.mysql.log.examining import examined, seconds_kept, unsent
 from tongqu.connectors.mysql.log.places import Place
 from tongqu.connectors.mysql.log.reading import Reading
 from tongqu.connectors.mysql.log.rereading import Rereading
@@ -23,7 +23,7 @@ from tongqu.connectors.mysql.log.shapes import Shape, Shapes
 from tongqu.connectors.mysql.settings import MysqlSettings
 from tongqu.core.data import Batch, Dataset, Position
 from tongqu.core.errors import ConnectError, InvalidPlanError, SchemaError
-from tongqu.core.log import Finding, Follow, Lag, Log
+from tongqu.core.log import Finding, Follow, Lag, Log, Unsent
 
 if TYPE_CHECKING:
     from tongqu.connectors.mysql.source import MysqlSource
@@ -169,6 +169,14 @@ class MysqlLog(Log):
         db = self._db()
         try:
             return examined(db, self._datasets.values(), self._stored())
+        finally:
+            db.close()
+
+    def unsent(self, dataset: str) -> Unsent | None:
+        """See Log.unsent. Sessions may have another `binlog_row_image` than the server gives new ones."""
+        db = self._db()
+        try:
+            return unsent(db, self._datasets[dataset])
         finally:
             db.close()
 

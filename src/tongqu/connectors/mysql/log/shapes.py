@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from tongqu.connectors.mysql import catalog
 from tongqu.connectors.mysql.catalog import ColumnInfo, TableInfo
+from tongqu.connectors.mysql.log.charsets import text
 from tongqu.connectors.mysql.log.events import TableMap, Wire
 from tongqu.connectors.mysql.log.places import Place
 
@@ -66,8 +67,8 @@ class Shape:
                 u == c.native.unsigned for u, c in zip(found.unsigned, self.columns, strict=True)
                 if c.native.name in _INTS
             ))
-            and all(_values(c) == tuple(v.decode(errors="replace") for v in found.values[n])
-                    for n, c in enumerate(self.columns) if n in found.values and c.charset in ("utf8mb4", "utf8mb3"))
+            and all(choices(c.type) == tuple(text(v, c.charset) for v in found.values[n])
+                    for n, c in enumerate(self.columns) if n in found.values)
         )  # fmt: skip
 
 
@@ -92,10 +93,6 @@ def _alike(column: ColumnInfo, wire: Wire) -> bool:
         if name.endswith(ending):
             return (code, meta) == (252, _BLOBS[name.removesuffix(ending)])
     return code == 254 if name in ("char", "binary", "uuid", "inet4", "inet6") else code not in _OF_CODE
-
-
-def _values(column: ColumnInfo) -> tuple[str, ...]:
-    return choices(column.type)
 
 
 def choices(text: str) -> tuple[str, ...]:
@@ -153,13 +150,13 @@ def _told(number: int, found: TableMap, charsets: dict[int, tuple[str, str, int]
     charset, collation, width = charsets.get(
         found.collations[number] if found.collations else 0, ("binary", "binary", 1)
     )
-    text = _type(wire, unsigned, binary=charset == "binary", width=width)
+    kind = _type(wire, unsigned, binary=charset == "binary", width=width)
     if wire.code in (247, 248):
-        values = ",".join("'" + v.decode("utf-8", "replace").replace("'", "''") + "'" for v in found.values[number])
-        text = f"{'enum' if wire.code == 247 else 'set'}({values})"
+        values = ",".join("'" + text(v, charset).replace("'", "''") + "'" for v in found.values[number])
+        kind = f"{'enum' if wire.code == 247 else 'set'}({values})"
     own = charset != "binary" and (wire.code in (15, 247, 248, 252, 253, 254))
     return ColumnInfo(
-        found.names[number], text, found.nullable[number], None, "", "",
+        found.names[number], kind, found.nullable[number], None, "", "",
         charset if own else None, collation if own else None,
     )  # fmt: skip
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from tongqu.connectors.postgres import catalog
 from tongqu.connectors.postgres.db import PgDb
+from tongqu.connectors.postgres.log import publication
 from tongqu.connectors.postgres.log import slot as slots
 from tongqu.connectors.postgres.log.stream import Replication, number_of, text_of
 from tongqu.core.data import Batch, Dataset, Position
-from tongqu.core.errors import ConnectError, ConnectorError, InvalidPlanError, LostPositionError, NotFoundError
-from tongqu.core.log import Finding, Follow, Lag, Log
+from tongqu.core.errors import ConnectError, ConnectorError, InvalidPlanError, NotFoundError
+from tongqu.core.log import Finding, Follow, Lag, Log, Unsent
 
 if TYPE_CHECKING:
     from tongqu.connectors.postgres.log.again import Again
@@ -30,6 +31,8 @@ _IDLE = 0.1
 """Seconds without a message after which the log counts as idle."""
 _ASK = 0.4
 """Seconds between questions for the end of the log while it is idle."""
+_LOOK = 5.0
+"""Seconds between looks at whether all tables are still published."""
 
 
 class PostgresLog(Log):
@@ -76,15 +79,17 @@ class PostgresLog(Log):
             tables = self._relations()
             self._able()
             slots.refuse(db, tables, self._keys(tables))
-            slots.published(db, self._name, tables, self._settings, anew=True)
             found = slots.slot(db, self._name)
             if found is not None:
-                if found.lost:
-                    raise LostPositionError(
-                        f"the server invalidated the replication slot {self._name}",
-                        path=self._settings.display(),
-                        hint="read the tables again: the same command with --restart",
-                    )
+                why = "the server invalidated its slot" if found.lost else ""
+                if not why and found.here:
+                    why = publication.missed(db, self._name, tables, joining=True)
+                if why:
+                    raise slots.lost_because(self._name, text_of(found.confirmed), why)
+            publication.published(db, self._name, tables, self._settings, anew=True)
+            if why := publication.silent(db, self._name, tables):
+                raise InvalidPlanError(why, path=self._name, hint=f'DROP PUBLICATION "{self._name}"; the sync makes it')
+            if found is not None:
                 return self._identity().position(self._name, found.confirmed)
             self._release()
             exporter = Replication(self._settings, "cdc")
@@ -111,9 +116,9 @@ class PostgresLog(Log):
         replication = Replication(self._settings, "cdc")
         try:
             db = self._db()
-            server = slots.checked(replication, db, self._name, follow.after)
+            server = slots.checked(replication, db, self._name, follow.after, tables.relations)
             self._server = server
-            slots.published(db, self._name, tables.relations, self._settings)
+            publication.published(db, self._name, tables.relations, self._settings)
             slots.awaited(db, self._name, self._settings.connect_seconds, follow.stop)
             after = slots.lsn_of(follow.after)
             decoder = Decoder(tables.resolve, lambda lsn: server.position(self._name, lsn), after)
@@ -135,7 +140,7 @@ class PostgresLog(Log):
     ) -> Iterator[Batch]:
         """Blocks until `until` or `stop`; between them word to the server, and chunks of tables read again."""
         end = slots.lsn_of(follow.until) if follow.until else None
-        given, beat, asked = decoder.lsn, time.monotonic(), 0.0
+        given, beat, asked, looked = decoder.lsn, time.monotonic(), 0.0, time.monotonic()
         patience = _IDLE if end is None else _IDLE / 10
         messages: Sequence[Any] = ()
         while not follow.stop.is_set():
@@ -152,6 +157,9 @@ class PostgresLog(Log):
             replication.confirm(self._durable)
             again.durable(self._durable)
             now = time.monotonic()
+            if now - looked > _LOOK:
+                looked = now
+                self._look(tables, follow.after)
             if decoder.asked or replication.silent > 1:
                 decoder.asked = False
                 self._told = self._durable
@@ -170,6 +178,13 @@ class PostgresLog(Log):
                 yield self._heartbeat(decoder)
             if reached:
                 return
+
+    def _look(self, tables: Tables, after: Position) -> None:
+        """Raise LostPositionError if the server does not tell all changes of the tables any more."""
+        with self._lock:
+            why = publication.missed(self._db(), self._name, tables.relations)
+        if why:
+            raise slots.lost_because(self._name, str(after["lsn"]), why)
 
     def _heartbeat(self, decoder: Decoder) -> Batch:
         from pyarrow import RecordBatch
@@ -214,6 +229,14 @@ class PostgresLog(Log):
 
         with self._lock:
             return health.examine(self._db(), self._name, self._relations(), self._datasets)
+
+    def unsent(self, dataset: str) -> Unsent | None:
+        """See Log.unsent."""
+        from tongqu.connectors.postgres.log import health
+
+        with self._lock:
+            relation = next(one for one in self._relations() if one.name == dataset)
+            return health.unsent(self._db(), relation)
 
     def resnapshot(self, dataset: str) -> None:
         """See Log.resnapshot. It survives a restart of whoever reads."""

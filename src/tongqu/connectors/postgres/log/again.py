@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from tongqu.connectors.postgres import arrow_read
 from tongqu.connectors.postgres.db import PgDb
-from tongqu.connectors.postgres.log import slot as slots
+from tongqu.connectors.postgres.log import publication
 from tongqu.connectors.postgres.ranges import Bound, Ordering
 from tongqu.connectors.postgres.settings import PostgresSettings
 from tongqu.core.data import Batch, Dataset
@@ -31,6 +31,7 @@ from tongqu.core.log import AT, OP
 CHUNK_ROWS = 8192
 SNAPSHOT = "SELECT txid_current_snapshot()::text"
 _XIDS = 1 << 32
+_AGAIN = "again"
 
 
 @dataclass
@@ -64,8 +65,8 @@ class Again:
 
     def load(self) -> None:
         """Go on where an earlier process was known to be."""
-        note = slots.note(self._db(), self._name)
-        self._tables = [Table(**table) for table in json.loads(note)["again"]] if note else []
+        note = publication.note(self._db(), self._name)
+        self._tables = [Table(**table) for table in note.get(_AGAIN, ())]
 
     def durable(self, lsn: int) -> None:
         """Everything up to `lsn` is durable: keep the newest state that lies before it."""
@@ -73,11 +74,10 @@ class Again:
         while self._marks and self._marks[0][0] <= lsn:
             note = self._marks.popleft()[1]
         if note is not None:
-            slots.noted(self._db(), self._name, note)
+            publication.noted(self._db(), self._name, _AGAIN, json.loads(note))
 
     def _note(self) -> str:
-        tables = [vars(table) for table in self._tables]
-        return json.dumps({"again": tables}) if tables else ""
+        return json.dumps([vars(table) for table in self._tables])
 
     def chunk(
         self,
@@ -128,7 +128,7 @@ class Again:
             self._tables = [table for table in self._tables if table.name != name]
         found = self._db().rows(orderings[name][1].last())
         self._tables.append(Table(name, None, [str(value) for value in found[0]] if found else None))
-        slots.noted(self._db(), self._name, self._note())
+        publication.noted(self._db(), self._name, _AGAIN, json.loads(self._note()))
 
 
 def _as_read(rows: pa.RecordBatch) -> pa.RecordBatch:

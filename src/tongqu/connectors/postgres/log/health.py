@@ -11,10 +11,11 @@ from typing import Any
 
 from tongqu.connectors.postgres import catalog
 from tongqu.connectors.postgres.db import PgDb, quoted
+from tongqu.connectors.postgres.log import publication
 from tongqu.connectors.postgres.log import slot as slots
 from tongqu.connectors.postgres.log.stream import number_of
 from tongqu.core.data import Dataset
-from tongqu.core.log import Finding, Lag
+from tongqu.core.log import Finding, Lag, Unsent
 
 _SETTINGS = """
 SELECT name, setting FROM pg_catalog.pg_settings
@@ -41,13 +42,29 @@ SELECT c.oid::bigint, pg_has_role(current_user, c.relowner, 'MEMBER'), has_table
        c.relpersistence::text, c.reltoastrelid <> 0, c.relreplident::text
 FROM pg_catalog.pg_class c WHERE c.oid = ANY (?::oid[])
 """
+_LARGE = """
+SELECT a.attname::text, array_agg(DISTINCT l.oid::regclass::text ORDER BY l.oid::regclass::text)
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_class l ON l.relkind IN ('r', 'p')
+ AND (l.oid = c.oid OR l.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(c.oid)))
+JOIN pg_catalog.pg_attribute a ON a.attrelid = l.oid AND a.attnum > 0 AND NOT a.attisdropped
+JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+WHERE c.oid = ? AND l.relreplident <> 'f' AND l.reltoastrelid <> 0 AND pg_relation_size(l.reltoastrelid) > 0
+  AND a.attstorage IN ('x', 'e') AND NOT (t.typname IN ('varchar', 'bpchar') AND a.atttypmod BETWEEN 5 AND 259)
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = l.oid AND a.attnum = ANY (i.indkey::int2[])
+                  AND (l.relreplident = 'd' AND i.indisprimary OR l.relreplident = 'i' AND i.indisreplident))
+GROUP BY a.attname ORDER BY min(a.attnum)
+"""
+"""Columns of a table, or of its partitions, that may lie out of line (47.2, TOAST: extended or external storage) and
+are not in the replica identity, where such values are there now; an update that leaves one alone is logged without."""
 _RATE = """
 SELECT wal_bytes::float8 / greatest(extract(epoch FROM clock_timestamp() - stats_reset), 1)::float8
 FROM pg_catalog.pg_stat_wal
 """
 _OURS = """
-SELECT slot_name FROM pg_catalog.pg_replication_slots
-WHERE database = current_database() AND slot_name LIKE 'tongqu\\_%' ORDER BY slot_name
+SELECT slot_name::text FROM pg_catalog.pg_replication_slots
+WHERE database = current_database() AND slot_name LIKE 'tongqu\\_%'
+UNION SELECT pubname::text FROM pg_catalog.pg_publication WHERE pubname LIKE 'tongqu\\_%' ORDER BY 1
 """
 _SOON = 24 * 3600.0
 """Seconds to the loss of the position below which it is a warning."""
@@ -122,12 +139,14 @@ def _tables(
 ) -> Iterator[Finding]:
     wrong = slots.misfits(db, tables, {relation.oid: keys.get(relation.name, ()) for relation in tables})
     about = {int(row[0]): row[1:] for row in db.rows(_TABLES, ([relation.oid for relation in tables],))}
-    published = {int(row[0]) for row in db.rows(slots.PUBLISHED, (name,))}
+    published = {int(row[0]) for row in publication.members(db, name)}
     exists = bool(db.rows("SELECT 1 FROM pg_catalog.pg_publication WHERE pubname = ?", (name,)))
     user = quoted(str(db.rows("SELECT current_user")[0][0]))
     for relation in tables:
         owner, select, persistence, toast, identity = about[relation.oid]
         table = f"{quoted(relation.schema)}.{quoted(relation.table)}"
+        if fix := slots.deferred(relation, keys.get(relation.name) or relation.key):
+            yield Finding("key", "error", f"{relation.name}: its key is deferrable", fix)
         if relation.name in wrong:
             found = f"{relation.name}: changes cannot be told by its key; published, its UPDATEs would fail"
             yield Finding("replica_identity", "error", found, wrong[relation.name])
@@ -141,7 +160,7 @@ def _tables(
         if persistence != "p":
             found = f"{relation.name} is not logged"
             yield Finding("logged", "error", found, f"ALTER TABLE {table} SET LOGGED")
-        unsent = slots.unsent(relation, db.version)
+        unsent = publication.unsent(relation, db.version)
         if unsent:
             found = f"{relation.name}: the log lacks {', '.join(unsent)}"
             yield Finding("generated_columns", "error", found, "PostgreSQL 18 sends stored ones; or --mode full")
@@ -154,7 +173,15 @@ def _tables(
         elif not exists and not owner:
             found = f"{relation.name} belongs to another role"
             listed = ", ".join(f"{quoted(one.schema)}.{quoted(one.table)}" for one in tables)
-            yield Finding("publication", "error", found, slots.create_publication(db.version, name, listed))
+            yield Finding("publication", "error", found, publication.create_publication(db.version, name, listed))
+
+
+def unsent(db: PgDb, relation: catalog.Relation) -> Unsent | None:
+    """See Log.unsent."""
+    found = db.rows(_LARGE, (relation.oid,))
+    tables = dict.fromkeys(str(table) for _, several in found for table in several)
+    fix = "; ".join(f"ALTER TABLE {table} REPLICA IDENTITY FULL" for table in tables)
+    return Unsent(tuple(str(name) for name, _ in found), fix) if found else None
 
 
 def _slots(db: PgDb, name: str) -> Iterator[Finding]:
@@ -171,6 +198,11 @@ def _slots(db: PgDb, name: str) -> Iterator[Finding]:
 
 def _slot(db: PgDb, name: str) -> Iterator[Finding]:
     found = slots.slot(db, name)
+    why = publication.drifted(db, name)
+    if found is None or why:
+        gone = why or f"{name} was dropped, its publication is still there"
+        fix = f'read the tables again: the same sync with --restart; if nobody follows it, DROP PUBLICATION "{name}"'
+        yield Finding("publication" if why else "slot", "error", gone, fix)
     if found is None:
         return
     if found.lost:

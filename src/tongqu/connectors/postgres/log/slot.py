@@ -1,4 +1,4 @@
-"""What PostgreSQL keeps for a log: a publication of exactly its tables and a replication slot; and where it stands."""
+"""What PostgreSQL keeps for a log: a replication slot, and where it stands; and which tables it can tell about."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from threading import Event
 
 from tongqu.connectors.postgres import catalog
-from tongqu.connectors.postgres.db import PgDb, literal, quoted
+from tongqu.connectors.postgres.db import PgDb, quoted
+from tongqu.connectors.postgres.log import publication
 from tongqu.connectors.postgres.log.stream import Replication, number_of, text_of
 from tongqu.connectors.postgres.settings import PostgresSettings
 from tongqu.core.data import Position
@@ -18,17 +19,10 @@ from tongqu.core.errors import BusyError, ConnectError, InvalidPlanError, LostPo
 
 _NAME = 63
 _LOCK_TIMEOUT = "55P03"
-_GENERATED_SINCE = 180000
-"""Generated columns can be published from this version on."""
-
 _SLOT = """
 SELECT s.plugin, s.database = current_database(), s.confirmed_flush_lsn::text, s.restart_lsn::text, s.active_pid,
        to_jsonb(s) ->> 'wal_status', (to_jsonb(s) ->> 'safe_wal_size')::bigint, to_jsonb(s) ->> 'invalidation_reason'
 FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = ?
-"""
-PUBLISHED = """
-SELECT c.oid::bigint FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid
-JOIN pg_catalog.pg_class c ON c.oid = r.prrelid WHERE p.pubname = ?
 """
 _IDENTITY = """
 SELECT c.oid::bigint, c.relreplident::text,
@@ -109,68 +103,6 @@ def lsn_of(position: Position) -> int:
     return number_of(str(position["lsn"]))
 
 
-def published(
-    db: PgDb, name: str, tables: Sequence[catalog.Relation], settings: PostgresSettings, *, anew: bool = False
-) -> None:
-    """Have a publication of exactly these tables. Returns when no transaction is open any more that began before it
-    was made, so that nothing of the tables can be missed. `anew`: one of them may be loaded now; it may have been
-    published by somebody who did not wait for that to the end."""
-    wanted = {relation.oid for relation in tables}
-    found = {int(row[0]) for row in db.rows(PUBLISHED, (name,))}
-    exists = bool(found) or bool(db.rows("SELECT 1 FROM pg_catalog.pg_publication WHERE pubname = ?", (name,)))
-    if exists and found == wanted:
-        if anew:
-            _settled(db, settings)
-        return
-    listed = ", ".join(f"{quoted(relation.schema)}.{quoted(relation.table)}" for relation in tables)
-    if exists:
-        db.run(f"ALTER PUBLICATION {quoted(name)} SET TABLE {listed}")
-    else:
-        db.run(create_publication(db.version, name, listed))
-    if anew or not wanted <= found:
-        _settled(db, settings)
-
-
-def create_publication(version: int, name: str, listed: str) -> str:
-    """The statement that makes the publication."""
-    extra = ["publish_via_partition_root = true"] if version >= 130000 else []
-    if version >= _GENERATED_SINCE:
-        extra.append("publish_generated_columns = stored")
-    return f"CREATE PUBLICATION {quoted(name)} FOR TABLE {listed}" + (f" WITH ({', '.join(extra)})" if extra else "")
-
-
-def _settled(db: PgDb, settings: PostgresSettings) -> None:
-    """Wait until every transaction that is open now has ended: what it wrote before the publication knew its tables
-    is not in the log."""
-    last = int(db.rows("SELECT txid_snapshot_xmax(txid_current_snapshot())")[0][0])
-    until, pause = time.monotonic() + settings.lock_seconds, Event()
-    while int(db.rows("SELECT txid_snapshot_xmin(txid_current_snapshot())")[0][0]) < last:
-        if time.monotonic() > until:
-            raise _still_open(db, settings)
-        pause.wait(0.05)
-
-
-_OLDEST = """
-SELECT 'process ' || pid || ' (' || concat_ws(', ', datname, usename, nullif(application_name, '')) || ')',
-       xact_start::text, 'SELECT pg_terminate_backend(' || pid || ')', xact_start
-FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()
-UNION ALL SELECT 'the prepared transaction ' || quote_literal(gid) || ' (' || database || ')', prepared::text,
-       'ROLLBACK PREPARED ' || quote_literal(gid), prepared FROM pg_catalog.pg_prepared_xacts
-ORDER BY 4 LIMIT 1
-"""
-
-
-def _still_open(db: PgDb, settings: PostgresSettings) -> BusyError:
-    """The error that names the oldest of the transactions that are waited for."""
-    found = db.rows(_OLDEST)
-    who, since, end = found[0][:3] if found else ("a process", "", "see pg_stat_activity.xact_start")
-    return BusyError(
-        f"the log cannot begin while older transactions are open: {who} has one" + (f" since {since}" if since else ""),
-        path=settings.display(),
-        hint=f"end it ({end}) and run the same command again; lock_seconds says how long is waited",
-    )
-
-
 def misfits(db: PgDb, tables: Sequence[catalog.Relation], keys: dict[int, tuple[str, ...]]) -> dict[str, str]:
     """Tables whose changes the log cannot tell by their key, with the statement that mends it."""
     found = {}
@@ -183,6 +115,20 @@ def misfits(db: PgDb, tables: Sequence[catalog.Relation], keys: dict[int, tuple[
     return found
 
 
+def deferred(relation: catalog.Relation, key: Sequence[str]) -> str:
+    """The statement that makes the key unique at any moment, "" if it is or no constraint says so."""
+    same = [
+        index for index in relation.indexes if index.unique and not index.partial and set(index.columns) == set(key)
+    ]
+    late = [index for index in same if not index.immediate and index.constraint]
+    if not key or not late or any(index.immediate for index in same):
+        return ""
+    columns = ", ".join(quoted(name) for name in key)
+    kind = "PRIMARY KEY" if late[0].primary else "UNIQUE"
+    table = f"{quoted(relation.schema)}.{quoted(relation.table)}"
+    return f"ALTER TABLE {table} DROP CONSTRAINT {quoted(late[0].constraint or '')}, ADD {kind} ({columns})"
+
+
 def refuse(db: PgDb, tables: Sequence[catalog.Relation], keys: dict[int, tuple[str, ...]]) -> None:
     """Raise InvalidPlanError for tables that must not be published, since their UPDATEs would fail, or whose rows the
     log does not have whole."""
@@ -191,12 +137,19 @@ def refuse(db: PgDb, tables: Sequence[catalog.Relation], keys: dict[int, tuple[s
             raise InvalidPlanError(
                 f"{relation.name} is no table", path=relation.name, hint="follow the tables it reads"
             )
-        made = unsent(relation, db.version)
+        made = publication.unsent(relation, db.version)
         if made:
             raise InvalidPlanError(
                 f"the log does not have generated columns ({', '.join(made)})",
                 path=relation.name,
                 hint="PostgreSQL 18 sends stored ones; else follow the table without them or sync with --mode full",
+            )
+        if fix := deferred(relation, keys.get(relation.oid, relation.key)):
+            raise InvalidPlanError(
+                f"the key of {relation.name} is deferrable: two rows may have the same key for a while, and the log "
+                "cannot tell which of them was changed",
+                path=relation.name,
+                hint=fix,
             )
     for name, fix in misfits(db, tables, keys).items():
         raise InvalidPlanError(
@@ -206,23 +159,24 @@ def refuse(db: PgDb, tables: Sequence[catalog.Relation], keys: dict[int, tuple[s
         )
 
 
-def unsent(relation: catalog.Relation, version: int) -> list[str]:
-    """Generated columns that the server does not put into the log."""
-    sent = "s" if version >= _GENERATED_SINCE else ""
-    return [column.name for column in relation.columns if column.generated and column.generated not in sent]
+def lost_because(name: str, after: str, why: str) -> LostPositionError:
+    """The error of a log that does not have all changes behind `after`."""
+    return LostPositionError(
+        f"the log behind {after} is lost: {why}",
+        path=name,
+        hint="read the tables again: the same command with --restart; `tongqu cdc doctor` names the cause's fix",
+    )
 
 
-def checked(replication: Replication, db: PgDb, name: str, after: Position) -> Server:
-    """Raise LostPositionError if the log behind `after` is not there, or is another one than it was."""
+def checked(
+    replication: Replication, db: PgDb, name: str, after: Position, tables: Sequence[catalog.Relation]
+) -> Server:
+    """Raise LostPositionError if the log of these tables behind `after` is not there, or is another one than it was."""
     now = server(replication)
     lsn = lsn_of(after)
 
     def lost(why: str) -> LostPositionError:
-        return LostPositionError(
-            f"the log behind {after['lsn']} is lost: {why}",
-            path=name,
-            hint="read the tables again: the same command with --restart; `tongqu cdc doctor` names the cause's fix",
-        )
+        return lost_because(name, str(after["lsn"]), why)
 
     if after.get("system") != now.system:
         raise lost(f"this is another server ({now.system}, it was {after.get('system')})")
@@ -239,6 +193,9 @@ def checked(replication: Replication, db: PgDb, name: str, after: Position) -> S
         fork = _fork(replication, int(after["timeline"]), now.timeline)
         if fork is None or lsn > fork:
             raise lost(f"the server was replaced by one that left its history at {text_of(fork or 0)}")
+    why = publication.missed(db, name, tables)
+    if why:
+        raise lost(why)
     return now
 
 
@@ -262,7 +219,7 @@ def created(replication: Replication, db: PgDb, name: str, settings: PostgresSet
     except ConnectError as error:
         if error.params.get("state") != _LOCK_TIMEOUT:
             raise
-        raise _still_open(db, settings) from None
+        raise publication.still_open(db, settings) from None
     return number_of(str(lsn)), str(snapshot)
 
 
@@ -286,17 +243,3 @@ def awaited(db: PgDb, name: str, seconds: float, stop: Event) -> None:
                 path=name,
                 hint=f"another sync of that name runs; or end it with SELECT pg_terminate_backend({found.active})",
             )
-
-
-def noted(db: PgDb, name: str, note: str) -> None:
-    """Keep a small text with the publication."""
-    db.run(f"COMMENT ON PUBLICATION {quoted(name)} IS {literal(note) if note else 'NULL'}")
-
-
-def note(db: PgDb, name: str) -> str:
-    """The text that `noted` kept."""
-    found = db.rows(
-        "SELECT pg_catalog.obj_description(oid, 'pg_publication') FROM pg_catalog.pg_publication WHERE pubname = ?",
-        (name,),
-    )
-    return str(found[0][0] or "") if found else ""
