@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pymysql
+import pytest
 
 from tongqu.core.data import Position
 from tongqu.testing.conformance.following import following
@@ -37,6 +38,19 @@ def _more(value: object) -> object:
     return value + 1_000_000 if isinstance(value, int) else value
 
 
+def _behind(position: Position) -> Position:
+    """Behind all entries that streams will ever have."""
+    return {"streams": {name: {**place, "at": "9999999999999-0"} for name, place in position["streams"].items()}}
+
+
+def _amqp1(request: pytest.FixtureRequest) -> str:
+    """A prefix of queues in RabbitMQ below which there is one for items."""
+    url, server = request.getfixturevalue("rabbitmq_url"), request.getfixturevalue("rabbitmq_server")
+    address, _, prefix = url.replace("amqp://", "amqp1://").partition("?prefix=")
+    server.queue(f"{prefix}items", "classic")
+    return f"{address}?prefix=/amq/queue/{prefix}"
+
+
 TestPostgresLog = following(
     "postgres",
     lambda request: request.getfixturevalue("pg_url"),
@@ -55,10 +69,19 @@ TestQueueLog = following(
     lost=lambda position: {**position, "queue": "another"},
 )
 TestKafkaLog = following("kafka", lambda request: request.getfixturevalue("kafka_url"), lost=_beyond)
+TestKafkaQueueLog = following(
+    "kafka", lambda request: f"{request.getfixturevalue('kafka_url')}?queue=one", lost=_beyond
+)
 TestNatsLog = following("nats", lambda request: request.getfixturevalue("nats_url"), lost=_beyond)
 TestRabbitmqLog = following(
     "rabbitmq", lambda request: f"{request.getfixturevalue('rabbitmq_url')}&kind=stream", lost=_beyond
 )
+TestRedisLog = following("redis", lambda request: request.getfixturevalue("redis_url"), lost=_behind)
+HANDED = {"queues": {"items": {"fields": {"id": "int64", "v": "string"}, "key": ["id"]}}, "quiet_seconds": 8.0}
+"""So long a queue is silent before it is taken for empty: no machine is that slow."""
+TestStompLog = following("stomp", lambda request: request.getfixturevalue("activemq_url"), settings=HANDED)
+TestAmqp1Log = following("amqp1", _amqp1, settings=HANDED)
+TestRabbitmqQueueLog = following("rabbitmq", lambda request: request.getfixturevalue("rabbitmq_url"))
 
 
 def _no_sql(url: str, statement: str) -> None:

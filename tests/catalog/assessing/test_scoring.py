@@ -182,3 +182,20 @@ def test_schemas_that_multiply_end() -> None:
 
 def test_the_same_document_gives_the_same_assessment() -> None:
     assert judged(planted()).to_json() == judged(planted()).to_json()
+
+
+def test_a_field_that_stands_in_an_address_is_a_key() -> None:
+    def gives(schema: dict[str, Any]) -> dict[str, Any]:
+        return {"responses": {"200": {"description": "ok", "content": {"application/json": {"schema": schema}}}}}
+
+    record = {"type": "object", "properties": {"id": {"type": "string"}, "text": {"type": "string"}}}
+    listed = gives({"type": "object", "properties": {"items": {"type": "array", "items": record}}})
+    wrapped = {"lineNo": {"type": "integer"}, "quantity": {"type": "number"}}
+    line = gives({"type": "object", "properties": {"data": {"type": "object", "properties": wrapped}}})
+    raw = {
+        "openapi": "3.0.3", "info": {"title": "Orders", "version": "1"},
+        "paths": {"/orders": {"get": listed}, "/orders/{order_id}/lines/{lineNo}": {"get": line}},
+    }  # fmt: skip
+    described = check(judged(raw), "descriptions")
+    assert (described["params"]["count"], described["params"]["without"]) == (2, 2)
+    assert {one["place"].rpartition("/")[2] for one in described["evidence"]} == {"id", "lineNo"}

@@ -32,6 +32,11 @@ def api(request: pytest.FixtureRequest) -> Iterator[ODataApi]:
         yield made
 
 
+def tables(folder: Path) -> list[str]:
+    with duckdb.connect(str(folder / "lake.duckdb"), read_only=True) as lake:
+        return [name for (name,) in lake.execute("select table_name from duckdb_tables()").fetchall()]
+
+
 def held(folder: Path) -> list[tuple[str, str]]:
     with duckdb.connect(str(folder / "lake.duckdb"), read_only=True) as lake:
         return lake.execute('select "No", "Text" from orders order by 1').fetchall()
@@ -58,6 +63,22 @@ def test_what_is_deleted_leaves_the_target_and_a_lost_link_is_told(api: ODataApi
     assert third.document["streams"][0]["read"] == 4
     api.forgotten = False
     assert inside(tmp_path, "run", "orders", "--json").code == 0
+
+
+def test_sync_deletes_what_was_deleted_or_says_that_it_cannot(api: ODataApi, tmp_path: Path) -> None:
+    (tmp_path / "tongqu.yaml").write_text(PROJECT.format(url=api.root), encoding="utf-8")
+    command = ["sync", "sap", "lake", "--table", "Orders=orders", "--mode", "incremental", "--json", "--lang", "en"]
+    kept = inside(tmp_path, *command, "--write", "append")
+    (problem,) = kept.document["problems"]
+    assert "cannot delete them" in problem["message"]
+    assert not (tmp_path / "lake.duckdb").exists() or "orders" not in tables(tmp_path)
+    assert inside(tmp_path, *command).code == 0
+    api.drop("Orders", "2")
+    api.put("Orders", No="3", Text="b")
+    second = inside(tmp_path, *command)
+    assert second.code == 0, second.err
+    assert held(tmp_path) == [("1", "a"), ("3", "b"), ("4", "a"), ("5", "a")]
+    assert second.document["streams"][0]["deleted"] == 1
 
 
 def test_what_is_deleted_is_marked_where_the_sink_asks_for_that(api: ODataApi, tmp_path: Path) -> None:

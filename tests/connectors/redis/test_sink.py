@@ -12,10 +12,11 @@ import pytest
 from tests.connectors.messages import follow
 from tests.connectors.redis.conftest import Streams
 
+from tongqu.connectors.redis.link import Link
 from tongqu.connectors.redis.settings import from_url
 from tongqu.connectors.redis.sink import RedisSink
 from tongqu.core.data import Checkpoint, Counts, Dataset, Split, Write, WriteMode
-from tongqu.core.errors import AuthError, ReadError
+from tongqu.core.errors import AuthError, ConnectError, ReadError
 from tongqu.testing.pour import pour
 
 ROWS = pa.table({"id": [1, 2, 3], "plant": ["north", "south", None]})
@@ -59,6 +60,19 @@ def test_a_key_of_another_kind_is_told_and_left_alone(streams: Streams, tmp_path
         pour(sink, _write(), [ROWS])
     with streams.client() as client:
         assert client.get("orders") == b"precious"
+
+
+@pytest.mark.parametrize("limit", [("maxmemory", "1mb", "0"), ("min-replicas-to-write", "3", "0")])
+def test_what_the_server_refuses_for_now_is_tried_again(streams: Streams, limit: tuple[str, str, str]) -> None:
+    name, tight, free = limit
+    with streams.client() as client, closing(Link(streams.settings())) as link:
+        client.config_set(name, tight)
+        try:
+            with pytest.raises(ConnectError, match="can not do it now") as caught, link.told():
+                link.client.eval("return redis.call('SET', 'a', 'b')", 0)
+        finally:
+            client.config_set(name, free)
+    assert caught.value.retryable
 
 
 @pytest.mark.parametrize("envelope", ["upsert", "debezium", "canal"])

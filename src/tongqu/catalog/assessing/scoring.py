@@ -8,6 +8,7 @@ from typing import Any
 
 from tongqu.catalog.assessing.findings import AXES, SEVERITIES, Check, Evidence, Finding, found
 from tongqu.catalog.assessing.measured import Measured
+from tongqu.catalog.assessing.path_keys import path_keys
 from tongqu.catalog.assessing.scenarios import Coverage, Verdict
 from tongqu.catalog.assessing.security import security
 from tongqu.catalog.assessing.shapes import Interface
@@ -72,7 +73,7 @@ def assess(
 ) -> Assessment:
     """Judge an interface. An axis is the weighted mean of its checks that could be measured; the business axis is the
     mean of its checklists, and not measured without one."""
-    keys = frozenset(place for one in coverages for place in one.key_places)
+    keys = path_keys(interface).union(*(one.key_places for one in coverages))
     business = [
         Check(f"coverage.{one.checklist}", "business", 1, one.score, _counts(one), (), tuple(_missing(one)))
         for one in coverages

@@ -30,7 +30,7 @@ _SLOWEST = 0.1
 
 
 def technical(interface: Interface, measured: Measured | None, key_places: frozenset[str]) -> list[Check]:
-    """All checks of the axis. `key_places` are the places of fields that scenarios need."""
+    """All checks of the axis. `key_places` are the places of fields that scenarios need or that stand in addresses."""
     members = [member for shape in interface.shapes() for member in shape.members.values()]
     return [
         _protocol(interface),
@@ -139,8 +139,8 @@ def _error_score(operation: Operation) -> float:
 
 
 def _descriptions(members: Sequence[Member], key_places: frozenset[str]) -> Check:
-    """The share of key fields with a description: those that are required or that a scenario needs. Without any, of
-    all fields."""
+    """The share of key fields with a description: those that are required, that a scenario needs, or that stand in
+    an address. Without any, of all fields."""
     keys = [one for one in members if one.required or one.place in key_places]
     counted = keys or list(members)
     without = [one.place for one in counted if not one.description]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
 import struct
 from collections import deque
 from collections.abc import Sequence
@@ -15,14 +13,13 @@ from tongqu.connectors.mqtt.codec import Body, Properties
 from tongqu.connectors.mqtt.settings import MqttSettings
 from tongqu.core.errors import (
     AuthError,
-    CertificateError,
     ConnectError,
     ConnectorError,
     InvalidPlanError,
     PrivilegeError,
     ReadError,
 )
-from tongqu.kit.tls import context
+from tongqu.kit.handed.pipe import Pipe
 
 Packet = tuple[int, int, bytes]
 NOT_ALLOWED = 0x87
@@ -54,34 +51,18 @@ class Wire:
         """`session`: how many seconds the broker keeps the session after the connection; `clean`: forget an older."""
         self._settings = settings
         self.where = settings.display()
-        self._buffer = bytearray()
         self._ready: deque[Packet] = deque()
         self._number = self._keep_alive = 0
         self._pinged = 0.0
-        self._socket: socket.socket = settings.egress((settings.host, settings.port)).connect(
-            settings.host, settings.port, settings.connect_seconds
-        )
+        self._pipe = Pipe(settings)
+        self._sent = monotonic()
         try:
-            self._secure()
-            self._heard = self._sent = monotonic()
             self._begin(client, session, clean)
         except BaseException:
-            self._socket.close()
+            self._pipe.close()
             raise
 
     # ---- login
-
-    def _secure(self) -> None:
-        if self._settings.tls is None:
-            return
-        self._socket.settimeout(self._settings.connect_seconds)
-        try:
-            made = context(self._settings.tls)
-            self._socket = made.wrap_socket(self._socket, server_hostname=self._settings.host)
-        except ssl.SSLError as error:
-            raise CertificateError(f"tls: {error.reason or error}", path=self.where, hint="check tls") from None
-        except OSError as error:
-            raise self.lost(str(error)) from None
 
     def _begin(self, client: str, session: int, clean: bool) -> None:
         settings = self._settings
@@ -113,7 +94,7 @@ class Wire:
     @property
     def secured(self) -> str:
         """The version of TLS; empty without."""
-        return self._socket.version() or "" if isinstance(self._socket, ssl.SSLSocket) else ""
+        return self._pipe.secured
 
     # ---- out
 
@@ -124,11 +105,8 @@ class Wire:
 
     def send(self, data: bytes) -> None:
         """Send packets."""
-        try:
-            self._socket.settimeout(self._settings.answer_seconds)
-            self._socket.sendall(data)
-        except OSError as error:
-            raise self.lost(str(error)) from None
+        self._pipe.out += data
+        self._pipe.flush()
         self._sent = monotonic()
 
     def subscribe(self, topic: str, qos: int, retained: str) -> int:
@@ -158,7 +136,7 @@ class Wire:
                 break
             self._beat()
             soon = min(deadline, monotonic() + self._keep_alive / 4) if self._keep_alive else deadline
-            if not self._fill(soon) and monotonic() >= deadline:
+            if not self._pipe.fill(soon) and monotonic() >= deadline:
                 return None
         return self._ready.popleft()
 
@@ -180,30 +158,16 @@ class Wire:
         if not self._keep_alive:
             return
         now = monotonic()
-        if now - self._heard > 1.5 * self._keep_alive:
-            raise self.lost(f"nothing came for {now - self._heard:.0f} s")
+        heard = self._pipe.heard
+        if now - heard > 1.5 * self._keep_alive:
+            raise self.lost(f"nothing came for {now - heard:.0f} s")
         half = self._keep_alive / 2
-        if now - min(self._sent, self._heard) > half and now - self._pinged > half:
+        if now - min(self._sent, heard) > half and now - self._pinged > half:
             self._pinged = now
             self.send(codec.packet(codec.PINGREQ, 0))
 
-    def _fill(self, deadline: float) -> bool:
-        """Receive something; False if nothing came in time."""
-        try:
-            self._socket.settimeout(max(deadline - monotonic(), 0.0005))
-            came = self._socket.recv(1 << 18)
-        except (TimeoutError, ssl.SSLWantReadError):
-            return False
-        except OSError as error:
-            raise self.lost(str(error)) from None
-        if not came:
-            raise self.lost("closed by the broker")
-        self._heard = monotonic()
-        self._buffer += came
-        return True
-
     def _parse(self) -> None:
-        while (came := codec.taken(self._buffer, self._settings.message_bytes)) is not None:
+        while (came := codec.taken(self._pipe.buffer, self._settings.message_bytes)) is not None:
             kind, _, body = came
             if kind == codec.DISCONNECT:
                 raise self._refused(body[0] if body else 0, "")
@@ -223,7 +187,7 @@ class Wire:
 
     def lost(self, why: str) -> ConnectError:
         """The error of a connection that is of no use any more."""
-        return ConnectError(f"the connection was lost: {why}", path=self.where, hint="check host, port and the broker")
+        return self._pipe.lost(why)
 
     def leave(self) -> None:
         """Say goodbye and release the connection; a session stays as long as it was asked for."""
@@ -233,8 +197,7 @@ class Wire:
 
     def close(self) -> None:
         """Release the connection; may be called twice."""
-        with suppress(OSError):
-            self._socket.close()
+        self._pipe.close()
 
 
 def found_in(user: Sequence[Sequence[str]], name: str) -> str | None:

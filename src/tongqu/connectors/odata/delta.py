@@ -17,6 +17,7 @@ from tongqu.connectors.odata.settings import ODataSettings
 from tongqu.connectors.odata.source import ODataSource
 from tongqu.core.data import Batch, Dataset, Mode, Position, Read
 from tongqu.core.errors import AnswerError, InvalidPlanError, LostPositionError, NotFoundError
+from tongqu.core.removing import Removing
 from tongqu.kit.answers.cutting import Cutting
 from tongqu.kit.answers.paging import Pager
 from tongqu.kit.answers.selecting import selection
@@ -35,13 +36,14 @@ _QUOTED = re.compile(r"\w*'(.*)'", re.DOTALL)
 _log = logging.getLogger(__name__)
 
 
-class DeltaSource(ODataSource):
+class DeltaSource(ODataSource, Removing):
     """Each incremental read begins at the delta link that the last one came to, the first one with all entities. What
     was deleted comes as a row with `@removed`. Where the service forgot a link, all entities are read again and the
     run is told why (`notices`); rows that do not merge by key cannot come again: then LostPositionError is raised."""
 
     tracks = True
     learns = True
+    removed = REMOVED
 
     def __init__(self, settings: ODataSettings):
         super().__init__(settings)

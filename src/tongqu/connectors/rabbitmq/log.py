@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from threading import Lock
 from time import monotonic
 from typing import Any
 
@@ -18,7 +15,8 @@ from tongqu.connectors.rabbitmq.settings import RabbitmqSettings
 from tongqu.core.connector import Source
 from tongqu.core.data import Batch, Position
 from tongqu.core.errors import ConnectError, NotFoundError
-from tongqu.core.log import Finding, Follow, Lag, Log
+from tongqu.core.log import Finding, Follow, Lag
+from tongqu.kit.messages.giving import GivingLog
 from tongqu.kit.messages.logs import batches, beginning, heartbeat, only_changes
 
 _IDLE, _POLL = 1.0, 0.1
@@ -37,22 +35,19 @@ class Reading:
     """Others: count and delivery tag of messages that are not acknowledged, and whether they are rejected."""
 
 
-class RabbitmqLog(Log):
+class RabbitmqLog(GivingLog):
     """The messages of some queues. A position is, by dataset, the next offset of a stream queue (`{at: 5}`), or of
     another how many messages this reader was given, and which reader it was (`{of: "f3…", at: 5}`): the server itself
     keeps what is not acknowledged and gives it again after a crash."""
 
     def __init__(self, settings: RabbitmqSettings, name: str, queues: Sequence[Queue]):
+        super().__init__()
         self._settings = settings
         self._queues = {queue.dataset: queue for queue in queues}
         self.changes = only_changes(name, "queue", queues)
-        self._session = secrets.token_hex(8)
         self._taken: dict[str, int] = {queue.dataset: 0 for queue in queues if not queue.streams}
         self._link: Link | None = None
         self._readings: dict[str, Reading] = {}
-        self._durable: Position = {}
-        self._reading = False
-        self._lock = Lock()
 
     def begin(self) -> Position:
         """See Log.begin: where stream queues begin or, with `start: latest`, end; changes are always read from the
@@ -102,20 +97,8 @@ class RabbitmqLog(Log):
 
     # ---- reading
 
-    def read(self, follow: Follow) -> Iterator[Batch]:
-        """See Log.read."""
-        with self._lock:
-            self._leave()
-            self._link = Link(self._settings)
-            self._reading = True
-        try:
-            yield from self._follow(follow)
-        except ConnectError:
-            with self._lock:
-                self._leave()
-            raise
-        finally:
-            self._reading = False  # the connection stays, so that what becomes durable now is acknowledged
+    def _enter(self) -> None:
+        self._link = Link(self._settings)
 
     def _follow(self, follow: Follow) -> Iterator[Batch]:
         readings = self._readings = {
@@ -211,15 +194,7 @@ class RabbitmqLog(Log):
 
     # ---- acknowledging
 
-    def acknowledge(self, position: Position) -> None:
-        """See Log.acknowledge. While a reader is at work it sends the acknowledgements, within a moment."""
-        self._durable = position
-        if not self._reading:
-            with self._lock:
-                self._settle()
-
     def _settle(self) -> None:
-        """Acknowledge, or reject, what has become durable. Raises ConnectError: the server will give it again."""
         told = self._durable.get("queues") or {}
         if self._link is None:
             return
@@ -278,10 +253,3 @@ class RabbitmqLog(Log):
             state = "ok" if unique else "warning"
             found.append(Finding("queue", state, f"{queue.name}: {queue.settings.kind}, {how}", fix))  # type: ignore[arg-type]  # one of the two words
         return found
-
-    def close(self) -> None:
-        """See Log.close: what is durable is acknowledged first."""
-        with self._lock:
-            with suppress(ConnectError):  # what is not acknowledged is given again
-                self._settle()
-            self._leave()

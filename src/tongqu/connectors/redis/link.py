@@ -23,7 +23,7 @@ from tongqu.kit.drivers import driver
 from tongqu.kit.tls import context
 
 _CLUSTER = ("MOVED", "ASK", "CROSSSLOT", "CLUSTERDOWN")
-_PASSING = ("LOADING", "READONLY", "MASTERDOWN", "TRYAGAIN", "BUSY", "NOREPLICAS")
+_PASSING = ("LOADING", "READONLY", "MASTERDOWN", "TRYAGAIN", "BUSY", "NOREPLICAS", "MISCONF", "OOM")
 
 
 class Link:
@@ -113,8 +113,11 @@ class Link:
         if word in _CLUSTER or isinstance(error, errors.ClusterError):
             hint = "name a server that is no part of a cluster"
             return InvalidPlanError(f"a cluster was reached: {text}", path=self.where, hint=hint)
-        if isinstance(error, errors.ConnectionError | errors.TimeoutError) or word in _PASSING:
+        if isinstance(error, errors.ConnectionError | errors.TimeoutError):
             return self._lost(error)
+        if word in _PASSING or isinstance(error, errors.OutOfMemoryError):  # the driver takes its word off
+            hint = "see the server's memory (maxmemory), disk and replicas; it is tried again"
+            return ConnectError(f"the server can not do it now: {text}", path=self.where, hint=hint)
         return ReadError(text, path=self.where)
 
     def _lost(self, why: Exception) -> ConnectError:

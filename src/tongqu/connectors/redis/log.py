@@ -61,7 +61,7 @@ class RedisLog(Log):
 
     def _follow(self, link: Link, follow: Follow) -> Iterator[Batch]:
         known = places(follow.after)
-        at = {name: known.get(name) or state(link, stream.name).begin for name, stream in self._streams.items()}
+        at = {name: self._begun(link, stream, known.get(name)) for name, stream in self._streams.items()}
         said = monotonic()
         while not follow.stop.is_set():
             if follow.until is not None and self.reached(_position(at), follow.until):
@@ -83,18 +83,30 @@ class RedisLog(Log):
         """What has come behind our places, which move; raises LostPositionError if some of it is gone."""
         fresh = {}
         for name, stream in self._streams.items():
-            try:
-                now, entries = fetch(link, stream.name, at[name].at, most)
-            except NotFoundError as error:
-                hint = "sync again with --restart, which reads what the stream has then"
-                raise LostPositionError(f"the stream {stream.name} is gone", path=link.where, hint=hint) from error
-            now.holds(at[name], link.where)
+            now, entries = self._fetched(link, stream, at[name], most)
             if entries:
                 fresh[name] = entries
                 at[name] = moved(at[name], now, entries)
             elif at[name].order < numbers(now.last):  # what followed was deleted one by one
                 at[name] = now.end
         return fresh
+
+    def _begun(self, link: Link, stream: Stream, place: Place | None) -> Place:
+        """Our place in a stream, which is looked at first: one behind all that is there would seem to have
+        reached any end."""
+        if place is None:
+            return state(link, stream.name).begin
+        self._fetched(link, stream, place, 0)
+        return place
+
+    def _fetched(self, link: Link, stream: Stream, place: Place, most: int) -> tuple[State, list[Entry]]:
+        try:
+            now, entries = fetch(link, stream.name, place.at, most)
+        except NotFoundError as error:
+            hint = "sync again with --restart, which reads what the stream has then"
+            raise LostPositionError(f"the stream {stream.name} is gone", path=link.where, hint=hint) from error
+        now.holds(place, link.where)
+        return now, entries
 
     def _wait(self, link: Link, at: Mapping[str, Place]) -> None:
         """Wait for a moment, or until something comes."""

@@ -311,6 +311,8 @@ class SqliteServer(Server):
             return RefusedRowsError(f"{where}: a row breaks a constraint", field=column[1] if column else "")
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return busy(self._settings)
+        if said.startswith("user-defined"):
+            return CastError(f"{where}: a value cannot be computed with")
         if "decode to UTF-8" in said:
             return CastError(f"{where}: a text is not UTF-8")
         if said.startswith("no such table"):

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import secrets
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from threading import Lock
 from time import monotonic
 from typing import Any
 
 from tongqu.core.connector import Source
 from tongqu.core.data import Batch, Position
 from tongqu.core.errors import ConnectError
-from tongqu.core.log import Finding, Follow, Lag, Log
+from tongqu.core.log import Finding, Follow, Lag
 from tongqu.kit.handed.line import Connect, Letter, Line
 from tongqu.kit.handed.settings import HandedSettings
 from tongqu.kit.handed.table import Queue
+from tongqu.kit.messages.giving import GivingLog
 from tongqu.kit.messages.logs import batches, beginning, heartbeat, only_changes
 
 _IDLE, _POLL = 1.0, 0.1
@@ -35,22 +33,19 @@ class Reading:
     """Their count, what they are acknowledged by, and whether they are taken."""
 
 
-class HandedLog(Log):
+class HandedLog(GivingLog):
     """The messages of some queues. A position is, by dataset, how many messages this reader was given, and which reader
     it was (`{queues: {orders: {of: "f3…", at: 5}}}`): the broker itself keeps what is not acknowledged and hands it out
     again after a crash. A queue that has been silent for a while has the mark `dry`; that is where its end is."""
 
     def __init__(self, settings: HandedSettings, connect: Connect, name: str, queues: Sequence[Queue]):
+        super().__init__()
         self._settings, self._connect = settings, connect
         self._queues = {queue.dataset: queue for queue in queues}
         self.changes = only_changes(name, "queue", queues)
-        self._session = secrets.token_hex(8)
         self._given = dict.fromkeys(self._queues, 0)
         self._line: Line | None = None
         self._readings: dict[str, Reading] = {}
-        self._durable: Position = {}
-        self._reading = False
-        self._lock = Lock()
 
     def begin(self) -> Position:
         """See Log.begin: queues begin with what they have."""
@@ -82,24 +77,12 @@ class HandedLog(Log):
 
     # ---- reading
 
-    def read(self, follow: Follow) -> Iterator[Batch]:
-        """See Log.read."""
-        with self._lock:
-            self._leave()
-            self._line = line = self._connect()
-            self._readings = {name: Reading(queue, self._given[name]) for name, queue in self._queues.items()}
-            self._reading = True
-            for name, queue in self._queues.items():
-                line.consume(name, queue.settings.queue, self._settings.prefetch)
-            line.flush()
-        try:
-            yield from self._follow(follow)
-        except ConnectError:
-            with self._lock:
-                self._leave()
-            raise
-        finally:
-            self._reading = False  # the connection stays, so that what becomes durable now is acknowledged
+    def _enter(self) -> None:
+        self._line = line = self._connect()
+        self._readings = {name: Reading(queue, self._given[name]) for name, queue in self._queues.items()}
+        for name, queue in self._queues.items():
+            line.consume(name, queue.settings.queue, self._settings.prefetch)
+        line.flush()
 
     def _follow(self, follow: Follow) -> Iterator[Batch]:
         first = next(iter(self._queues.values())).described()
@@ -155,15 +138,7 @@ class HandedLog(Log):
 
     # ---- acknowledging
 
-    def acknowledge(self, position: Position) -> None:
-        """See Log.acknowledge. While a reader is at work it sends the acknowledgements, within a moment."""
-        self._durable = position
-        if not self._reading:
-            with self._lock:
-                self._settle()
-
     def _settle(self) -> None:
-        """Acknowledge, or refuse, what has become durable. Raises ConnectError: the broker will hand it out again."""
         if self._line is None:
             return
         told = self._durable.get("queues") or {}
@@ -200,10 +175,3 @@ class HandedLog(Log):
                 fix = "metadata: [_message_id] and write: upsert, where writers set a message id"
                 found.append(Finding("queue", "warning", f"{where}: at least once", fix))
         return found
-
-    def close(self) -> None:
-        """See Log.close: what is durable is acknowledged first."""
-        with self._lock:
-            with suppress(ConnectError):  # what is not acknowledged is handed out again
-                self._settle()
-            self._leave()

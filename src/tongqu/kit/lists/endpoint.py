@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -221,11 +222,18 @@ class Endpoint:
         """A new walk."""
         return Pager(self.paging, self.where, self._own)
 
-    def pages(self, state: Position | None, bounds: Bounds, parallel: int | None = None) -> Iterator[Page]:
-        """The pages from a state on (None: the first)."""
-        pager = self.pager()
-        walk = Walk(pager, lambda at, stop: self.fetch(at, bounds, pager, stop), parallel or self.paging.parallel)
-        return walk.pages(state or pager.first())
+    def walk(
+        self,
+        state: Position | None,
+        bounds: Bounds,
+        pager: Pager | None = None,
+        asked: Future[tuple[bytes, Answer]] | None = None,
+    ) -> Generator[Page, None, None]:
+        """The pages from a state on (None: the first), by a new pager or one that has come there, which may have the
+        page of the state already."""
+        pager = pager or self.pager()
+        walk = Walk(pager, lambda at, stop: self.fetch(at, bounds, pager, stop), self.paging.parallel)
+        return walk.pages(state or pager.first(), asked)
 
     def streams(self) -> bool:
         """Whether the whole list is one answer, which is then read while it arrives."""

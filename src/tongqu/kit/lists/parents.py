@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from tongqu.core.data import Position
-from tongqu.core.errors import LostPositionError, SchemaError
+from tongqu.core.errors import LostPositionError, SchemaError, TongquError
 from tongqu.kit.answers.doubles import Doubles
+from tongqu.kit.lists.ahead import Ahead
 from tongqu.kit.lists.endpoint import Bounds
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Target:
     place: Mapping[str, Any] = field(default_factory=dict)
     """What a position in it has beside the page: which parent."""
     kept: Mapping[str, Any] = field(default_factory=dict)
+    parent: str = ""
+    """The dataset whose record it belongs to."""
 
     @property
     def values(self) -> Mapping[str, Any]:
@@ -47,6 +50,20 @@ class Target:
             return {"up": self.place["up"], "row": self.place["row"] + 1, "page": None, "past": self.place["of"]}
         return {"page": None, "last": True}
 
+    def reaches(self, until: Position | None) -> bool:
+        """Whether a read up to this position ends in this list or at its end."""
+        if until is None:
+            return False
+        begins = {**self.place, "page": until.get("page")}
+        return same(self.after(None), until) or (until.get("page") is not None and same(begins, until))
+
+    def blame(self, error: TongquError) -> None:
+        """Say in an error whose list it was, where there are several."""
+        if self.parent:
+            whose = ", ".join(f"{name}={value}" for name, value in self.values.items())
+            error.message = f"{error.message} (below {self.parent}, {whose})"
+            error.args = (error.message,)
+
     def completed(self, rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         """The rows with the parent's values, in the schema's order."""
         columns: list[Any] = []
@@ -58,8 +75,11 @@ class Target:
         return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def targets(catalog: Catalog, listed: Listed, bounds: Bounds, after: Position | None) -> Iterator[Target]:
-    """The lists of a dataset from a position on. Raises LostPositionError where a parent is no longer where it was."""
+def targets(
+    catalog: Catalog, listed: Listed, bounds: Bounds, after: Position | None, width: int = 1
+) -> Iterator[Target]:
+    """The lists of a dataset from a position on; where the parents are in several lists, up to `width` of those are
+    asked for at the same time. Raises LostPositionError where a parent is no longer where it was."""
     after = after or {}
     if after.get("last"):
         return
@@ -78,8 +98,9 @@ def targets(catalog: Catalog, listed: Listed, bounds: Bounds, after: Position | 
             hint=f"its fields: {', '.join(schema.names)}",
         )
     first, doubles = after.get("row", 0), Doubles(rows.key)
-    for above in targets(catalog, parent, Bounds(), after.get("up")):
-        for page in parent.endpoint.pages(above.state, above.bounds):
+    ahead = Ahead(parent.endpoint, width if parent.endpoint.settings.parent else 1, streams=False)
+    for above, pages in ahead.lists(targets(catalog, parent, Bounds(), after.get("up"), width)):
+        for page in pages:
             batch, bad = rows.parse(page.lines, texts=parent.endpoint.texts)
             batch, _ = doubles.without(batch)
             if bad:
@@ -100,8 +121,25 @@ def targets(catalog: Catalog, listed: Listed, bounds: Bounds, after: Position | 
                 state = after.get("page") if number == first else None
                 if state is not None and after.get("of") != place["of"]:
                     raise _changed(parent.name, listed.name)
-                yield Target(replace(bounds, values=values), state, place, held)
+                yield Target(replace(bounds, values=values), state, place, held, parent.name)
             first, after = 0, {}
+
+
+def same(one: Position | None, other: Position | None) -> bool:
+    """Whether two positions mean the same page: what was counted on the way to it may differ."""
+    if one is None or other is None:
+        return False
+    return bool(_place(one) == _place(other))
+
+
+def _place(position: Position) -> Any:
+    state = position.get("page") or {}
+    return (
+        state.get("as"),
+        state.get("at"),
+        position.get("row"),
+        _place(position["up"]) if position.get("up") else None,
+    )
 
 
 def _changed(parent: str, name: str) -> LostPositionError:

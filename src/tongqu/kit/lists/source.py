@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
@@ -15,7 +16,6 @@ import pyarrow as pa
 from tongqu.core.connector import Source
 from tongqu.core.data import BadRow, Batch, Counts, Dataset, Mode, Position, Read, Split
 from tongqu.core.errors import (
-    AnswerError,
     CancelledError,
     InvalidPlanError,
     LostPositionError,
@@ -24,9 +24,10 @@ from tongqu.core.errors import (
 from tongqu.kit.answers.doubles import Doubles
 from tongqu.kit.answers.increments import Cursor, IncrementalSettings
 from tongqu.kit.answers.rows import Rows
+from tongqu.kit.lists.ahead import Ahead
 from tongqu.kit.lists.catalog import Catalog, Listed
 from tongqu.kit.lists.endpoint import Bounds, EmptyListError
-from tongqu.kit.lists.parents import Target, targets
+from tongqu.kit.lists.parents import Target, same, targets
 from tongqu.kit.patterns import nearest
 
 _log = logging.getLogger(__name__)
@@ -254,7 +255,7 @@ class _Reading:
             if self._read.stop.is_set():
                 return
             waiting.append(piece)
-            ended = _same(piece.after, self._read.until)
+            ended = same(piece.after, self._read.until)
             rows, size = sum(one.count for one in waiting), sum(len(one.lines) for one in waiting)
             full = rows >= min(self._read.batch_rows, _GATHER_ROWS) or size >= _GATHER_BYTES
             if full or ended or monotonic() - begun > _GATHER_SECONDS:
@@ -297,41 +298,19 @@ class _Reading:
             yield Batch(self._read.dataset.name, rows, position, bad=tuple(bad), counts=counts)
 
     def _pieces(self, bounds: Bounds) -> Iterator[_Piece]:
-        for target in targets(self._catalog, self._listed, bounds, self._read.after):
-            endpoint = self._listed.endpoint
-            if endpoint.streams() and not self._listed.inside:
-                done = False
-                pager = endpoint.pager()
-                with endpoint.streamed(target.bounds, pager, self._read.stop, texts=endpoint.texts) as cut:
-                    if cut is not None:
-                        for lines in cut:
-                            yield _Piece(lines, lines.count(b"\n"), target, None)
-                        yield _Piece(b"", 0, target, target.after(None))
-                        done = True
-                if done:
-                    continue
-            for page in endpoint.pages(target.state, target.bounds):
-                if page.answer.count and not page.lines:
-                    raise AnswerError(f"{endpoint.where}: records were announced and none came", path=endpoint.where)
-                yield _Piece(page.lines, page.answer.count, target, target.after(page.next))
+        """What comes of the lists in order; below parents, several are asked for at the same time, unless the reader
+        wants so many rows only: then nothing is asked for before its turn."""
+        catalog, listed, read = self._catalog, self._listed, self._read
+        width = catalog.http.settings.limits.concurrency if read.limit is None else 1
+        ahead = Ahead(
+            listed.endpoint, width if listed.endpoint.settings.parent else 1,
+            streams=not listed.inside, stop=read.stop,
+        )  # fmt: skip
+        with closing(ahead.lists(targets(catalog, listed, bounds, read.after, width), read.until)) as lists:
+            for target, parts in lists:
+                for part in parts:
+                    yield _Piece(part.lines, part.count, target, target.after(part.next) if part.whole else None)
 
 
 def _ended(lines: bytes) -> bytes:
     return lines if lines.endswith(b"\n") or not lines else lines + b"\n"
-
-
-def _same(one: Position | None, other: Position | None) -> bool:
-    """Whether two positions mean the same page: what was counted on the way to it may differ."""
-    if one is None or other is None:
-        return False
-    return bool(_place(one) == _place(other))
-
-
-def _place(position: Position) -> Any:
-    state = position.get("page") or {}
-    return (
-        state.get("as"),
-        state.get("at"),
-        position.get("row"),
-        _place(position["up"]) if position.get("up") else None,
-    )

@@ -282,12 +282,20 @@ def learn(
 def _inferred(settings: MessageSettings, rows: Sequence[Mapping[str, Any]]) -> list[pa.Field[Any]]:
     if settings.format == "json":
         found = Inference({}, set(), {}, {}, {})
-        data = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode()
+        data = b"".join(line for row in rows if (line := _line(row)))
         if data:
             found.show(data)
         return [pa.field(name, found.type(name)) for name in found.order if name in found.types]
     table = pa.Table.from_pylist([dict(row) for row in rows])
     return [pa.field(f.name, pa.string()) if pa.types.is_null(f.type) else f for f in table.schema]
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    """The row as a line of JSON; nothing where no reader would take it: half a surrogate pair, a number without end."""
+    try:
+        return f"{json.dumps(row, ensure_ascii=False, allow_nan=False)}\n".encode()
+    except (ValueError, RecursionError):
+        return b""
 
 
 def _key_names(keys: Sequence[bytes | None]) -> Sequence[str]:
@@ -302,14 +310,14 @@ def _as_object(key: bytes, names: Sequence[str]) -> bytes:
     """A message key as an object of the key's columns."""
     try:
         value: Any = json.loads(key)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = key.decode("utf-8", "backslashreplace")
     if isinstance(value, dict):
         inner = value.get("payload")
         value = inner if isinstance(inner, dict) else value
     elif len(names) == 1:
         value = {names[0]: value}
-    return json.dumps(value, ensure_ascii=False).encode()
+    return json.dumps(value).encode()
 
 
 def _instant(milliseconds: Any) -> Any:

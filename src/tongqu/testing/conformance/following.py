@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from threading import Event
 from time import monotonic
 from typing import Any
@@ -158,6 +158,54 @@ class LogChecks:
         return [row["id"] for row in self._rows(batches) if row.get(OP) != "d"]
 
 
+class HandedChecks(LogChecks):
+    """The promises of the log of a queue that hands each message out once: the broker keeps what is not acknowledged.
+    What is handed out again may come in another order."""
+
+    def test_rows_come_in_order_and_it_goes_on_after_any_position(self, place: Place) -> None:
+        with self._followed(place) as (log, after):
+            for number in range(_CHUNKS):
+                self._add(place, number)
+            assert self._ids(self._some(log, after, len(_ALL))) == _ALL
+
+    def test_a_reader_that_vanished_has_lost_nothing(self, place: Place) -> None:
+        with self._followed(place) as (log, after):
+            for number in range(_CHUNKS):
+                self._add(place, number)
+            assert self._ids(self._some(log, after, len(_ALL))) == _ALL
+        with self._opened(place) as log:
+            read = self._some(log, log.begin(), 1)
+            durable = read[-1].position
+            assert durable is not None
+            log.acknowledge(durable)
+        seen = self._ids(read)
+        assert len(seen) < len(_ALL)
+        with self._opened(place) as log:
+            assert sorted(seen + self._ids(self._some(log, durable, len(_ALL) - len(seen)))) == _ALL
+
+    def test_it_ends_at_until(self, place: Place) -> None:
+        with self._followed(place) as (log, after):
+            self._add(place, 0)
+            until = log.head()
+            found = list(log.read(Follow(after, until=until)))
+            assert self._ids(found) == _ALL[: _FIRST + _EACH]
+            last = [batch.position for batch in found if batch.position is not None][-1]
+            assert log.reached(last, until)
+            assert not log.reached(after, until)
+
+    def _some(self, log: Log, after: Position, rows: int) -> list[Batch]:
+        """What comes until there are so many rows and a position."""
+        asked = Follow(after, batch_rows=2)
+        found: list[Batch] = []
+        with closing(iter(log.read(asked))) as reading:  # type: ignore[type-var]  # a generator
+            for batch in reading:
+                found.append(batch)
+                if len(self._ids(found)) >= rows and batch.position is not None:
+                    asked.stop.set()
+                    break
+        return found
+
+
 _BY_SQL = (
     LogChecks.test_a_changed_key_is_a_delete_and_a_new_row,
     LogChecks.test_an_emptied_table_is_told,
@@ -170,32 +218,44 @@ def _chunk(number: int) -> range:
     return range(first, first + _EACH)
 
 
+_ALL = [*range(1, _FIRST + 1), *(number for chunk in range(_CHUNKS) for number in _chunk(chunk))]
+
+
 def following(
     connector: str,
     place: Callable[[pytest.FixtureRequest], str],
     *,
-    lost: Callable[[Position], Position],
+    lost: Callable[[Position], Position] | None = None,
     sql: Callable[[str, str], None] | None = None,
+    settings: Mapping[str, Any] | None = None,
     without: Sequence[str] = (),
 ) -> type:
     """The test class of a connector's log. `place` returns the URL of an empty place, new for each check; `lost` makes
-    of a position one that the log does not have; `sql` runs a statement at a URL, where the log is of tables: then
-    changes of keys, schemas and emptied tables are checked too. `without` names checks that cannot hold."""
+    of a position one that the log does not have; None: it is of a queue that hands each message out once, and its
+    broker knows no position. `settings` are more than the URL's. `sql` runs a statement at a URL, where the log is of
+    tables: then changes of keys, schemas and emptied tables are checked too. `without` names checks that cannot
+    hold."""
     found = registry.connector(connector)
     assert (Can.CDC if sql is not None else Can.STREAM) in found.can
     body: dict[str, Any] = {
         "__doc__": f"The promises that the log of {found.name} keeps.",
-        "lost": staticmethod(lost), "sql": staticmethod(sql) if sql is not None else None, "changes": sql is not None,
-    }  # fmt: skip
+        "lost": staticmethod(lost) if lost is not None else None,
+        "sql": staticmethod(sql) if sql is not None else None,
+        "changes": sql is not None,
+    }
 
     @pytest.fixture(name="place")
     def made(self: Any, request: pytest.FixtureRequest) -> Place:
         own = request.getfixturevalue("tmp_path")
-        return Place(found, place(request), own.with_name(f"{own.name}-lodging"))
+        return Place(found, place(request), own.with_name(f"{own.name}-lodging"), settings or {})
 
     body["place"] = made
     hidden = {*without, *(check.__name__ for check in _BY_SQL if sql is None)}
+    if lost is None:
+        hidden.add(LogChecks.test_a_position_that_it_does_not_have_is_lost.__name__)
     for name, _ in inspect.getmembers(LogChecks, inspect.isfunction):
         if name in hidden:
             body[name] = None
-    return pytest.mark.timeout(SECONDS)(type(f"Test{found.name.title()}Log", (LogChecks,), body))
+    return pytest.mark.timeout(SECONDS)(
+        type(f"Test{found.name.title()}Log", (LogChecks if lost else HandedChecks,), body)
+    )

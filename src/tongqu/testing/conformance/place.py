@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,15 @@ class Place:
     url: str
     home: Path | None = None
     """The folder that both ends are told to lodge in."""
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Settings beside those of the URL."""
 
     @property
     def settings(self) -> Endpoint:
         """The connector's settings for this place."""
         made = self.connector.from_url(self.url)
         assert isinstance(made, Endpoint), f"{self.connector.name}: from_url gives no Endpoint"
-        return made
+        return type(made).parse(made.model_dump() | {**self.more}) if self.more else made
 
     @contextmanager
     def source(self, settings: Any = None) -> Iterator[Source]:
