@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from tongqu.core.errors import (
     AccessError,
     AnswerError,
@@ -9,6 +11,7 @@ from tongqu.core.errors import (
     CastError,
     ConnectorError,
     DuplicateError,
+    ExpressionError,
     NotFoundError,
     PeerFailedError,
     RateLimitedError,
@@ -39,6 +42,7 @@ _KINDS: tuple[tuple[type[TongquError], str], ...] = (
     (DuplicateError, "row.conflict"),
     (RefusedRowsError, "row.conflict"),
     (CastError, "value.unfit"),
+    (ExpressionError, "value.invalid"),
     (AccessError, "access.denied"),
     (AnswerError, "answer.too_large"),
     (UnknownOutcomeError, "outcome.unknown"),
@@ -49,13 +53,23 @@ _KINDS: tuple[tuple[type[TongquError], str], ...] = (
     (PeerFailedError, "source.unavailable"),
     (ConnectorError, "source.unavailable"),
 )
-"""The first that fits. A table that is gone is the source's trouble: a caller named no table."""
+"""The first that fits. An expression of a caller's is a pattern that this database does not take. A table that
+is gone is the source's trouble: a caller named no table."""
+
+
+def naming(error: CastError, fields: Collection[str]) -> CastError:
+    """The error; the caller is told of its field, if it is one of these, which it may see."""
+    error.params["shown"] = error.field in fields
+    return error
 
 
 def told(error: Exception) -> Problem:
     """The refusal that an error becomes; its own text stays inside."""
     if isinstance(error, Problem):
         return error
+    if isinstance(error, CastError) and error.params.get("shown"):
+        detail = f"a value of {error.field!r} cannot be given in this form"
+        return Problem("value.unfit", detail, errors=[{"parameter": error.field, "code": "value.unfit"}])
     for kind, code in _KINDS:
         if isinstance(error, kind):
             return Problem(code)

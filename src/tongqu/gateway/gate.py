@@ -42,7 +42,7 @@ class AddressGate:
     that a flood from elsewhere does not shut them out.
     """
 
-    def __init__(self, entry: GatewayEntry, now: Callable[[], int]):
+    def __init__(self, entry: GatewayEntry, now: Callable[[], int], meter: Meter | None = None):
         limits = entry.limits
         self._now = now
         self._sizes = entry.sizes
@@ -52,7 +52,7 @@ class AddressGate:
         self._total = rate("total", limits.total)
         self._address = rate("address", limits.address)
         self._failures = rate("failures", limits.failures)
-        self._meter = Meter(limits.keys)
+        self._meter = Meter(limits.keys) if meter is None else meter
         self._vouched: dict[str, int] = {}
         self._replies: dict[tuple[str, bool, str, int], Reply] = {}
 

@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, Protocol
 
+from tongqu.core.errors import CastError
 from tongqu.core.policy import Actor
 from tongqu.core.server import Format, Limits, Page
 from tongqu.gateway.asking import Ask, Related, Wanted
 from tongqu.gateway.conditions import relations_in, values_in
 from tongqu.gateway.exchange import Notes, Request
 from tongqu.gateway.exporting import TAKING, Exporting, Taker
+from tongqu.gateway.faults import naming
 from tongqu.gateway.limit.costs import CostGate, Shapes
 from tongqu.gateway.persons import NOTED, Persons
 from tongqu.gateway.policy.decision import Action, Decision
@@ -167,7 +169,10 @@ class Reader:
         async def make() -> Answer:
             TAKING.set(taker)  # of this task alone
             async with asyncio.timeout(api.entry.limit.seconds + _GRACE_SECONDS):
-                return await asked()
+                try:
+                    return await asked()
+                except CastError as error:
+                    raise naming(error, decision.fields) from None
 
         async def asked() -> Answer:
             if self._persons is None or not named(node):
@@ -211,8 +216,11 @@ class Reader:
         if repeated is None or repeated.rewritten.cursors is not self._cursors:
             repeated = self._repeatable(api, decision, ask, request)
         made, told = repeated.rewritten, repeated.values(values)
-        with step("query", api=api.path, connection=api.connection):
-            page = await api.server.query(repeated.query(told, decision), format, repeated.bounds)
+        try:
+            with step("query", api=api.path, connection=api.connection):
+                page = await api.server.query(repeated.query(told, decision), format, repeated.bounds)
+        except CastError as error:
+            raise naming(error, decision.fields) from None
         notes.rows, notes.fields, notes.masks, notes.bytes = page.rows, made.shown, made.masks, len(page.body)
         return Answer(
             body=page.body, rows=page.rows, values=page.values, names=repeated.names, total=None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Context, Decimal
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +17,7 @@ from tongqu.meaning.digests import digest, digested
 from tongqu.meaning.masks import Mask
 
 _KEPT = 4096
+_EXACT = Context(prec=100)
 
 
 def cipher(mask: Mask) -> Algorithm:
@@ -63,7 +64,7 @@ class Hider:
         if value is None:
             return None
         if self._scale is not None:
-            value = format(Decimal(str(value)).quantize(Decimal(1).scaleb(-self._scale)), "f")
+            value = format(Decimal(str(value)).quantize(Decimal(1).scaleb(-self._scale), context=_EXACT), "f")
         return self._hide(str(value))
 
 

@@ -94,3 +94,14 @@ def _carried(kind: pa.DataType) -> bool:
         return _carried(kind.value_type)
     refused = (t.is_duration, t.is_decimal256, t.is_float16, t.is_interval, t.is_null, t.is_union, t.is_run_end_encoded)
     return not any(test(kind) for test in refused)
+
+
+def narrowed(schema: pa.Schema) -> pa.Schema:
+    """The schema for made-up rows: decimals of more than 38 digits, which DuckDB has not, become narrower ones."""
+    wide = pa.types.is_decimal256
+    return pa.schema([one.with_type(_narrow(one.type)) if wide(one.type) else one for one in schema])
+
+
+def _narrow(kind: Any) -> pa.DataType:
+    whole = min(kind.precision - kind.scale, 20)
+    return pa.decimal128(38, min(kind.scale, 38 - whole))

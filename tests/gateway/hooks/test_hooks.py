@@ -116,6 +116,13 @@ def test_a_running_server_takes_events_on_by_itself(folder: Path) -> None:
         assert arrived(folder) == [("a", 1)], gateway.errors
 
 
+def test_who_follows_a_hook_may_be_there_before_the_gateway(folder: Path) -> None:
+    assert caught_up(folder) == []
+    with Gateway(folder, *ALONE, environ=SECRETS) as gateway:
+        assert order(gateway, 1, "a").status == 200
+        assert caught_up(folder) == [("a", 1)]
+
+
 def test_many_at_once_share_the_disk_and_lose_nothing(gateway: Gateway, folder: Path) -> None:
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda n: order(gateway, n % 100, str(n % 100)).status, range(200)))
@@ -179,3 +186,16 @@ def test_a_hook_of_a_project_is_checked(folder: Path) -> None:
     found = {problem["path"].rpartition(":")[2]: problem["message"] for problem in done.document["problems"]}
     assert found["hooks.code.to.connection"] == "events are kept in a queue, and 'lake' is none"
     assert found["pipelines.orders.source.hook"] == "there is no hook 'order'"
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("source", ["{hook: orders}", "{hook: [orders]}"])
+def test_what_is_wrong_with_a_hook_is_told_once(folder: Path, source: str) -> None:
+    text = PROJECT.replace("verify: standard", "verify: standart").replace(
+        "source: {hook: orders}", f"source: {source}"
+    )
+    (folder / "tongqu.yaml").write_text(text)
+    done = inside(folder, "check", "--json")
+    paths = [problem["path"].rpartition(":")[2] for problem in done.document["problems"]]
+    wrong = ["hooks.orders.verify"] + (["pipelines.orders.source.hook"] if "[" in source else [])
+    assert (done.code, sorted(set(paths))) == (2, wrong)

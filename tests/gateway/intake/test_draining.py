@@ -90,6 +90,24 @@ def test_a_process_that_was_slow_does_not_write_what_another_one_wrote(tmp_path:
     run(tmp_path, work)
 
 
+def test_senders_that_leave_before_the_disk_has_answered_take_nobody_with_them(tmp_path: Path) -> None:
+    intake = SqliteIntake(tmp_path / "intake.db")
+    parcel = Parcel("v1/items", b"{}", b"[]", 1000.0)
+
+    async def send() -> int:
+        with intake._turn:  # the disk is busy
+            left = [asyncio.ensure_future(asyncio.wrap_future(intake.append(parcel))) for _ in range(3)]
+            await asyncio.sleep(0)
+            for one in left:
+                one.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+        return (await asyncio.wait_for(asyncio.wrap_future(intake.append(parcel)), 30)).position
+
+    assert 1 <= asyncio.run(send()) <= 4  # what was begun already is kept
+    assert 1 <= intake.depth() <= 4
+    intake.close()
+
+
 def test_only_one_batch_can_take_a_parcel(tmp_path: Path) -> None:
     async def work(place: Place) -> None:
         place.send(1)

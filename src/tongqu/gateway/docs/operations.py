@@ -226,8 +226,8 @@ def _key(sight: Sight, name: str) -> Json:
 
 
 def _word(sight: Sight, name: str) -> str:
-    """A key field's name as a template's."""
-    return name if name.isidentifier() else f"key{sight.key.index(name)}"
+    """A key field's name as a template's, which many tools only know in ASCII."""
+    return name if name.isascii() and name.isidentifier() else f"key{sight.key.index(name)}"
 
 
 def _query(sight: Sight, name: str, told: str, schema: Json) -> Json:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 _SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
+_PLACES = re.compile(r"\{.*\}")
+"""The key of a row in a path; Postman fills in whole segments only, so one of several fields is one variable."""
 _METHODS = ("get", "head", "post", "patch", "put", "delete")
 
 
@@ -37,16 +40,15 @@ def postman(document: Mapping[str, Any], address: str) -> dict[str, Any]:
 
 
 def _request(path: str, method: str, operation: Mapping[str, Any], parameters: list[Any]) -> dict[str, Any]:
-    inside = path.replace("{", ":").replace("}", "")
+    inside, keys = _PLACES.sub(":key", path), _PLACES.search(path)
     query = [
         {"key": one["name"], "value": str(one.get("example", "")), "description": one.get("description", ""),
          "disabled": not one["required"]}
         for one in parameters if one["in"] == "query"
     ]  # fmt: skip
-    variables = [
-        {"key": one["name"], "value": "1", "description": one.get("description", "")}
-        for one in parameters if one["in"] == "path"
-    ]  # fmt: skip
+    named = [one for one in parameters if one["in"] == "path"]
+    described = ", ".join(one.get("description", "") or one["name"] for one in named)
+    variables = [{"key": "key", "value": ",".join("1" for _ in named), "description": described}] if keys else []
     headers = [
         {"key": one["name"], "value": "mock" if one["name"] == "Prefer" else "", "disabled": not one["required"]}
         for one in parameters if one["in"] == "header"

@@ -17,7 +17,7 @@ _GIVEN: dict[str, dict[str, Any]] = {
     "bool": {"type": "boolean"}, "text": {"type": "string"}, "date": {"type": "string", "format": "date"},
     "timestamp": {"type": "string"}, "instant": {"type": "string", "format": "date-time"}, "time": {"type": "string"},
     "uuid": {"type": "string", "format": "uuid"}, "binary": {"type": "string", "pattern": r"^\\x([0-9a-fA-F]{2})*$"},
-    "list": {"type": "array"},
+    "list": {"type": "array", "items": {}},
 }  # fmt: skip
 _MASKED = {"zh": "已脱敏（{mask}）：看到的不是原值", "en": "masked ({mask}): what is shown is not the value itself"}
 _PARTLY = {"zh": "部分行不可见，为空", "en": "null in rows in which it may not be seen"}

@@ -21,6 +21,7 @@ from tongqu.gateway.problems import Problem
 from tongqu.gateway.publication import Api
 from tongqu.gateway.rewrite import Cursors, Rewritten, conditions, returning, rewrite
 from tongqu.meaning.masks import Mask, masked
+from tongqu.meaning.sandbox import narrowed
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -128,14 +129,14 @@ class _Trial:
     def __init__(self, api: Api, actor: Actor) -> None:
         source = api.entry.source.model_copy(update={"query": None, "dataset": TABLE, "parameters": {}})
         schema = api.policy.columns if isinstance(api.policy, CompiledPolicy) else api.dataset.schema
-        self._schema: pa.Schema = schema
-        lab: Any = _Lab(api.server, schema)
+        self._schema: pa.Schema = narrowed(schema)
+        lab: Any = _Lab(api.server, self._schema)
         entry = api.entry.model_copy(update={"source": source})
         self.api = replace(api, entry=entry, server=lab, table=TABLE, sql="", parameters={}, relations={})
         self.actor, self.questions = actor, 0
         self.leaks: list[Leak] = []
         self.decision = api.policy.decide(actor, "read")
-        self.worlds = Worlds(schema, api.dataset.key, self.decision) if self.decision.allowed else None
+        self.worlds = Worlds(self._schema, api.dataset.key, self.decision) if self.decision.allowed else None
 
     def close(self) -> None:
         """Release the made-up tables."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -29,6 +29,7 @@ _TEXTS = ("A", "B", "C", "甲", "乙", "A1", "张三丰", "张四丰", "李小�
 _DAY = date(2026, 1, 1)
 _TRIES = 12
 _CANDIDATES = 400
+_EXACT = Context(prec=100)
 
 
 def pool(field: pa.Field[Any]) -> list[Any]:
@@ -44,8 +45,8 @@ def pool(field: pa.Field[Any]) -> list[Any]:
         "uuid": [f"00000000-0000-4000-8000-00000000000{n}" for n in range(6)], "json": ['{"a": 1}', '{"a": 2}'],
     }  # fmt: skip
     if pa.types.is_decimal(field.type):
-        whole = field.type.precision - field.type.scale
-        return [n.quantize(Decimal(1).scaleb(-field.type.scale)) for n in made["decimal"] if n < 10 ** max(whole, 0)]
+        step, least = Decimal(1).scaleb(-field.type.scale), Decimal(1).scaleb(field.type.precision - field.type.scale)
+        return [n.quantize(step, context=_EXACT) for n in made["decimal"] if n < least]
     if kind == "decimal":
         return [str(value) for value in made["decimal"]]
     return made.get(kind, [None])

@@ -137,13 +137,14 @@ class Admitting:
         gate: AddressGate | None = None,
         shared: SharedMeter | None = None,
         shield: Shield | None = None,
+        meter: Meter | None = None,
     ):
         limits = entry.limits
         self._now = now
         self._gate = gate
         self._shared = shared
         self._shield = shield
-        self._meter = Meter(limits.keys)
+        self._meter = Meter(limits.keys) if meter is None else meter
         self._old = limits.old_headers
         self._client = rate("client", limits.client)
         self._user = rate("user", limits.user)

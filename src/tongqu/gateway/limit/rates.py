@@ -6,7 +6,7 @@ period that does not divide evenly nor a long time ever rounds a request away.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import NamedTuple
@@ -72,7 +72,7 @@ class Meter:
 
     def __init__(self, most: int = 100_000):
         self._most = most
-        self._times: dict[str, int] = {}  # by the place of the rate and the key
+        self._times: MutableMapping[str, int] = {}  # by the place of the rate and the key
         self.forgotten = 0
         """Keys that were forgotten while they still counted."""
 

@@ -64,7 +64,7 @@ class SharedMeter:
         self._script = self._redis.register_script(SCRIPT)
         self._patience = patience
         self._now = now
-        self._local = local or Meter()
+        self._local = Meter() if local is None else local
         self._rest_until = 0
         self.asked = Asked()
         self.healthy = True

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -25,6 +25,7 @@ from tongqu.meaning.rules import Rule
 _BEGIN = date(2026, 1, 1)
 _DAYS = 365
 _TRIES = 20
+_EXACT = Context(prec=100)
 _HINTED = 0.7
 """Share of rows that have one of the values that somebody's rights ask for."""
 _HAN = "甲乙丙丁戊己庚辛壬癸子丑寅卯辰巳午未申酉戌亥"
@@ -156,9 +157,9 @@ def _decimals(column: Column, chance: Random) -> Maker:
         drawn = (
             Decimal(repr(found)) if found is not None else least + (greatest - least) * Decimal(str(chance.random()))
         )
-        made = min(max(drawn, least), greatest).quantize(step, rounding=ROUND_HALF_EVEN)
+        made = min(max(drawn, least), greatest).quantize(step, ROUND_HALF_EVEN, _EXACT)
         if column.unique:
-            made = (least + number * step).quantize(step)
+            made = (least + number * step).quantize(step, context=_EXACT)
         return str(made) if text else made
 
     return make

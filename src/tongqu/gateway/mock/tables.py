@@ -15,6 +15,7 @@ from tongqu.gateway.mock.likeness import likeness
 from tongqu.gateway.publication import Api
 from tongqu.kit.drivers import driver
 from tongqu.meaning.fields import metadata
+from tongqu.meaning.sandbox import narrowed
 
 if TYPE_CHECKING:
     from tongqu.gateway.policy.decision import Decision
@@ -80,7 +81,7 @@ class Making:
 
     def table(self, api: Api) -> pa.Table:
         """The rows of one API; fewer than ROWS where a key of several fields came twice."""
-        schema = api.dataset.schema
+        schema = narrowed(api.dataset.schema)
         columns = [pa.array(self._values(api, one.name), one.type) for one in schema]
         made = pa.Table.from_arrays(columns, schema=pa.schema([one.with_nullable(True) for one in schema]))
         key = api.dataset.key
@@ -104,7 +105,7 @@ class Making:
         if api.path not in self._known:
             self._known[api.path] = self.profile(api) or {}
         known = self._known[api.path].get(name)
-        one, rule, key = api.dataset.schema.field(name), api.rules.get(name), api.dataset.key
+        one, rule, key = narrowed(api.dataset.schema).field(name), api.rules.get(name), api.dataset.key
         wanted = self.wanted.get((api.version, api.name), {}).get(name, ())
         unique = key == (name,) or (rule is not None and rule.unique)
         if name in key and one.nullable:

@@ -23,6 +23,7 @@ from tongqu.gateway.rest.preferences import preferences
 from tongqu.gateway.rest.query import words
 from tongqu.gateway.rest.ranges import content_range, status, within
 from tongqu.gateway.rest.shaping import asked_format, shaped
+from tongqu.gateway.rewrite.views import view_of
 
 _VARY = ("vary", "Accept, Authorization, Prefer, Range, Tongqu-After")
 _MOST = 2048
@@ -195,7 +196,7 @@ def _quoted(text: str, safe: str) -> str:
 def _schema(request: Request, api: Api) -> Reply:
     decision = decided(api, request.actor, "read")
     request.notes.api, request.notes.version, request.notes.action = api.name, api.version, "describe"
-    fields = [field for field in api.dataset.schema if field.name in decision.fields]
+    fields = [seen.field for seen in view_of(api, decision).fields.values()]
     body = xml.schema(api, fields)
     headers: Headers = [
         ("content-type", "application/xml; charset=utf-8"),

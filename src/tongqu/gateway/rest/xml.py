@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from tongqu.gateway.problems import Problem
 from tongqu.gateway.publication import Api
+from tongqu.kit.serving.texts import logical
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -100,16 +101,23 @@ def schema(api: Api, fields: Sequence[pa.Field[Any]]) -> bytes:
         '<xs:complexType name="row"><xs:sequence>',
     ]
     for field in fields:
-        many = pa.types.is_list(field.type) or pa.types.is_large_list(field.type)
-        kind = field.type.value_type if many else field.type
+        many, kind = _listed(field.type)
         word = next((word for fits, word in _XS_TYPES if fits(kind)), "string")
-        nested = pa.types.is_struct(kind) or pa.types.is_map(kind)
+        nested = pa.types.is_nested(kind) or logical(field) == "json"
+        many = many or nested  # a document may be a list, whose items are as many elements
         lines.append(
             f'<xs:element name="{element_name(field.name)}" type="xs:{"anyType" if nested else word}" minOccurs="0"'
             f'{" maxOccurs=" + chr(34) + "unbounded" + chr(34) if many else ""} nillable="true"/>'
         )
     lines.append("</xs:sequence></xs:complexType></xs:schema>")
     return "\n".join(lines).encode()
+
+
+def _listed(kind: Any) -> tuple[bool, pa.DataType]:
+    """Whether a type is a list, and the type of what it holds."""
+    fixed = pa.types.is_fixed_size_list(kind)
+    many = fixed or pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    return many, kind.value_type if many else kind
 
 
 def rows(root: _Element) -> tuple[list[dict[str, str | None]], bool]:

@@ -113,6 +113,8 @@ def _aggregate(wanted: Wanted, name: str, shape: Shape, seen: Seen) -> Output:
         raise Problem("query.malformed", f"{word}() of {wanted.field!r}, which holds {kind}, is not possible")
     if word == "avg" or (word == "sum" and kind == "float"):
         return Output(name, shape, pa.field(name, pa.float64()), word, "DOUBLE")
+    if word == "sum" and _boundless(seen.field.type):
+        return Output(name, shape, _summed(seen.field).with_name(name).with_nullable(True), word)
     if word == "sum":
         scale = seen.field.type.scale if pa.types.is_decimal(seen.field.type) else 0
         return Output(name, shape, pa.field(name, pa.decimal128(38, scale)), word, f"DECIMAL(38, {scale})")
@@ -125,6 +127,8 @@ def _cast(made: Output, word: str, kind: str) -> Output:
     told = word.strip().lower()
     numeric = _NUMERIC.fullmatch(told)
     target = "decimal" if numeric else _WORDS.get(told, "")
+    if numeric and numeric[1] is None and kind == "decimal" and _boundless(made.field.type):
+        return made
     if numeric and kind in ("int", "decimal") and numeric[1] is None:
         scale = made.field.type.scale if pa.types.is_decimal(made.field.type) else 0
         return _with(made, f"DECIMAL(38, {scale})", pa.decimal128(38, scale))
@@ -133,6 +137,16 @@ def _cast(made: Output, word: str, kind: str) -> Output:
     if target == kind:
         return made
     return _with(made, *_TYPES[target])
+
+
+def _boundless(kind: pa.DataType) -> bool:
+    """Whether numbers have more digits than DECIMAL(38, …) holds: a cast to it would round them, or cut them off."""
+    return pa.types.is_string(kind) or pa.types.is_decimal256(kind)
+
+
+def _summed(field: pa.Field[Any]) -> pa.Field[Any]:
+    """What a sum of a boundless column is: as wide as there is."""
+    return field.with_type(pa.decimal256(76, field.type.scale)) if pa.types.is_decimal256(field.type) else field
 
 
 def _with(made: Output, sql: str, kind: pa.DataType) -> Output:
