@@ -173,6 +173,20 @@ def test_check_tests_every_connection(folder: Path) -> None:
     assert "一切正常" in tongqu(folder, "check", "qms", "--lang", "zh").out
 
 
+def test_check_tells_every_reference_that_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "tongqu.yaml").write_text(
+        "project: p\nconnections:\n"
+        '  a: {type: postgres, url: "postgresql://u:${env:TQ_NO_A}@127.0.0.1/${secret:no_b}"}\n'
+        '  b: {type: sqlite, path: "${file:no_c}"}\n'
+        "  c: {type: sqlite, path: c.db}\n"
+    )
+    done = inside(tmp_path, "check", "--json")
+    assert done.code == 2
+    assert [problem["path"].rpartition(":")[2] for problem in done.document["problems"]] == [
+        "connections.a.url", "connections.a.url", "connections.b.path",
+    ]  # fmt: skip
+
+
 def test_check_names_the_stage_that_failed(folder: Path) -> None:
     (folder / "qms.db").unlink()
     done = run(folder, "check", "qms")

@@ -18,6 +18,7 @@ from tongqu.app.project.calendars import calendar, working_day
 from tongqu.app.project.load import load
 from tongqu.app.project.places import ProblemsError
 from tongqu.app.project.schedules import CalendarEntry, OnFile, ScheduleEntry
+from tongqu.app.services import hands
 from tongqu.app.services.scheduling import Scheduler, upcoming
 from tongqu.app.services.tasks import Tasks
 from tongqu.app.services.timing import Timing
@@ -101,6 +102,30 @@ def test_an_interval_counts_from_the_same_moments_everywhere() -> None:
 
 
 @pytest.mark.parametrize(
+    "told", [{"cron": "* * * * * *"}, {"cron": "0 * * * *", "calendar": "workdays"}, {"every": "1s"}]
+)
+def test_moments_of_ten_years_are_looked_through_at_once(told: dict[str, str]) -> None:
+    looked: list[float] = []
+
+    class Counted(Timing):
+        def after(self, moment: float) -> float | None:
+            looked.append(moment)
+            return super().after(moment)
+
+    timing = Counted.of(ScheduleEntry(**told), {}, Path(), "Asia/Shanghai", UTC)  # type: ignore[arg-type]  # texts
+    first = timing.after(datetime(2016, 1, 4, 9, tzinfo=SHANGHAI).timestamp())
+    assert first is not None
+    now = datetime(2026, 3, 6, 20, 0, 5, tzinfo=SHANGHAI).timestamp()
+    [last] = timing.between(first, now, 1)
+    assert last == datetime(2026, 3, 6, 20, 0, 0 if "calendar" in told else 5, tzinfo=SHANGHAI).timestamp()
+    found = timing.between(first, now, 60)
+    assert (len(found), found[-1], found) == (60, last, sorted(set(found)))
+    assert [timing.after(one) for one in found[:-1]] == found[1:]
+    assert timing.between(last, now, 60) == [last]
+    assert len(looked) < 3000
+
+
+@pytest.mark.parametrize(
     ("schedule", "said"),
     [
         ("'61 * * * *'", "bad minute"),
@@ -123,6 +148,19 @@ def test_what_is_wrong_with_a_schedule_is_told_with_its_place(tmp_path: Path, sc
     [problem] = caught.value.problems
     assert said in problem.message + str(problem.hint)
     assert problem.path.startswith("tongqu.yaml:8:pipelines.p.schedule")
+
+
+def test_pipelines_that_would_begin_each_other_for_ever_are_refused(tmp_path: Path) -> None:
+    ends = "source: {connection: a, dataset: t}, sink: {connection: a, dataset: u}"
+    more = f"  q: {{{ends}, schedule: {{after: r}}}}\n  r: {{{ends}, schedule: {{after: [p, s]}}}}\n  s: {{{ends}}}\n"
+    (tmp_path / "tongqu.yaml").write_text(f"{PROJECT}    schedule: {{after: q}}\n{more}", encoding="utf-8")
+    with pytest.raises(ProblemsError) as caught:
+        load(tmp_path)
+    assert [problem.message for problem in caught.value.problems] == [
+        "'p' would run after itself for ever: p → q → r → p",
+        "'q' would run after itself for ever: q → r → p → q",
+        "'r' would run after itself for ever: r → p → q → r",
+    ]
 
 
 class House:
@@ -217,6 +255,22 @@ def test_a_clock_that_is_set_makes_no_tick_twice(house: House, hours: int) -> No
     assert len(found) == len(set(found)) == 3
 
 
+@pytest.mark.parametrize("schedule", ["'0 * * * *'", "{cron: '0 * * * *', catch_up: none}", "{every: 1h}"])
+def test_a_clock_that_was_years_ahead_and_is_put_right_silences_nothing(house: House, schedule: str) -> None:
+    scheduler = house.scheduler(schedule)
+    house.clock.advance(10 * 365 * 86_400 + 1800)
+    scheduler.step()
+    [*_] = house.jobs.take(Hands("h", "here", 100, place="plant/"), Limits())
+    for job in house.jobs.newest("plant/"):  # its attempt fails, and waits by the wrong clock
+        house.jobs.end(job.id, job.epoch, Ended("queued", due=house.now() + 10, failures=1))
+    before = len(house.jobs.newest("plant/"))
+    house.clock.advance(-10 * 365 * 86_400)
+    scheduler.step()
+    assert len(house.finish()) == before
+    house.pass_minutes(scheduler, minutes=180)
+    assert (house.ticks()[:3], len(house.ticks())) == (["02 01:00", "02 02:00", "02 03:00"], before + 3)
+
+
 def test_ticks_while_a_run_waits_are_one_run(house: House) -> None:
     scheduler = house.scheduler("'* * * * *'")
     for _ in range(3):
@@ -306,6 +360,18 @@ def test_a_stream_without_an_end_is_kept_and_begun_anew_when_it_changed(house: H
     assert house.jobs.get(taken.id).state == "cancelled"
 
 
+def test_a_stream_is_found_among_ever_so_many_jobs(house: House) -> None:
+    scheduler = house.scheduler("{every: 1h}")
+    assert scheduler.tasks is not None
+    tasks = scheduler.tasks
+    scheduler.adopt(replace(tasks, named={"p": replace(tasks.named["p"], kept=True, schedule=None)}))
+    [kept] = house.jobs.newest("plant/")
+    house.clock.advance(1)
+    house.jobs.put([replace(tasks.named["p"].work(house.clock.new_id), dedup="") for _ in range(1001)])
+    scheduler.adopt(replace(tasks, named={}))
+    assert house.jobs.get(kept.id).state == "cancelled"
+
+
 def test_a_two_way_sync_without_an_end_goes_on_when_its_scheduler_begins_again(house: House) -> None:
     sync = "sync:\n  s: {between: [{connection: a, dataset: t}, {connection: a, dataset: u, name: u}], mode: cdc}\n"
     house.scheduler("{every: 1h}", sync)
@@ -321,7 +387,9 @@ def test_what_becomes_of_an_attempt(house: House) -> None:
     def ends(code: int, why: str = "", *, kept: bool = False, failures: int = 0, problem: str = "") -> str:
         job = Job("1", "run", "p", kept=kept, failures=failures, retries=2)
         problems = [{"code": problem}] if problem else []
-        told = SimpleNamespace(job=job, code=code, why=why, began=monotonic(), document={"problems": problems})
+        told = SimpleNamespace(
+            job=job, code=code, why=why, began=monotonic(), document={"problems": problems}, moved=False, read={}
+        )
         return working.judged(told).state  # type: ignore[arg-type]  # what it looks at
 
     assert [ends(0), ends(3)] == ["done", "done"]
@@ -340,12 +408,31 @@ def test_what_becomes_of_an_attempt(house: House) -> None:
     working.run()
 
 
+def test_a_stream_that_is_killed_often_is_begun_again_soon_if_it_has_committed(house: House) -> None:
+    working = house.working()
+
+    def waits(failures: int, read: int, *, moved: bool = False) -> float:
+        told = SimpleNamespace(
+            job=Job("1", "run", "p", kept=True, failures=failures, retries=2), code=-9, why="", began=monotonic(),
+            document={"problems": []}, moved=moved, read={"p/log": read},
+        )  # fmt: skip
+        return working.judged(told).due - house.jobs.clock()  # type: ignore[arg-type]  # what it looks at
+
+    assert waits(7, 100) == 128  # nobody knows yet whether it has come further
+    assert waits(8, 100) == 256
+    assert waits(9, 150) == 1  # it has, since the attempt before
+    assert waits(9, 150, moved=True) == 1
+    assert waits(9, 150) == 300
+    working.run()
+
+
 class Held:
     """An attempt whose process ends when the test says so."""
 
     def __init__(self, job: Job, setting: object, heard: object):
         self.job, self.why, self.run, self.behind, self.code = job, "", "", None, 0
         self.began, self.document, self.over, self.closed = monotonic(), {"status": "stopped"}, Event(), False
+        self.moved, self.read = False, dict[str, int]()
 
     def stop(self, why: str) -> None:
         self.why = self.why or why
@@ -381,6 +468,44 @@ def test_a_lost_job_that_is_taken_again_leaves_no_attempt_behind(house: House, m
     working.leave()
     working.run()
     assert second.closed
+
+
+def test_without_room_for_one_more_process_a_job_waits(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Held] = []
+
+    def attempt(job: Job, setting: object, heard: object) -> Held:
+        made.append(Held(job, setting, heard))
+        if len(made) == 1:
+            raise OSError(24, "Too many open files")
+        made[-1].over.set()
+        working.leave()
+        return made[-1]
+
+    monkeypatch.setattr("tongqu.app.services.working.Attempt", attempt)
+    moment = [50.0]
+    monkeypatch.setattr(house.jobs.database, "moment", lambda: moment[0])
+    told: list[str] = []
+    working = house.working()
+
+    def tell(word: str, about: object) -> None:
+        told.append(word)
+        moment[0] += 20  # leases pass
+
+    working.tell = tell
+    working.leaving.clear()
+    assert working.scheduler.tasks is not None
+    [job] = house.jobs.put([working.scheduler.tasks.named["p"].work(house.clock.new_id)])
+    working.run()
+    assert ("blind" in told, len(made), house.jobs.get(job.id).attempts) == (True, 2, 2)
+
+
+def test_hands_that_end_by_an_error_end_the_process_with_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = Event()
+    monkeypatch.setattr(hands, "stop_all", stopped.set)
+    working = house.working()
+    monkeypatch.setattr(working, "run", lambda: int("no number"))
+    with pytest.raises(ValueError, match="no number"), hands.beside(working):
+        assert stopped.wait(30)
 
 
 def test_a_tick_of_what_has_no_schedule_any_more_is_not_waited_for(house: House) -> None:

@@ -9,9 +9,12 @@ import sqlite3
 import stat
 from pathlib import Path
 from threading import Event, Thread
+from time import monotonic
 
 import pytest
 
+from tongqu.app.services.serve_place import Owner, running
+from tongqu.store.home import Home
 from tongqu.testing.command_line import inside
 from tongqu.testing.services.gateway import Answered, Gateway
 
@@ -89,6 +92,34 @@ def test_serve_json_is_for_this_account_and_goes_with_the_server(folder: Path) -
         assert (told["url"], told["pid"]) == (gateway.url, gateway.pid)
         assert "published" in gateway.ask("/readyz", headers=[owned(gateway)]).json
         assert "published" not in gateway.ask("/readyz", headers=[("tongqu-owner", "guessed")]).json
+    assert not place.exists()
+
+
+def test_a_number_that_another_process_was_given_is_not_the_owner(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    told = {"url": "http://127.0.0.1:1", "pid": os.getpid(), "token": "old", "started": 1}  # its process was killed
+    home.serve.write_text(json.dumps(told))
+    assert running(home.serve) is None
+    first, second = (Owner(home, f"http://127.0.0.1:{port}", tmp_path, "") for port in (2, 3))
+    first.announce()
+    second.announce()
+    assert (running(home.serve) or {})["url"] == "http://127.0.0.1:2"
+    second.leave()
+    assert (running(home.serve) or {})["token"] == first.token
+    home.serve.write_text(json.dumps(json.loads(home.serve.read_text()) | {"token": second.token}))
+    first.leave()  # of two that began at the same moment the last one has written it
+    assert home.serve.exists()
+
+
+def test_who_is_left_owns_the_project(folder: Path) -> None:
+    first = Gateway(folder)
+    with first, Gateway(folder) as second:
+        place, pause, end = first.home / "serve.json", Event(), monotonic() + 60
+        assert json.loads(place.read_text())["url"] == first.url
+        first.stop(signal.SIGKILL)
+        while json.loads(place.read_text())["url"] != second.url:
+            assert monotonic() < end
+            pause.wait(0.1)
     assert not place.exists()
 
 

@@ -264,3 +264,26 @@ def _when(condition: object, seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < until, "waited in vain"
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_two_way_as_a_mode_is_answered_with_the_lines_of_a_project_file(folder: Path, lang: str) -> None:
+    """They are right as they stand: put into a file they pass the check, and the first round runs."""
+    make(folder / "b.db", "orders", "id INTEGER PRIMARY KEY, name TEXT", [(1, "n1")])
+    asked = ("sync", "sqlite:a.db", "sqlite:b.db", "--table", "orders", "--mode", "two-way", "--lang", lang)
+    done = tongqu(folder, *asked, "--json")
+    assert done.code == 2
+    (told,) = done.document["problems"]
+    assert (told["path"], told["code"]) == ("--mode", "config.invalid_plan")
+    first, *lines, last = told["hint"].splitlines()
+    assert "tongqu twoway run orders" in first and "--mode full" in last
+    assert ("双向" in told["message"]) == (lang == "zh")
+    (folder / "tongqu.yaml").write_text("\n".join(["project: p", *lines]), encoding="utf-8")
+    assert tongqu(folder, "twoway", "run", "orders", "--json").document["stage"] == "shadow"
+
+    secret = ("sync", "postgresql://me:hunter22@127.0.0.1:1/x", "b", "--mode", "both", "--lang", lang)
+    (folder / "tongqu.yaml").write_text("project: p\nconnections: {b: {type: sqlite, path: b.db}}", encoding="utf-8")
+    done = tongqu(folder, *secret, "--json")
+    assert "hunter22" not in done.out + done.err and "${env:LEFT_URL}" in done.document["problems"][0]["hint"]
+    done = tongqu(folder, "sync", "file:x.csv", "b", "--mode", "two_way", "--lang", lang, "--json")
+    assert done.code == 2 and "PostgreSQL" in done.document["problems"][0]["hint"], done

@@ -45,10 +45,12 @@ def peak_mb(process: Popen[str]) -> int:
 def first_commit(process: Popen[str]) -> None:
     """Wait until `--progress jsonl` tells of a commit."""
     assert process.stderr is not None
+    said = []
     for line in process.stderr:
         if "written" in line:
             return
-    pytest.fail("the command ended without a commit")
+        said.append(line)
+    pytest.fail(f"the command ended without a commit: {''.join(said)}")
 
 
 @BOTH_LANES

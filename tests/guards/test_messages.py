@@ -66,6 +66,8 @@ def test_hints_are_translated_and_what_varies_stays() -> None:
         assert hint("did you mean 'clean'? valid: clean, dirty") == "是不是 'clean'？可用：clean, dirty"
         assert hint("for example 100 or 1%") == "例如 100 or 1%"
         assert hint("a hint that nobody has translated") == "a hint that nobody has translated"
+        refused = "tcp: 10.0.0.1:5432 does not answer: connection refused"
+        assert hint(refused) == "tcp：10.0.0.1:5432 没有应答：连接被拒绝"
         problem = {"path": "a", "code": "config.unknown_name", "message": "no", "hint": "rules: min, max"}
         assert translated(problem)["hint"] == "规则：min, max"
     finally:

@@ -1,7 +1,8 @@
 """The process of one job, begun by `serve` or `worker`: reads what to do from stdin, tells of it on stdout.
 
 `python -m tongqu.app.job`: the first line of stdin is JSON; that stdin ends means that nobody listens any more, and the
-job stops in order. Each line of stdout is JSON: `{"run"}` as soon as it has an id, `{"end"}` with its document.
+job stops in order. Each line of stdout is JSON: `{"run"}` as soon as it has an id, `{"read"}` with a part of its work
+and the rows of it that were ever committed, `{"end"}` with its document.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -62,8 +64,11 @@ class _Listener:
         self._told = ""
 
     def __call__(self, event: Event) -> None:
-        from tongqu.core.events import Followed
+        from tongqu.core.events import Committed, Followed
 
+        if isinstance(event, Committed):
+            with suppress(BrokenPipeError):  # nobody listens any more: it stops in order (`_until_alone`)
+                self._out.write(json.dumps({"read": [f"{event.stream}/{event.split}", event.counts.read]}) + "\n")
         if isinstance(event, Followed) and event.lag_rows is not None:
             self._out.write(json.dumps({"behind": event.lag_rows}) + "\n")
         if event.run and event.run != self._told:

@@ -95,6 +95,8 @@ class Source(ABC):
     learns: bool = False
     """Whether the end of an incremental read is known only when it has been read: `horizon` gives where it begins, and
     the position of its last batch is what the next run starts after."""
+    apart: bool = False
+    """Whether changes of its datasets have no order among each other, so that each is followed by a log of its own."""
     notices: Mapping[str, TongquError] = {}
     """By dataset why a read that succeeded needs attention (all was read again, say): warnings of the run."""
 
@@ -122,10 +124,8 @@ class Source(ABC):
 
     def horizon(self, dataset: Dataset, cursor: str, after: Position | None, *, ties: bool = True) -> Position | None:
         """The fixed upper end of an incremental read that starts now: no row below it can still appear, nor one equal
-        to it unless `ties` says that equal rows will be read again. Never before `after`.
-
-        None means that there is nothing to read. Raises SchemaError if rows have no cursor.
-        """
+        to it unless `ties` says that equal rows will be read again. Never before `after`. None means that there is
+        nothing to read. Raises SchemaError if rows have no cursor."""
         raise NotImplementedError(f"{type(self).__name__} is not incremental: {dataset.name} {cursor} {after} {ties}")
 
     @abstractmethod

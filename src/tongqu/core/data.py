@@ -201,6 +201,8 @@ class Read:
     """Incremental: read rows whose cursor equals the position's again (they merge by key), so no late tie is lost."""
     batch_rows: int = 65_536
     chunk_rows: int = 250_000
+    limit: int | None = None
+    """The reader takes about so many rows and stops: calls ahead of them are wasted."""
     stop: Event = field(default_factory=Event)
 
 

@@ -60,7 +60,7 @@ def _batches(source: Source, dataset: Dataset, sample: int | None, stop: Event) 
 def _some(source: Source, dataset: Dataset, split: Split, rows: int | None, stop: Event) -> Iterator[Batch]:
     read = Read(dataset, split, stop=stop)
     if rows is not None:
-        read = replace(read, batch_rows=min(rows, read.batch_rows), chunk_rows=rows)
+        read = replace(read, batch_rows=min(rows, read.batch_rows), chunk_rows=rows, limit=rows)
     for batch in source.read(read):
         if stop.is_set():
             raise CancelledError("stopped while reading")

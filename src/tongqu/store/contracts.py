@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tongqu.store.home import Home
-from tongqu.store.migrations import migrate
-from tongqu.store.writing import writing
+from tongqu.store.writing import opened, writing
 
 Address = tuple[str, str]
 """Version and name of an API."""
@@ -41,12 +38,7 @@ class Contracts:
     """One home's contracts, by environment and applied version. Safe for several processes. Raises sqlite3.Error."""
 
     def __init__(self, path: Path):
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-        self._database = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
-        for pragma in ("busy_timeout = 5000", "journal_mode = WAL", "synchronous = NORMAL"):
-            self._database.execute(f"PRAGMA {pragma}")
-        migrate(self._database, SCHEMA)
+        self._database = opened(path, SCHEMA)
 
     @classmethod
     def open(cls, home: Home) -> Contracts:

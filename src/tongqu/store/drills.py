@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tongqu.store.home import Home
-from tongqu.store.migrations import DRILLS, migrate
+from tongqu.store.migrations import DRILLS
+from tongqu.store.writing import durable
 
 KEEP = 400
 """Drills of one gateway that are kept."""
@@ -21,12 +21,7 @@ class Drills:
     """The drills of one home, in one SQLite file. Raises sqlite3.Error or OSError where it cannot be used."""
 
     def __init__(self, path: Path):
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-        self._database = sqlite3.connect(path, timeout=5.0, isolation_level=None)
-        for pragma in ("busy_timeout = 5000", "journal_mode = WAL"):
-            self._database.execute(f"PRAGMA {pragma}")
-        migrate(self._database, DRILLS)
+        self._database = durable(path, DRILLS)
 
     @classmethod
     def open(cls, home: Home) -> Drills:

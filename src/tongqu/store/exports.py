@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +10,7 @@ from typing import Any
 
 from tongqu.core.errors import InvalidPlanError
 from tongqu.store.home import Home
-from tongqu.store.migrations import migrate
-from tongqu.store.writing import writing
+from tongqu.store.writing import opened, writing
 
 SCHEMA: tuple[str, ...] = (
     """
@@ -54,13 +51,8 @@ class Exports:
     """The counts of one home, shared by its processes. Safe for several threads. Raises sqlite3.Error, OSError."""
 
     def __init__(self, path: Path):
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
         self._lock = RLock()
-        self._database = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
-        for pragma in ("busy_timeout = 5000", "journal_mode = WAL", "synchronous = NORMAL"):
-            self._database.execute(f"PRAGMA {pragma}")
-        migrate(self._database, SCHEMA)
+        self._database = opened(path, SCHEMA)
 
     @classmethod
     def open(cls, home: Home) -> Exports:

@@ -14,8 +14,7 @@ from threading import RLock
 from typing import Literal
 
 from tongqu.store.home import Home
-from tongqu.store.migrations import migrate
-from tongqu.store.writing import writing
+from tongqu.store.writing import opened, writing
 
 Op = Literal["insert", "update", "delete", "touched"]
 KEEP_SECONDS = 7 * 86_400.0
@@ -79,14 +78,9 @@ class Feed:
     """
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time):
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
         self._clock = clock
         self._lock = RLock()
-        self._database = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
-        for pragma in ("busy_timeout = 5000", "journal_mode = WAL", "synchronous = NORMAL"):
-            self._database.execute(f"PRAGMA {pragma}")
-        migrate(self._database, SCHEMA)
+        self._database = opened(path, SCHEMA)
         self._appended = 0
         self.listeners: list[Callable[[], None]] = []
         """Called after this process appended; others learn of it by looking."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from collections.abc import Collection, Sequence
@@ -13,8 +12,7 @@ from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from tongqu.store.home import Home
-from tongqu.store.migrations import migrate
-from tongqu.store.writing import writing
+from tongqu.store.writing import durable, writing
 
 MOST_AT_ONCE = 2000
 KEEP_KEYS_SECONDS = 86_400.0
@@ -125,11 +123,8 @@ class SqliteIntake:
     one transaction (group commit), each of which waits for the disk."""
 
     def __init__(self, path: Path):
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-        self._reading = _connection(path)
-        migrate(self._reading, SCHEMA)
-        self._writing = _connection(path)
+        self._reading = durable(path, SCHEMA, "secure_delete = ON", seconds=10.0)
+        self._writing = durable(path, SCHEMA, "secure_delete = ON", seconds=10.0)
         self._lock = threading.RLock()
         self._turn = threading.RLock()
         """Held while something is written: waiting here is quicker than SQLite's polling."""
@@ -238,6 +233,7 @@ class SqliteIntake:
                     last = True
                     break
                 group.append(more)
+            group = [one for one in group if one[1].set_running_or_notify_cancel()]  # the others' senders have gone
             try:
                 with self._turn:
                     receipts = self._written([parcel for parcel, _ in group])
@@ -254,7 +250,7 @@ class SqliteIntake:
         with writing(self._writing) as done:
             receipts = [self._one(done, parcel) for parcel in parcels]
             self._appended += len(parcels)
-            if self._appended >= 10_000:
+            if parcels and self._appended >= 10_000:
                 self._appended = 0
                 done.execute("DELETE FROM keys WHERE at < ?", (parcels[-1].at - KEEP_KEYS_SECONDS,))
         return receipts
@@ -276,10 +272,3 @@ class SqliteIntake:
             told = (parcel.scope, parcel.key, parcel.fingerprint, position, parcel.at)
             done.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?)", told)
         return Receipt(position)
-
-
-def _connection(path: Path) -> sqlite3.Connection:
-    made = sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
-    for pragma in ("busy_timeout = 10000", "journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
-        made.execute(f"PRAGMA {pragma}")
-    return made

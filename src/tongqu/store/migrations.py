@@ -303,6 +303,10 @@ TWO_WAY: tuple[str, ...] = (
         who TEXT NOT NULL
     );
     """,
+    """
+    ALTER TABLE syncs ADD COLUMN told TEXT NOT NULL DEFAULT '{}';
+    UPDATE syncs SET told = json_object('move', (SELECT coalesce(max(id), 0) FROM moves));
+    """,
 )
 """The same for two-way syncs: records as they were agreed, what was intended and done, what waits for a person."""
 
@@ -326,7 +330,8 @@ def migrate(connection: sqlite3.Connection, steps: tuple[str, ...]) -> None:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {number}")
         except BaseException:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:  # a full disk has rolled it back already
+                connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -13,8 +12,7 @@ from threading import RLock
 from typing import Any
 
 from tongqu.store.home import Home
-from tongqu.store.migrations import migrate
-from tongqu.store.writing import writing
+from tongqu.store.writing import durable, writing
 
 KEEP_DONE_SECONDS = 7 * 86_400.0
 KEEP_SECONDS = 90 * 86_400.0
@@ -96,14 +94,9 @@ class Outbox:
     """
 
     def __init__(self, path: Path):
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
         self._lock = RLock()
-        self._database = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+        self._database = durable(path, SCHEMA, "secure_delete = ON")
         self._database.row_factory = sqlite3.Row
-        for pragma in ("busy_timeout = 5000", "journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
-            self._database.execute(f"PRAGMA {pragma}")
-        migrate(self._database, SCHEMA)
 
     @classmethod
     def open(cls, home: Home) -> Outbox:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
@@ -11,8 +9,7 @@ from typing import Any
 
 from tongqu.core.errors import InvalidPlanError, UnknownNameError
 from tongqu.store.home import Home
-from tongqu.store.migrations import migrate
-from tongqu.store.writing import writing
+from tongqu.store.writing import durable, writing
 
 KEEP_SECONDS = 7 * 86_400.0
 """How long a change waits, and how long after its approval it may be made."""
@@ -63,13 +60,8 @@ class Pending:
     Raises sqlite3.Error, OSError."""
 
     def __init__(self, path: Path):
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
         self._lock = RLock()
-        self._database = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
-        for pragma in ("busy_timeout = 5000", "journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
-            self._database.execute(f"PRAGMA {pragma}")
-        migrate(self._database, SCHEMA)
+        self._database = durable(path, SCHEMA, "secure_delete = ON")
 
     @classmethod
     def open(cls, home: Home) -> Pending:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,7 +12,8 @@ from typing import Any
 
 from tongqu.core.errors import NotFoundError
 from tongqu.store.home import Home
-from tongqu.store.migrations import PROFILES, migrate
+from tongqu.store.migrations import PROFILES
+from tongqu.store.writing import opened
 
 KEEP = 200
 """Profiles kept of one dataset; older ones are dropped."""
@@ -28,12 +28,7 @@ class Profiles:
 
     def __init__(self, path: Path):
         self._lock = RLock()
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-        self._database = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
-        for pragma in ("busy_timeout = 5000", "journal_mode = WAL", "synchronous = NORMAL"):
-            self._database.execute(f"PRAGMA {pragma}")
-        migrate(self._database, PROFILES)
+        self._database = opened(path, PROFILES)
 
     @classmethod
     def open(cls, home: Home) -> Profiles:

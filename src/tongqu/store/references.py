@@ -88,6 +88,22 @@ class References:
             if found:
                 self._noted(found)
 
+    def missing(self, value: Any, path: str = "") -> list[SecretError]:
+        """What is wrong with each reference in the value, also in mappings and lists; raises what a vault's connection
+        raises."""
+        if isinstance(value, Mapping):
+            several = [self.missing(item, f"{path}.{key}" if path else str(key)) for key, item in value.items()]
+            return [error for found in several for error in found]
+        if isinstance(value, list | tuple):
+            return [error for at, item in enumerate(value) for error in self.missing(item, f"{path}[{at}]")]
+        wrong = []
+        for found in REFERENCE.finditer(value) if isinstance(value, str) else ():
+            try:
+                self._look_up(found["kind"], found["name"].strip(), path)
+            except SecretError as error:
+                wrong.append(error)
+        return wrong
+
     def _resolved(self, value: Any, path: str, used: list[tuple[str, str]]) -> Any:
         if isinstance(value, Mapping):
             return {

@@ -16,9 +16,11 @@ from threading import RLock
 from typing import Any
 
 from tongqu.core.errors import NotFoundError
+from tongqu.kit.living import born, lives
 from tongqu.store import lineage
 from tongqu.store.home import Home
-from tongqu.store.migrations import RUNS, migrate
+from tongqu.store.migrations import RUNS
+from tongqu.store.writing import opened
 
 KEEP_DAYS = 180
 _FLUSH_SECONDS = 0.5
@@ -74,14 +76,8 @@ class Runs:
         self._lock = RLock()
         self._waiting: list[tuple[str, str, str, str]] = []
         self._flushed = 0.0
-        fresh = not path.exists()
-        if fresh:
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-        self._database = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+        self._database = opened(path, RUNS, "foreign_keys = ON")
         self._database.row_factory = sqlite3.Row
-        for pragma in ("busy_timeout = 5000", "journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
-            self._database.execute(f"PRAGMA {pragma}")
-        migrate(self._database, RUNS)
         self._purge(keep_days)
 
     @classmethod
@@ -107,7 +103,7 @@ class Runs:
             instant(self._clock()),
             socket.gethostname(),
             pid,
-            _started_at(pid),
+            born(pid),
             json.dumps(list(started.sinks)),
             started.project,
             started.version,
@@ -278,25 +274,6 @@ def _summary(row: sqlite3.Row) -> dict[str, Any]:
     run = {key: row[key] for key in row.keys() if key not in {"pid_started", "document"}}  # noqa: SIM118  # a Row iterates values
     run["sinks"] = json.loads(row["sinks"])
     here = row["host"] == socket.gethostname()
-    if row["status"] == "running" and here and not _alive(row["pid"], row["pid_started"]):
+    if row["status"] == "running" and here and not lives(row["pid"], row["pid_started"]):
         run["status"] = "interrupted"
     return run
-
-
-def _started_at(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot; None where the system does not tell."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    except OSError:
-        return None
-    return int(text.rpartition(")")[2].split()[19])
-
-
-def _alive(pid: int, started: int | None) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return started is None or _started_at(pid) in (None, started)

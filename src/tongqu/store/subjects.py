@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hmac
-import os
 import secrets
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -15,8 +13,8 @@ from typing import Any
 
 from tongqu.store.home import Home
 from tongqu.store.key_file import key_file
-from tongqu.store.migrations import TOMBSTONES, migrate
-from tongqu.store.writing import writing
+from tongqu.store.migrations import TOMBSTONES
+from tongqu.store.writing import durable, writing
 
 _SIZE = 12
 
@@ -84,12 +82,7 @@ class Tombstones:
     it cannot be used."""
 
     def __init__(self, path: Path):
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-        self._database = sqlite3.connect(path, timeout=5.0, isolation_level=None)
-        for pragma in ("busy_timeout = 5000", "journal_mode = WAL", "synchronous = FULL"):
-            self._database.execute(f"PRAGMA {pragma}")
-        migrate(self._database, TOMBSTONES)
+        self._database = durable(path, TOMBSTONES)
 
     @classmethod
     def open(cls, home: Home) -> Tombstones:

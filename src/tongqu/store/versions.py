@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,8 +13,9 @@ from typing import Any
 
 from tongqu.core.errors import AccessError, InvalidPlanError, NotFoundError, StaleVersionError
 from tongqu.store.home import Home
-from tongqu.store.migrations import VERSIONS, migrate
+from tongqu.store.migrations import VERSIONS
 from tongqu.store.runs import instant, now
+from tongqu.store.writing import durable, writing
 
 Tree = Mapping[str, Any]
 """A project's sections as plain values, without secrets."""
@@ -100,12 +99,7 @@ class Versions:
 
     def __init__(self, path: Path, *, clock: Callable[[], datetime] = now):
         self._clock = clock
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-        self._database = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
-        for pragma in ("busy_timeout = 5000", "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-            self._database.execute(f"PRAGMA {pragma}")
-        migrate(self._database, VERSIONS)
+        self._database = durable(path, VERSIONS, "foreign_keys = ON")
 
     @classmethod
     def open(cls, home: Home) -> Versions:
@@ -220,13 +214,8 @@ class Versions:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
+        with writing(self._database):
             yield
-        except BaseException:
-            self._database.execute("ROLLBACK")
-            raise
-        self._database.execute("COMMIT")
 
 
 def shown(env: str) -> str:

@@ -23,17 +23,28 @@ def writing(
             yield database
             database.execute("COMMIT")
         except BaseException:
-            database.execute("ROLLBACK")
+            if database.in_transaction:  # a full disk has rolled it back already
+                database.execute("ROLLBACK")
             raise
 
 
-def durable(path: Path, schema: tuple[str, ...]) -> sqlite3.Connection:
-    """A connection for several threads to a file that only its owner may read, made if it is not there: what is
-    committed survives a loss of power. Raises sqlite3.Error, OSError."""
+def opened(path: Path, schema: tuple[str, ...], *pragmas: str, seconds: float = 5.0) -> sqlite3.Connection:
+    """A connection for several threads, in autocommit, to a file (WAL) that only its owner may read, made if it is not
+    there; it waits so many seconds for other writers. What is committed survives the process, not always a loss of
+    power. Raises sqlite3.Error, OSError."""
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-    database = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
-    for pragma in ("busy_timeout = 5000", "journal_mode = WAL", "synchronous = FULL"):
-        database.execute(f"PRAGMA {pragma}")
-    migrate(database, schema)
+    database = sqlite3.connect(path, timeout=seconds, isolation_level=None, check_same_thread=False)
+    try:
+        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", *pragmas):
+            database.execute(f"PRAGMA {pragma}")
+        migrate(database, schema)
+    except BaseException:
+        database.close()
+        raise
     return database
+
+
+def durable(path: Path, schema: tuple[str, ...], *pragmas: str, seconds: float = 5.0) -> sqlite3.Connection:
+    """As `opened`; what is committed survives a loss of power."""
+    return opened(path, schema, "synchronous = FULL", *pragmas, seconds=seconds)

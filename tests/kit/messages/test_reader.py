@@ -187,3 +187,19 @@ def test_no_message_is_no_row() -> None:
     fields, key = learn(settings, [], [])
     assert Reader(settings, fields, key).decode(Messages([])).rows.num_rows == 0
     assert pa.schema(fields).names == ["id"]
+
+
+def test_messages_that_no_reader_takes_are_set_aside_and_do_not_spoil_what_is_learnt() -> None:
+    """Half a surrogate pair, numbers without end, nesting without end: in the sample, in values and in keys."""
+    poison = [b'{"id": 2, "v": "\\ud800"}', b'{"id": 1e999, "v": NaN}', b"[" * 100_000, b'{"\\udfff": 1}']
+    whole = [b'{"id": 1, "v": "a"}', b'{"id": 3, "v": "\\ud83d\\ude00"}']
+    found = decoded([whole[0], *poison, whole[1]], sample=[*whole, *poison])
+    assert [row for row in found.rows.to_pylist() if row["id"] in (1, 3)] == [
+        {"id": 1, "v": "a"}, {"id": 3, "v": "\U0001f600"},
+    ]  # fmt: skip
+    assert found.rows.num_rows + len(found.bad) == 6
+    assert len(found.bad) == 4
+    gone = decoded([None] * 3, [b'{"id": "\\ud800"}', b"[" * 100_000, b'{"id": 1}'], sample=whole, envelope="upsert",
+                   key=["id"])  # fmt: skip
+    assert [(row["_op"], row["id"]) for row in gone.rows.to_pylist()] == [("d", 1)]
+    assert len(gone.bad) == 2

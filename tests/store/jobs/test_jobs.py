@@ -125,6 +125,14 @@ def test_a_lease_that_is_over_goes_to_somebody_else_and_the_first_one_can_no_lon
     assert one.get("1").state == "done"
 
 
+def test_a_job_that_was_taken_and_never_begun_is_taken_again_by_the_same_hands(opened: Opener, time: Time) -> None:
+    jobs = opened()
+    jobs.put([work("1")])
+    assert (ids(jobs, hands()), ids(jobs, hands())) == (["1"], [])
+    time.moment += 16
+    assert ids(jobs, hands()) == ["1"]
+
+
 def test_leases_of_a_machine_that_was_started_anew_are_over(opened: Opener, time: Time) -> None:
     jobs = opened()
     time.moment = 9_000_000.0

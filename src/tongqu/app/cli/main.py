@@ -54,7 +54,9 @@ def _hurry() -> None:
     """Starting makes many objects that stay: the collector need not walk them every 700. And pydantic need not look
     through every installed package for plugins."""
     gc.set_threshold(200_000, 20, 20)
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's algebra, which is not used here, starts spinning threads
+    os.environ.setdefault(
+        "OPENBLAS_NUM_THREADS", "1"
+    )  # numpy's algebra, which is not used here, starts spinning threads
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # its own keeps what many threads have let go
     atexit.register(_leave)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")

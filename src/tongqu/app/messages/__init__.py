@@ -74,11 +74,11 @@ def translated(problem: Mapping[str, str], params: Mapping[str, Any] | None = No
 
 
 def hint(text: str) -> str:
-    """A hint in the language in use; as it is where the phrase book does not know it."""
+    """A hint in the language in use, and what varies in it too; as it is where the phrase book does not know it."""
     for pattern, template in _phrases(_state["language"]):
         if found := pattern.fullmatch(text):
             first, *rest = template.split("{}")
-            return first + "".join(word + part for word, part in zip(found.groups(), rest, strict=True))
+            return first + "".join(hint(word) + part for word, part in zip(found.groups(), rest, strict=True))
     return text
 
 

@@ -69,9 +69,12 @@ def check_schedules(
         for one in told.after:
             if one not in sections["pipelines"]:
                 problems.append(_unknown("pipeline", one, list(sections["pipelines"]), (*key, "after"), places))
-            elif group == "pipelines" and one == name:
+            elif group == "pipelines" and (way := _way(one, name, found[group])):
+                told_way = f": {' → '.join(way)}" if len(way) > 2 else ""
                 problems.append(
-                    InvalidPlanError(f"{name!r} would run after itself for ever", path=places.path((*key, "after")))
+                    InvalidPlanError(
+                        f"{name!r} would run after itself for ever{told_way}", path=places.path((*key, "after"))
+                    )
                 )
         if told.on_file and told.on_file.connection not in sections["connections"]:
             where = (*key, "on_file", "connection")
@@ -83,6 +86,23 @@ def check_schedules(
             problems.append(
                 InvalidPlanError(f"{told.on_file.connection!r} holds no files to wait for", path=places.path(where))
             )
+
+
+def _way(one: str, back: str, pipelines: Mapping[str, Any]) -> list[str]:
+    """The pipelines from `back` over `one` to `back` again, each after the next; empty where none leads there."""
+    before = {one: back}
+    looked = [one]
+    for at in looked:  # grows while it is walked
+        if at == back:
+            way = [back]
+            while way[0] != one:
+                way.insert(0, before[way[0]])
+            return [back, *way]
+        told: ScheduleEntry | None = pipelines[at].schedule if at in pipelines else None
+        new = [name for name in (told.after if told else ()) if name not in before]
+        before |= dict.fromkeys(new, at)
+        looked += new
+    return []
 
 
 def check_calendars(

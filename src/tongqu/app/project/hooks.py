@@ -61,12 +61,15 @@ def check_hooks(
 def with_hooks(
     pipelines: Mapping[str, Any],
     hooks: Mapping[str, HookEntry],
-    named: Mapping[str, Any],
+    sections: Mapping[str, Mapping[str, Any]],
     places: Places,
     problems: list[TongquError],
 ) -> dict[str, Any]:
     """The pipelines with `source: {hook: NAME}` said in full: the topic that the hook's events are in, followed.
-    `named` are all entries of the section, valid or not."""
+    `sections` are `hooks` and `connections` as they were written: what is wrong with a hook is told of the hook alone,
+    so its pipelines are given some connection that is there."""
+    named = sections["hooks"]
+    some = next(iter(sections["connections"]), "")
 
     def full(source: Any, key: Key) -> Any:
         if not isinstance(source, Mapping) or "hook" not in source:
@@ -76,14 +79,15 @@ def with_hooks(
             problems.append(
                 InvalidSettingsError("give `hook`, or `connection` and `dataset`", path=places.path((*key, "hook")))
             )
-        if name not in named:
+        known = isinstance(name, str) and name in named
+        if not known:
             problems.append(
                 UnknownNameError(f"there is no hook {name!r}", path=places.path((*key, "hook")),
                                  hint=nearest(str(name), list(named)), params={"name": str(name)})
             )  # fmt: skip
-        entry = hooks.get(name)
+        entry = hooks.get(name) if known else None
         if entry is None:
-            return {"connection": "", **rest}
+            return {"connection": some, "dataset": str(name), "mode": "stream", **rest}
         return {"connection": entry.to.connection, "dataset": entry.to.topic or name, "mode": "stream", **rest}
 
     found: dict[str, Any] = {}

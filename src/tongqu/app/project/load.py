@@ -297,7 +297,7 @@ def checked(
 
 def _hooked(sections: dict[str, Any], places: Places, problems: list[TongquError]) -> dict[str, HookEntry]:
     hooks = check_hooks(sections["hooks"], sections["connections"], places, problems)
-    sections["pipelines"] = with_hooks(sections["pipelines"], hooks, sections["hooks"], places, problems)
+    sections["pipelines"] = with_hooks(sections["pipelines"], hooks, sections, places, problems)
     return hooks
 
 

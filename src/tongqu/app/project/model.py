@@ -239,6 +239,10 @@ class PipelineSink(Settings):
     from_: str | None = Field(default=None, alias="from")
     """The step or source whose rows are written (default: the last step)."""
 
+    side: Literal["", "late"] = ""
+    """A side output: `late` gets the rows that came too late for the windows of the pipeline's last step that has some,
+    as they came, beside a sink that gets the windows (`mode: stream`)."""
+
     @field_validator("key", mode="before", json_schema_input_type=str | list[str])
     @classmethod
     def _one_key(cls, value: Any) -> Any:

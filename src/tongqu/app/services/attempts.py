@@ -24,7 +24,8 @@ _TAIL = 2000
 
 class Attempt:
     """A job in its process. `heard` is called from another thread whenever there is news: the id of its run (`run`), or
-    its end (`over`). When the process that made it dies, it stops in order by itself."""
+    its end (`over`). When the process that made it dies, it stops in order by itself. Raises OSError where no process
+    can be begun."""
 
     def __init__(self, job: Job, setting: Mapping[str, Any], heard: Callable[[], None]):
         self.job = job
@@ -34,16 +35,24 @@ class Attempt:
         self.run = ""
         self.behind: int | None = None
         """Messages that wait for it, where it follows its share of a log."""
+        self.moved = False
+        """Whether it has committed rows, as far as it told."""
+        self.read: dict[str, int] = {}
+        """The rows of each part of its work that were ever committed, as it told last."""
         self.document: dict[str, Any] = {}
         self.code = 1
         self.over = Event()
         self._stopped = 0.0
         self._heard = heard
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  closed by `close`
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tongqu.app.job"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self._said, start_new_session=True,
-        )  # fmt: skip
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tongqu.app.job"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=self._said, start_new_session=True,
+            )  # fmt: skip
+        except OSError:
+            self._said.close()
+            raise
         told = {**setting, "id": job.id, "kind": job.kind, "subject": job.subject, "spec": dict(job.spec)}
         self._line, lines = _ends(self._process)
         with suppress(BrokenPipeError):
@@ -98,6 +107,10 @@ class Attempt:
                     self.document = told["end"]
                 elif "behind" in told:
                     self.behind = int(told["behind"])
+                elif "read" in told:
+                    part, rows = told["read"]
+                    self.moved = self.moved or rows > self.read.get(part, rows)
+                    self.read[part] = rows
                 elif told.get("run"):
                     self.run = str(told["run"])
                     self._heard()

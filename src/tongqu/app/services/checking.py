@@ -18,7 +18,8 @@ _AT_ONCE = 8
 def check(names: Sequence[str], ends: Ends, project: Callable[[], Project], scrubber: Scrubber) -> dict[str, Any]:
     """Test the named connections (names or URLs; none = all of the project).
 
-    The files are checked first and a wrong file raises ProblemsError before anything is connected. The document has
+    The files are checked first, with all references in connections, and what is wrong raises ProblemsError before
+    anything is connected. The document has
     `ok`, `problems` and per connection its passed `stages`; notes have a `level` and leave `ok` true. A connection that
     a pipeline writes is tested as a sink (it may be made by its first run), any other as a source.
     """
@@ -30,7 +31,7 @@ def check(names: Sequence[str], ends: Ends, project: Callable[[], Project], scru
         wanted = wanted or list(loaded.connections)
         notes = [dict(note) for note in loaded.notes]
         written = {sink.connection for entry in loaded.pipelines.values() for sink in entry.all_sinks.values()}
-    opened = [ends.end(name) for name in wanted]
+    opened = ends.ends(wanted)
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="check") as pool:
         found = list(pool.map(lambda end: _one(end, end.name in written, scrubber), opened))
     problems = [problem for connection in found for problem in connection["problems"]]

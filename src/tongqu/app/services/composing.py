@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tongqu.app.services import auditing
 from tongqu.app.services.hooking import no_queue
 from tongqu.app.services.pretending import mocks_of
+from tongqu.app.services.serve_place import COUNTS
 from tongqu.app.services.streaming import Streams
 from tongqu.gateway.audit.assembled import Audited
 from tongqu.gateway.audit.watch import WhileAudited
@@ -35,6 +36,7 @@ from tongqu.gateway.hooks.handler import PREFIX, HooksHandler, Means
 from tongqu.gateway.limit.admission import Admitting
 from tongqu.gateway.limit.rates import Meter
 from tongqu.gateway.limit.shared import SharedMeter
+from tongqu.gateway.limit.together import CommonMeter, table
 from tongqu.gateway.live.ledger import FeedLedger
 from tongqu.gateway.manners import Cors
 from tongqu.gateway.metrics.board import Board
@@ -265,15 +267,23 @@ def _shared(entry: GatewayEntry, resolve: Callable[[str], Any]) -> SharedMeter |
     if entry.limits.redis is None:
         return None
     driver("redis", "gateway")
-    return SharedMeter(str(resolve(entry.limits.redis)), time.monotonic_ns, Meter(entry.limits.keys))
+    local = _common()
+    local = Meter(entry.limits.keys) if local is None else local
+    return SharedMeter(str(resolve(entry.limits.redis)), time.monotonic_ns, local)
+
+
+def _common() -> Meter | None:
+    """Where the processes of one `serve --workers` count together; None where there is one."""
+    told = os.environ.get(COUNTS)
+    return CommonMeter(table(int(told))) if told else None
 
 
 def _stages(
     entry: GatewayEntry, identity: Identity, audit: Audited, metrics: Metrics, shared: SharedMeter | None
 ) -> Stages:
-    gate = AddressGate(entry, time.monotonic_ns)
+    gate = AddressGate(entry, time.monotonic_ns, _common())
     shield = Shield(entry.shield, entry.sizes)
-    admitting = Admitting(entry, time.monotonic_ns, gate=gate, shared=shared, shield=shield)
+    admitting = Admitting(entry, time.monotonic_ns, gate=gate, shared=shared, shield=shield, meter=_common())
     metrics.gauge("tongqu_in_flight", "Calls that are being worked on", lambda: admitting.numbers()["running"])
     metrics.gauge("tongqu_in_flight_limit", "Calls that may be worked on", lambda: admitting.numbers()["running_limit"])
     return Stages(

@@ -46,8 +46,8 @@ class Crowding:
     def _decide(self, task: Task, tasks: Tasks, budgets: Budgets) -> None:
         told = tasks.project.running.workers
         least, most, backlog = (told.min, told.max, told.backlog) if told else (1, 1, 0)
-        there = {member(job): job for job in self.jobs.newest(tasks.place, state="open", subject=task.subject)
-                 if job.kept and job.kind == task.kind and not job.wish and job.state != "paused"}  # fmt: skip
+        there = {member(job): job for job in self.jobs.kept(tasks.place, task.subject)
+                 if job.kind == task.kind and not job.wish and job.state != "paused"}  # fmt: skip
         if 1 not in there:  # paused: nobody else goes on with it
             for job in there.values():
                 self.jobs.ask(job.id, "cancel")

@@ -75,7 +75,7 @@ def carried(
             return end
 
         around = wire.surroundings
-        planned = replace(part, stop=around.stop).streams(keep)
+        planned = replace(part, stop=around.stop, lent=True).streams(keep)
         found = [stream for stream in planned if stream.name == order.stream]
         if not found:
             raise InvalidPlanError(f"a worker finds nothing that is called {order.stream!r}", path=order.stream)

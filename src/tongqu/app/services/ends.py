@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tongqu.app.project.connections import connector_of, settings_of
+from tongqu.app.project.places import ProblemsError
 from tongqu.core import registry
 from tongqu.core.connector import Connector, Sink, Source
-from tongqu.core.errors import ConfigError, InvalidPlanError, InvalidSettingsError, UnknownConnectorError
+from tongqu.core.errors import (
+    ConfigError,
+    InvalidPlanError,
+    InvalidSettingsError,
+    SecretError,
+    TongquError,
+    UnknownConnectorError,
+)
 from tongqu.core.settings import Endpoint
 from tongqu.kit.egress.settings import Networked, rooted_hop
 from tongqu.store.literal import literal_passwords
@@ -106,6 +114,27 @@ class Ends:
         if whole_reference(place):
             return self._by_reference(place)
         return self._by_url(place) if is_url(place) else self._by_name(place)
+
+    def ends(self, places: Sequence[str]) -> list[End]:
+        """The ends of several places; raises ProblemsError with everything that is wrong with any of them."""
+        found: list[End] = []
+        wrong: list[TongquError] = []
+        for place in places:
+            try:
+                found.append(self.end(place))
+            except SecretError as error:
+                wrong += self._missing(place) or [error]
+            except ConfigError as error:
+                wrong += getattr(error, "problems", (error,))
+        if wrong:
+            raise ProblemsError(wrong)
+        return found
+
+    def _missing(self, place: str) -> Sequence[TongquError]:
+        if whole_reference(place) or is_url(place):
+            return self._references.missing(place)
+        project = self._project()
+        return self._references.missing(project.connection(place), project.places.path(("connections", place)))
 
     def secret(self, reference: str) -> str:
         """The value of a reference, which is never shown afterwards; raises SecretError."""

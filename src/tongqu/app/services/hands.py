@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Thread
@@ -48,11 +50,21 @@ def working(
 
 @contextmanager
 def beside(hands: Working | None) -> Iterator[None]:
-    """The hands at work in a thread while the block runs; at its end they stop in order. Without any, nothing."""
+    """The hands at work in a thread while the block runs; at its end they stop in order. Without any, nothing. Where
+    they end by an error, the process is told to stop and the error is raised: nothing looks well and does no jobs."""
     if hands is None:
         yield
         return
-    thread = Thread(target=hands.run, name="tongqu-hands")
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            hands.run()
+        except BaseException as error:  # noqa: BLE001  it is raised where somebody sees it
+            failed.append(error)
+            stop_all()
+
+    thread = Thread(target=work, name="tongqu-hands")
     thread.start()
     try:
         yield
@@ -60,3 +72,10 @@ def beside(hands: Working | None) -> Iterator[None]:
         hands.leave()
         thread.join()
         hands.jobs.close()
+    if failed:
+        raise failed[0]
+
+
+def stop_all() -> None:
+    """Stop this process in order."""
+    os.kill(os.getpid(), signal.SIGTERM)

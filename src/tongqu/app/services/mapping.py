@@ -82,7 +82,7 @@ def _only(found: list[Dataset], end: End, table: str) -> Dataset:
 def _sample(source: Any, dataset: Dataset) -> pa.RecordBatch | None:
     """The first rows, if there are any."""
     for split in source.splits(dataset, 1):
-        for batch in source.read(Read(dataset, split, batch_rows=_SAMPLE)):
+        for batch in source.read(Read(dataset, split, batch_rows=_SAMPLE, limit=_SAMPLE)):
             if batch.rows.num_rows:
                 return batch.rows.slice(0, _SAMPLE)  # type: ignore[no-any-return]  # the source is any connector's
     return None

@@ -23,15 +23,16 @@ from tongqu.app.services.apart import check_pipeline
 from tongqu.app.services.ends import End, Ends
 from tongqu.app.services.execution import Runner
 from tongqu.app.services.following import FOLLOWING, check_following
-from tongqu.app.services.graph_source import GraphSource, looked_up
+from tongqu.app.services.graph_source import GraphSource
 from tongqu.app.services.judging import judge
+from tongqu.app.services.mirroring import mirrored, sides_of, with_mirrors
 from tongqu.app.services.referring import knowing
 from tongqu.app.services.stating import check_written, state_source
 from tongqu.app.services.unlocking import guarding, unlocked
 from tongqu.core.connector import Sink, Source
 from tongqu.core.data import Dataset, Deletes, Mode, WriteMode
 from tongqu.core.errors import InvalidPlanError, NotFoundError, UnknownNameError, learnt
-from tongqu.core.plan import Plan, Trunk, check_changes, check_keeps, toward, trunk
+from tongqu.core.plan import Plan, Trunk, check_changes, check_keeps, trunk
 from tongqu.core.schema_changes import SchemaChanges
 from tongqu.engine.chain import Chain
 from tongqu.engine.compile import check_deletes, cursor_of, default_write
@@ -81,10 +82,11 @@ class Part:
     fellow: str | None = None
     """Who else writes the same target."""
     together: dict[str, Source] | None = field(default=None, compare=False)
-    """Sources that all sinks of the pipeline read at one instant, by name, once they are open; None if each sink opens
-    its own."""
+    """Sources that all sinks read at one instant, by name, once they are open; None: each sink opens its own."""
     stop: Event = field(default_factory=Event, compare=False)
     """Set when the run shall stop: what steps look up is read no further."""
+    lent: bool = False
+    """Whether it is a worker's, of another process's run: nothing is followed in it."""
 
     @property
     def writes(self) -> PipelineSink:
@@ -113,7 +115,8 @@ class Part:
 
     def check_modes(self) -> None:
         """Raise InvalidPlanError where steps need all rows and a source gives only changes."""
-        changing = [name for name in self.ends if self.mode(name) is not Mode.FULL]
+        beside = mirrored(self.plan, self.modes)
+        changing = [name for name in self.ends if self.mode(name) is not Mode.FULL and name not in beside]
         if self.stateful:
             check_keeps(self.plan)
         else:
@@ -166,7 +169,8 @@ class Part:
                 made = partial(self._kept, keep) if self.stateful else self._graph
                 streams = [made(sources, {name: several[0] for name, several in found.items()}, sink)]
             else:
-                first, sides = along.source, self._sides(along, sources, found)
+                first, sides = along.source, sides_of(self, along, sources, found)
+                sides = with_mirrors(self, sides, sources, found, keep)
                 chains = {d.name: self._steps(along, self._moving(first, d), sides) for d in found[first]}
                 streams = [self._chain(first, d, sources[first], sink, chains) for d in found[first]]
                 if sides:
@@ -214,18 +218,6 @@ class Part:
             )
         return found
 
-    def _sides(
-        self, along: Trunk, sources: Mapping[str, Source], found: Mapping[str, Sequence[Dataset]]
-    ) -> dict[str, Side]:
-        """What steps look up, each as a graph of its own that is read whole."""
-        memory, sides = limits(self.entry).memory_mb // 2, {}
-        for name in along.sides:
-            part = toward(self.plan, {name: name})
-            whole = Graph(part, {n: found[n][0] for n in part.sources}, memory_mb=memory)
-            read = partial(looked_up, whole, sources, name, self.stop)
-            sides[name] = Side(whole.outputs[name], read, whole.recipe, self.stop)
-        return sides
-
     def again(self, plan: Plan, entry: str, dataset: Dataset, keep: Callable[[Any], Any]) -> Chain | None:
         """The steps of a plan over rows that enter it at the source `entry`; None where there are none.
 
@@ -242,7 +234,7 @@ class Part:
         with learnt():
             found = {name: self._datasets(name, source) for name, source in sources.items()}
             part = replace(self, plan=plan)
-            return part._steps(along, dataset, part._sides(along, sources, found))
+            return part._steps(along, dataset, sides_of(part, along, sources, found))
 
     def _moving(self, name: str, dataset: Dataset) -> Dataset:
         """The dataset with its cursor, which steps may rename."""
@@ -276,8 +268,7 @@ class Part:
         graph = Graph(self.plan, datasets, threads=min(4, os.cpu_count() or 1), memory_mb=memory)
         source = GraphSource(graph, sources, self.sink_name)
         target = self.writes.dataset or self.stream
-        stream = self._stream(source.dataset, source, sink, target=target, mode=Mode.FULL)
-        return replace(stream, recipe=graph.recipe)
+        return replace(self._stream(source.dataset, source, sink, target=target, mode=Mode.FULL), recipe=graph.recipe)
 
     def _kept(
         self, keep: Callable[[Any], Any], sources: Mapping[str, Source], datasets: Mapping[str, Dataset], sink: Sink

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tongqu.app.project.load import Project, laid
+from tongqu.app.project.model import PipelineEntry
 from tongqu.app.services.ends import End, Ends
 from tongqu.app.services.execution import Kept
 from tongqu.app.services.impacts import impacts
@@ -20,6 +21,8 @@ from tongqu.app.services.versioning import Versioning
 from tongqu.core.connector import Sink, Source
 from tongqu.core.data import Dataset, Mode, Write, WriteMode
 from tongqu.core.errors import TongquError
+from tongqu.engine.following.opening import keyed
+from tongqu.engine.following.sent import check_stream
 from tongqu.engine.job import Stream
 from tongqu.engine.leaving import leaving
 
@@ -37,7 +40,8 @@ def plan(mine: Versioning, ends: Ends, *, offline: bool = False, every: bool = F
     head, found = mine.pending()
     project = mine.project()
     touched = {name for change in found for name in (change.resource, *change.affects)}
-    names = [name for name in project.pipelines if every or f"pipelines.{name}" in touched]
+    written = {made: name for name, several in project.carried.items() for made in several}
+    names = [name for name in project.pipelines if every or f"pipelines.{written.get(name, name)}" in touched]
     document: dict[str, Any] = {
         "version": head.version if head else 0,
         "env": mine.env,
@@ -48,11 +52,12 @@ def plan(mine: Versioning, ends: Ends, *, offline: bool = False, every: bool = F
         "contracts": _contracts(mine, project, head.version if head else 0, offline=offline),
     }
     streams: dict[str, list[Stream]] = {}
+    shown = replace(project, pipelines={**project.pipelines, **_unqueued(project)})
     with ExitStack() as stack:
         looking = Looking(ends, stack)
         for name in () if offline else names:
             try:
-                for part in parts(name, RunRequest((name,)), project, looking):
+                for part in parts(name, RunRequest((name,)), shown, looking):
                     found_streams = part.streams(looking.keep)
                     streams.setdefault(name, []).extend(found_streams)
                     document["targets"] += [_target(part, stream, looking) for stream in found_streams]
@@ -66,6 +71,17 @@ def plan(mine: Versioning, ends: Ends, *, offline: bool = False, every: bool = F
     return document
 
 
+def _unqueued(project: Project) -> dict[str, PipelineEntry]:
+    """The pipelines that take from a queue of the project, as if they took from the source of what fills it: the queue
+    need not be there yet, and gives the same rows."""
+    return {
+        made: project.pipelines[made].model_copy(update={"source": project.pipelines[name].source})
+        for name, several in project.carried.items()
+        for made in several
+        if name in project.pipelines and made in project.pipelines
+    }
+
+
 def _contracts(mine: Versioning, project: Project, head: int, *, offline: bool) -> list[dict[str, Any]]:
     return [] if mine.promises is None else mine.promises.planned(project, head, offline=offline)
 
@@ -73,6 +89,7 @@ def _contracts(mine: Versioning, project: Project, head: int, *, offline: bool) 
 def _target(part: Part, stream: Stream, looking: Looking) -> dict[str, Any]:
     arriving = stream.chain.output if stream.chain is not None else stream.source_dataset
     key = tuple(stream.key or arriving.key)
+    check_stream(stream, keyed(stream), key)
     write = Write(
         stream=stream.name, dataset=arriving.bound(stream.target, key), mode=stream.write, sync="", run="", key=key,
         deletes=stream.deletes, schema_changes=stream.schema_changes, renamed=stream.renamed,
@@ -135,7 +152,7 @@ class Looking(Ends):
         self._sources: dict[str, Source] = {}
         self._sinks: dict[str, Sink] = {}
         self._tables: dict[str, dict[str, Dataset] | None] = {}
-        self._missing: dict[str, bool] = {}
+        self._absent: dict[str, bool] = {}
 
     def end(self, place: str) -> End:
         """See Ends.end; the end gives the same source and sink each time."""
@@ -165,12 +182,12 @@ class Looking(Ends):
 
     def missing(self, end: End) -> bool:
         """Whether the system itself is not there yet: a file that the first run makes."""
-        if end.name not in self._missing:
+        if end.name not in self._absent:
             try:
-                self._missing[end.name] = self._catalogue(end) is None and end.source().datasets(["_"]) is None
+                self._absent[end.name] = self._catalogue(end) is None and end.source().datasets(["_"]) is None
             except TongquError:
-                self._missing[end.name] = True
-        return self._missing[end.name]
+                self._absent[end.name] = True
+        return self._absent[end.name]
 
     def told(self, error: TongquError) -> str:
         """An error in one line, without secrets."""

@@ -13,6 +13,7 @@ from tongqu.app.services.ends import Ends
 from tongqu.app.services.execution import Outcome, Run, Runner
 from tongqu.app.services.flows import Names
 from tongqu.app.services.following import FOLLOWING
+from tongqu.app.services.hooking import make_topics
 from tongqu.app.services.piping import Part, RunRequest, parts
 from tongqu.app.services.standing_in import instead, taken
 from tongqu.core.connector import Source
@@ -35,6 +36,7 @@ def run(request: RunRequest, project: Project, ends: Ends, runner: Runner, new_i
             path=endless[0].name,
             hint="run it by itself, or with --until-caught-up",
         )
+    make_topics(project, request.pipelines, ends)
     outcomes: list[Outcome] = []
     for several in wanted:
         together: dict[str, Source] = {}

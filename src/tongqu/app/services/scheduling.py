@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,8 +20,14 @@ from tongqu.store.jobs.job import Work
 from tongqu.store.jobs.jobs import Jobs
 from tongqu.store.jobs.ticks import Tick, Ticks
 
+logger = logging.getLogger("tongqu.scheduling")
 GRACE = 90.0
 """With `catch_up: none` a moment counts as missed after so many seconds."""
+AHEAD = 2 * 86_400.0
+"""A schedule whose next moment is so many seconds behind the one that is due by now was moved on by a wrong clock."""
+_LOOK = 60.0
+MOST = 1000
+"""With `catch_up: all` so many of the moments that were missed are made good, the newest ones."""
 Look = Callable[[OnFile], str]
 """A text that changes whenever the files do; empty where there are none. May take its time."""
 
@@ -38,6 +45,7 @@ class Scheduler:
     nudge: Callable[[], None] = lambda: None
     tasks: Tasks | None = None
     _timings: dict[str, Timing] = field(default_factory=dict)
+    _right: float = 0.0
     _looking: dict[str, Future[str]] = field(default_factory=dict)
     _pool: ThreadPoolExecutor | None = None
 
@@ -56,6 +64,9 @@ class Scheduler:
     def step(self) -> None:
         """Make the jobs of all moments that have come."""
         now = self.jobs.clock()
+        if abs(now - self._right) >= _LOOK:
+            self._right = now
+            self._put_right(now)
         for tick in self.ticks.due(now):
             task = self.tasks.named.get(tick.name) if self.tasks else None
             if task is None or task.schedule is None:
@@ -88,12 +99,22 @@ class Scheduler:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
+    def _put_right(self, now: float) -> None:
+        """Let schedules go on that a clock, days ahead and right again, has left with moments that are far away."""
+        for tick in self.ticks.all():
+            task = self.tasks.named.get(tick.name) if self.tasks else None
+            if task is None or task.schedule is None or tick.due is None or tick.paused:
+                continue
+            watched = task.schedule.on_file
+            due = now + seconds(watched.every) if watched else self._timings[task.name].after(now)
+            if due is not None and tick.due - due > AHEAD and self.jobs.database.agrees(now):
+                self.ticks.fire(tick, due, [], tick.seen)
+                logger.warning("%s: the clock had been ahead by days; goes on at %s", tick.name, shown(due))
+
     def _fire(self, tick: Tick, due: float, task: Task, catch_up: str) -> None:
         """Make the jobs of the moments up to now; the next is later than all of them, however the clock was set."""
         timing, now = self._timings[task.name], self.jobs.clock()
-        missed = timing.between(due, now)
-        if catch_up != "all":
-            missed = missed[-1:]
+        missed = timing.between(due, now, MOST if catch_up == "all" else 1)
         if catch_up == "none":
             missed = [at for at in missed if now - at <= GRACE]
         works = [self._made(task, at) for at in missed]
@@ -131,9 +152,7 @@ class Scheduler:
         """Have a job for every stream that never ends, and for no other."""
         paused = {tick.name for tick in self.ticks.all() if tick.paused}
         wanted = {(t.kind, t.subject): t for t in tasks.named.values() if t.kept and t.name not in paused}
-        for job in self.jobs.newest(tasks.place, state="open", limit=1000):
-            if not job.kept:
-                continue
+        for job in self.jobs.kept(tasks.place):
             task = wanted.get((job.kind, job.subject))
             if task is None:
                 self.jobs.ask(job.id, "cancel")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import secrets
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tongqu.kit.living import born, lives
 
 if TYPE_CHECKING:
     from tongqu.store.home import Home
@@ -23,6 +27,9 @@ READY = "TONGQU_SERVE_READY"
 """In the environment of a worker: where it writes a byte once it answers."""
 OWNER = "TONGQU_SERVE_OWNER"
 """In the environment of a worker: the token of `serve.json`, the same for all of them."""
+_STAND_IN_SECONDS = 5.0
+COUNTS = "TONGQU_SERVE_COUNTS"
+"""In the environment of a worker: the number of the file in which all of them count for the limits."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,7 @@ class HttpPlace:
 
 class Owner:
     """`serve.json` in the home: how commands of this machine reach the server that owns the project. The first server
-    of a home is its owner; others leave the file alone."""
+    of a home is its owner; others leave the file alone while it lives."""
 
     def __init__(self, home: Home, url: str, folder: Path, env: str, manage: str = ""):
         self.url = url
@@ -87,27 +94,33 @@ class Owner:
         """Write the file, readable only by this account."""
         if running(self._place) is not None:
             return
-        told = json.dumps({"url": self.url, "pid": os.getpid(), "token": self.token, **self._about})
+        about = {"pid": os.getpid(), "started": born(os.getpid()), **self._about}
+        told = json.dumps({"url": self.url, "token": self.token, **about})
         part = self._place.with_name(f"{self._place.name}.{os.getpid()}")
         with os.fdopen(os.open(part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
             file.write(told)
         part.replace(self._place)
         self._ours = True
 
+    async def stand_in(self) -> None:
+        """Announce again where the one that owned the project has gone, until cancelled."""
+        while True:
+            await asyncio.sleep(_STAND_IN_SECONDS)
+            with suppress(OSError):  # a full disk, for example: tried again
+                self.announce()
+
     def leave(self) -> None:
-        """Remove the file if it is ours."""
-        if self._ours:
+        """Remove the file if it is ours, and still is: of two that began together the last one has written it."""
+        if self._ours and (running(self._place) or {}).get("token") == self.token:
             self._place.unlink(missing_ok=True)
-            self._ours = False
+        self._ours = False
 
 
 def running(place: Path) -> dict[str, Any] | None:
-    """What `serve.json` says, if its process lives."""
+    """What `serve.json` says, if the process of this account that wrote it lives."""
     try:
         found: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
-        os.kill(int(found["pid"]), 0)
-    except PermissionError:
-        return None  # another account's process
+        os.kill(int(found["pid"]), 0)  # PermissionError: another account's
+        return found if lives(int(found["pid"]), found.get("started")) else None
     except (OSError, ValueError, KeyError):
         return None
-    return found

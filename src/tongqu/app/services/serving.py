@@ -151,7 +151,7 @@ async def _serve(
     served = await reloading.begin()
     owner = Owner(wire.home, place.url(request.host), wire.folder, wire.env, place.manage_url(request.host))
     following: asyncio.Task[None] | None = None
-    orphaned: asyncio.Task[None] | None = None
+    watching: asyncio.Task[None] | None = None
     warning: asyncio.Task[None] | None = None
     tidying: asyncio.Task[None] | None = None
     gateway: Gateway | None = None
@@ -170,14 +170,15 @@ async def _serve(
         prepared = _adopting(wire, gateway, reloading)
         prepared(served.project)()
         following = asyncio.get_running_loop().create_task(reloading.follow(gateway.site, prepared))
-        warning = asyncio.get_running_loop().create_task(_expiring(wire, gateway, reloading, request).run())
+        warning = asyncio.get_running_loop().create_task(_warning(wire, gateway, reloading, request))
         tidying = asyncio.get_running_loop().create_task(tidy())
         if worker:
             os.write(int(os.environ[READY]), b"1")
-            orphaned = asyncio.get_running_loop().create_task(_orphaned(stop))
+            watching = asyncio.get_running_loop().create_task(_orphaned(stop))
         else:
             if not request.mock:
                 owner.announce()
+                watching = asyncio.get_running_loop().create_task(owner.stand_in())
             tell("listening", {**served.state(), **_where(owner, request, gateway)})
         await _first(stop, following)
         gateway.retire()
@@ -186,7 +187,7 @@ async def _serve(
         whole = all([await server.drain() for server in servers])
     finally:
         owner.leave()
-        tasks = [task for task in (following, orphaned, warning, tidying) if task is not None]
+        tasks = [task for task in (following, watching, warning, tidying) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -216,6 +217,16 @@ def _managed(  # noqa: PLR0917  what it stands on
     made = manage(managed(wire.home, gateway, token, reloading.state))
     gateway.site.add(Route("/manage", made, "open"))
     return made
+
+
+async def _warning(wire: Wire, gateway: Gateway, reloading: Reloading, request: ServeRequest) -> None:
+    """Warn of what ends, and tell of the gates of two-way syncs, until cancelled."""
+    from tongqu.app.services.gatekeeping import Gates
+
+    project = lambda: reloading.served.project  # noqa: E731  what is served now
+    gates = Gates(wire.home, project, gateway.audit.trail, gateway.feed, gateway.streams.holder, wire.now)
+    ends = _expiring(wire, gateway, reloading, request)
+    await asyncio.gather(ends.run(), gates.run(gateway.metrics))
 
 
 def _expiring(wire: Wire, gateway: Gateway, reloading: Reloading, request: ServeRequest) -> Expiring:

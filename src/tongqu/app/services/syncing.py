@@ -13,6 +13,7 @@ from tongqu.app.services.ends import Ends
 from tongqu.app.services.execution import Outcome, Run, Runner
 from tongqu.app.services.flows import Names
 from tongqu.app.services.following import check_follows
+from tongqu.app.services.two_way_asked import check_one_way
 from tongqu.core.connector import Can
 from tongqu.core.data import Deletes, Lane, Mode, WriteMode
 from tongqu.core.errors import InvalidPlanError, InvalidSettingsError
@@ -111,6 +112,7 @@ def columns(keys: Sequence[str]) -> tuple[str, ...]:
 def sync(request: SyncRequest, ends: Ends, run: Runner, new_id: Callable[[], str]) -> Outcome:
     """Move the tables; raises ConfigError before any connection if the arguments are wrong."""
     source_end, sink_end = ends.end(request.source), ends.end(request.sink)
+    check_one_way(request.mode, (source_end, sink_end), (request.source, request.sink), request.tables)
     settled = settle(request, knows=bool((Can.TRACKS | Can.CURSORS) & source_end.connector.can))
     check_follows(source_end.connector, settled.mode, "--mode")
     kept = (sink_end.kept,) if sink_end.kept else ()
@@ -152,16 +154,25 @@ def sync(request: SyncRequest, ends: Ends, run: Runner, new_id: Callable[[], str
 
 
 def _guarded(stream: Stream, ends: Ends) -> Stream:
-    """The stream without rows of erased persons, by what the dictionary says of what is read or written."""
+    """The stream without rows that its source says were deleted, which leave the target, and without rows of erased
+    persons, by what the dictionary says of what is read or written. Raises InvalidPlanError where they would stay."""
+    from tongqu.app.services.removing import check_removals, removals
+
     named = ends.persons()
     fields = {**named.get(stream.target, {}), **named.get(stream.source_dataset.name, {})}
     operator = ends.forgetting({"": fields}) if fields else None
-    if operator is None:
+    steps = removals(stream)
+    if operator is not None:
+        from tongqu.core.operator import Step
+
+        steps.append(Step("erased", "forget", operator, (), ""))
+    if not steps:
         return stream
-    from tongqu.core.operator import Step
     from tongqu.engine.chain import Chain
 
-    return replace(stream, chain=Chain(stream.source_dataset, [Step("erased", "forget", operator, (), "")]))
+    guarded = replace(stream, chain=Chain(stream.source_dataset, steps))
+    check_removals(guarded)
+    return guarded
 
 
 def _choice(option: str, value: str, valid: type[StrEnum]) -> str:

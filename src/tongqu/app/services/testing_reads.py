@@ -93,7 +93,7 @@ def _first(source: Source, dataset: Dataset, rows: int, stop: Event) -> pa.Table
     parts: list[pa.Table] = []
     count = 0
     for split in source.splits(dataset, 1):
-        for batch in source.read(Read(dataset, split, batch_rows=min(rows, 65_536), stop=enough)):
+        for batch in source.read(Read(dataset, split, batch_rows=min(rows, 65_536), limit=rows, stop=enough)):
             if stop.is_set():
                 raise CancelledError("stopped")
             parts.append(pa.Table.from_batches([batch.rows]).slice(0, rows - count))

@@ -41,13 +41,24 @@ class Timing:
         return next(self._ticks(moment), None) if self.entry.cron else None
 
     def between(self, first: float, now: float, most: int = 1000) -> list[float]:
-        """All moments from `first`, itself one, to now, at most so many: the newest of them."""
-        found = [first]
-        while (one := self.after(found[-1])) is not None and one <= now:
-            found.append(one)
-            if len(found) > most:
-                del found[0]
-        return found
+        """All moments from `first`, itself one, to now, at most so many: the newest of them. However long ago that
+        was, about as many moments are looked at as are given."""
+        found = self._newest(first, now, most)
+        return found if len(found) >= most else [first, *found]
+
+    def _newest(self, since: float, until: float, most: int) -> list[float]:
+        """The newest moments later than `since`, up to `until`, at most so many; there is at most one in a second."""
+        if until - since <= most:
+            few = [since]
+            while (at := self.after(few[-1])) is not None and at <= until:
+                few.append(at)
+            return few[1:][-most:]
+        first = self.after(since)
+        if first is None or first > until:
+            return []
+        middle = (since + until) / 2
+        found = self._newest(middle, until, most)
+        return found if len(found) >= most else self._newest(since, middle, most - len(found)) + found
 
     def _every(self, moment: float) -> float | None:
         length = seconds(self.entry.every or "")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tongqu.app.services.serve_place import (
+    COUNTS,
     MANAGE_SOCKET,
     OWNER,
     READY,
@@ -21,6 +22,7 @@ from tongqu.app.services.serve_place import (
     ServeRequest,
 )
 from tongqu.core.errors import ConnectError
+from tongqu.gateway.limit.together import made
 from tongqu.gateway.serving.bounds import Bounds
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class _Supervisor:
         manage = place.manage_url(request.host)
         self._owner = Owner(wire.home, place.url(request.host), wire.folder, wire.env, manage)
         self._command = _command(wire, request)
+        self._counts = made()
         self._workers: set[asyncio.subprocess.Process] = set()
         self._whole = True
         self._since = 0.0
@@ -57,17 +60,23 @@ class _Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._asked)
         tasks = [loop.create_task(self._keep(at)) for at in range(self._request.workers)]
+        standing_in: asyncio.Task[None] | None = None
         try:
             await self._first_is_up(tasks)
             if not self._stop.is_set():
                 self._owner.announce()
+                standing_in = loop.create_task(self._owner.stand_in())
                 told = {"url": self._owner.url, "pid": os.getpid(), "workers": len(tasks), "files": self._request.files}
                 self._tell("listening", told)
             await self._stop.wait()
         finally:
             self._stop.set()
             await self._end(tasks)
+            if standing_in is not None:
+                standing_in.cancel()
+                await asyncio.gather(standing_in, return_exceptions=True)
             self._owner.leave()
+            os.close(self._counts)
         return {"ok": True, "url": self._owner.url, "finished": self._whole}
 
     async def _first_is_up(self, tasks: list[asyncio.Task[None]]) -> None:
@@ -102,14 +111,15 @@ class _Supervisor:
         reading, writing = os.pipe()
         try:
             sockets = [self._place.socket.fileno()]
-            told = {SOCKET: str(sockets[0]), READY: str(writing), OWNER: self._owner.token}
+            told = {SOCKET: str(sockets[0]), READY: str(writing), OWNER: self._owner.token,
+                    COUNTS: str(self._counts)}  # fmt: skip
             if self._place.own is not None:
                 sockets.append(self._place.own.fileno())
                 told[MANAGE_SOCKET] = str(sockets[1])
             worker = await asyncio.create_subprocess_exec(
                 *self._command,
                 env={**os.environ, **told},
-                pass_fds=(*sockets, writing),
+                pass_fds=(*sockets, writing, self._counts),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 process_group=0,  # a terminal's SIGINT is for us alone

@@ -66,6 +66,8 @@ class Working:
     _attempts: dict[str, Attempt] = field(default_factory=dict)
     _lost: list[Attempt] = field(default_factory=list)
     """Attempts at jobs that were lost and taken again before their processes had ended."""
+    _read: dict[str, dict[str, int]] = field(default_factory=dict)
+    """The rows that each job without an end had committed when its last attempt was judged."""
     _stamp: Hashable = None
     _renewed: float = 0.0
     _purged: float = 0.0
@@ -97,6 +99,9 @@ class Working:
                     self._blind = 0
                 except ConnectError as error:
                     wait = self._cannot_see(error)
+                except OSError as error:  # no more processes or files at the moment, for example
+                    what = f"jobs cannot be looked after: {error.strerror or error}"
+                    wait = self._cannot_see(ConnectError(what, path=str(error.filename or "")))
                 if wait is None:
                     return
                 self._bell.wait(wait)
@@ -218,12 +223,22 @@ class Working:
             problem = {"path": job.subject, "code": "run.timed_out", "message": took,
                        "hint": "the next attempt goes on where it stopped"}  # fmt: skip
             told = {**told, "status": "failed", "problems": [problem]}
-        failures = 0 if job.kept and time.monotonic() - attempt.began >= SETTLED else job.failures
+        well = job.kept and (self._moved(attempt) or time.monotonic() - attempt.began >= SETTLED)
+        failures = 0 if well else job.failures
         again = why == "timeout" or passing(told, attempt.code, kept=job.kept) or (job.kept and attempt.code == 0)
         if again and (job.kept or failures < job.retries):
             wait = min(2.0**failures, LONGEST_WAIT) * (0.5 + self.chance())
             return Ended("queued", told, self.jobs.clock() + wait, failures + 1)
+        self._read.pop(job.id, None)
         return Ended("failed", told, failures=failures + 1)
+
+    def _moved(self, attempt: Attempt) -> bool:
+        """Whether rows were committed since the attempt before was judged: what kills it again and again, if anything
+        does, is not always the same."""
+        known = self._read.setdefault(attempt.job.id, {})
+        further = any(rows > known.get(part, rows) for part, rows in attempt.read.items())
+        known.update(attempt.read)
+        return attempt.moved or further
 
     @property
     def _all(self) -> list[Attempt]:

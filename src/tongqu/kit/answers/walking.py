@@ -4,7 +4,7 @@ numbers are known, and they come in order."""
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,11 +38,12 @@ class Walk:
         self._fetch = fetch
         self._parallel = parallel
 
-    def pages(self, state: Position) -> Iterator[Page]:
-        """The pages from a state on, in order. Closing the iterator ends all calls under way."""
+    def pages(self, state: Position, asked: Future[tuple[bytes, Answer]] | None = None) -> Generator[Page, None, None]:
+        """The pages from a state on, in order; `asked` is the page of that state, where it was asked for before.
+        Closing the iterator ends all calls under way."""
         halt = Event()
         with ThreadPoolExecutor(self._parallel, thread_name_prefix="tongqu-page") as pool:
-            waiting: deque[Future[tuple[bytes, Answer]]] = deque()
+            waiting: deque[Future[tuple[bytes, Answer]]] = deque([] if asked is None else [asked])
             try:
                 yield from self._sequence(pool, waiting, state, halt)
             finally:
@@ -61,7 +62,8 @@ class Walk:
             waiting.append(pool.submit(self._fetch, at, halt))
 
         following: Position | None = state
-        ask(state)
+        if not waiting:
+            ask(state)
         while following is not None:
             state = following
             lines, answer = waiting[0].result()

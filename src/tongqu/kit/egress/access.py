@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tongqu.kit.egress.tokens import private_file
+from tongqu.kit.living import born, lives
 
 _FILE = "hub.json"
 
@@ -30,16 +31,14 @@ class Access:
         """The hub of this home; None if none runs."""
         try:
             found = json.loads((home / _FILE).read_text(encoding="utf-8"))
-            os.kill(found.pop("pid"), 0)
-        except (FileNotFoundError, ProcessLookupError):
+        except FileNotFoundError:
             return None
-        except PermissionError:  # it is there and another user's
-            pass
-        return cls(**found)
+        return cls(**found) if lives(found.pop("pid"), found.pop("started", None)) else None
 
     def write(self, home: Path) -> None:
         """Let the home's processes in; the file is its owner's alone (0600)."""
-        private_file(home / _FILE, json.dumps({**asdict(self), "pid": os.getpid()}))
+        pid = os.getpid()
+        private_file(home / _FILE, json.dumps({**asdict(self), "pid": pid, "started": born(pid)}))
 
 
 def forget(home: Path) -> None:

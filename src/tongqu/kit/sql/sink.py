@@ -148,7 +148,9 @@ class SqlSink(Quarantining):
                 path=write.stream,
                 hint="name the key columns with --key (or key: in the pipeline's sink)",
             )
-        with self._transaction(relaxed=True) as (db, ledger):  # the first chunk's commit makes it durable
+        # The first chunk's commit makes it durable. A stream that follows may wait long for one, while a crash of the
+        # server would give the fence back, for somebody else to take.
+        with self._transaction(relaxed=not write.follows) as (db, ledger):
             return self._open(db, ledger, write)
 
     def _open(self, db: Db, ledger: Ledger, write: Write) -> Opened:
@@ -228,7 +230,7 @@ class SqlSink(Quarantining):
         landing = self._landings[write.stream]
         if self.parallel:
             self._connections.ahead(len(splits))
-        with self._transaction(relaxed=True) as (_, ledger):
+        with self._transaction(relaxed=not write.follows) as (_, ledger):
             ledger.hold(write.sync, write.stream, landing.fence)
             ledger.forget_splits(write.sync, write.stream)
             for split in splits:

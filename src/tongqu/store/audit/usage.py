@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -11,8 +9,8 @@ from pathlib import Path
 from threading import Lock
 
 from tongqu.store.home import Home
-from tongqu.store.migrations import API_USAGE, migrate
-from tongqu.store.writing import writing
+from tongqu.store.migrations import API_USAGE
+from tongqu.store.writing import opened, writing
 
 KEEP_DAYS = 400
 Use = tuple[str, str, str, str]
@@ -31,13 +29,8 @@ class Usage:
     """One home's sums by day, in one SQLite file; safe for several threads and processes. Raises sqlite3.Error."""
 
     def __init__(self, path: Path):
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
         self._lock = Lock()
-        self._database = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
-        for pragma in ("busy_timeout = 5000", "journal_mode = WAL", "synchronous = NORMAL"):
-            self._database.execute(f"PRAGMA {pragma}")
-        migrate(self._database, API_USAGE)
+        self._database = opened(path, API_USAGE)
 
     @classmethod
     def open(cls, home: Home) -> Usage:

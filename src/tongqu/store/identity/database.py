@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,12 +12,12 @@ from threading import RLock
 from typing import Any
 
 from tongqu.store.identity.schema import IDENTITY
-from tongqu.store.migrations import migrate
 from tongqu.store.runs import now
-from tongqu.store.writing import writing
+from tongqu.store.writing import durable, opened, writing
 
 POLL_SECONDS = 0.25
 """How often a process looks whether another one changed something."""
+_PRAGMAS = ("foreign_keys = ON", "secure_delete = ON")
 
 
 class Database:
@@ -34,11 +33,9 @@ class Database:
         self.clock = clock
         self._elapsed = elapsed
         self._lock = RLock()
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-        self._durable = _connection(path, "FULL")
-        migrate(self._durable, IDENTITY)
-        self._quick = _connection(path, "NORMAL")
+        self._durable = durable(path, IDENTITY, *_PRAGMAS)
+        self._quick = opened(path, IDENTITY, *_PRAGMAS)
+        self._durable.row_factory = self._quick.row_factory = sqlite3.Row
         self._polled = 0.0
         self._revision = self._read_revision()
 
@@ -90,20 +87,6 @@ class Database:
         with self._lock:
             self._quick.close()
             self._durable.close()
-
-
-def _connection(path: Path, synchronous: str) -> sqlite3.Connection:
-    made = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
-    made.row_factory = sqlite3.Row
-    for pragma in (
-        "busy_timeout = 5000",
-        "journal_mode = WAL",
-        f"synchronous = {synchronous}",
-        "foreign_keys = ON",
-        "secure_delete = ON",
-    ):
-        made.execute(f"PRAGMA {pragma}")
-    return made
 
 
 def changed(done: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> bool:

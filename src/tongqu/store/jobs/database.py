@@ -17,6 +17,8 @@ from tongqu.store.jobs.schema import STEPS
 
 _LOCK = 0x746F6E67
 """The advisory lock that takes turns in PostgreSQL."""
+_APART = 3600.0
+"""Seconds that the clocks of two hosts may be apart."""
 
 
 class Database(ABC):
@@ -38,6 +40,11 @@ class Database(ABC):
     @abstractmethod
     def moment(self) -> float:
         """A clock for leases, in seconds: the same for all processes that use this database, and never set back."""
+
+    def agrees(self, now: float) -> bool:
+        """Whether a time of day is about the one of all processes that use this database."""
+        del now
+        return True
 
     @abstractmethod
     def bell(self) -> Bell:
@@ -184,6 +191,10 @@ class PostgresJobs(Database):
     def moment(self) -> float:
         """See Database.moment."""
         return float(self.rows("SELECT extract(epoch FROM clock_timestamp())")[0][0])
+
+    def agrees(self, now: float) -> bool:
+        """See Database.agrees."""
+        return abs(self.moment() - now) < _APART
 
     def bell(self) -> Bell:
         """See Database.bell."""

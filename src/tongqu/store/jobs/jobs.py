@@ -21,6 +21,7 @@ _FLAGS = frozenset(("pinned", "kept"))
 _JSON = frozenset(("connections", "spec", "outcome"))
 _STOPPED = {"pause": "paused", "cancel": "cancelled"}
 _AGAIN = 5.0
+_AHEAD = 2 * 86_400.0
 _LOOK = 500
 """Waiting jobs that are looked at when one is taken."""
 
@@ -75,11 +76,13 @@ class Jobs:
         with self.database.turn():
             moment = self.database.moment()
             running = self._where("state = 'running' AND place = ?", (hands.place,))
-            over = [job for job in running if job.holder != hands.holder and not _held(job, moment, hands.lease)]
+            over = [job for job in running if not _held(job, moment, hands.lease)]  # ours too: it was never begun
             held = [job for job in running if job not in over]
-            waiting = self._where(
-                f"state = 'queued' AND place = ? AND due <= ? ORDER BY priority DESC, due, created LIMIT {_LOOK}",
-                (hands.place, self.clock()),
+            now = self.clock()
+            waiting = self._where(  # what a clock that was days ahead put off does not wait for that day
+                "state = 'queued' AND place = ? AND (due <= ? OR created > ? OR began > ?)"
+                f" ORDER BY priority DESC, due, created LIMIT {_LOOK}",
+                (hands.place, now, now + _AHEAD, now + _AHEAD),
             )
             room = _Room(hands, limits, held, owner=self._owner(hands))
             taken = [job for job in (*over, *waiting) if room.takes(job)]
@@ -190,6 +193,15 @@ class Jobs:
             f"place = ?{f' AND state IN ({marks})' if states else ''}{' AND subject = ?' if subject else ''}"
             f" ORDER BY created DESC, id DESC LIMIT {int(limit)}",
             (place, *states, *([subject] if subject else [])),
+        )
+
+    def kept(self, place: str, subject: str = "") -> list[Job]:
+        """All jobs without an end that are not over, the newest first."""
+        marks = ", ".join("?" * len(OPEN))
+        return self._where(
+            f"place = ? AND kept = 1 AND state IN ({marks}){' AND subject = ?' if subject else ''}"
+            " ORDER BY created DESC, id DESC",
+            (place, *OPEN, *([subject] if subject else [])),
         )
 
     def idle(self, place: str) -> bool:

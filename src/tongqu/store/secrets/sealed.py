@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets as random
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -14,11 +13,12 @@ from typing import Any
 
 from tongqu.core.errors import CheckpointError, SecretError
 from tongqu.store.home import Home
-from tongqu.store.migrations import SECRETS, migrate
+from tongqu.store.migrations import SECRETS
 from tongqu.store.runs import instant, now
 from tongqu.store.secrets.envelope import AES, Key, Sealed, opened, sealed
 from tongqu.store.secrets.keys import Keyring, Keys
 from tongqu.store.secrets.names import named
+from tongqu.store.writing import durable, writing
 
 LARGEST = 65536
 """Bytes of a value."""
@@ -73,12 +73,7 @@ class Secrets:
         self._lock = RLock()
         self.home = home
         self.keys = keys
-        if not home.secret_store.exists():
-            os.close(os.open(home.secret_store, os.O_CREAT | os.O_WRONLY, 0o600))
-        self.database = sqlite3.connect(home.secret_store, timeout=10.0, isolation_level=None, check_same_thread=False)
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
-            self.database.execute(f"PRAGMA {pragma}")
-        migrate(self.database, SECRETS)
+        self.database = durable(home.secret_store, SECRETS, "foreign_keys = ON", "secure_delete = ON", seconds=10.0)
 
     @classmethod
     def made(cls, home: Home, keys: Keys, algorithm: str = AES, *, clock: Callable[[], datetime] = now) -> Secrets:
@@ -234,14 +229,8 @@ class Secrets:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """One transaction that alone writes."""
-        with self._lock:
-            self.database.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self.database.execute("ROLLBACK")
-                raise
-            self.database.execute("COMMIT")
+        with writing(self.database, self._lock):
+            yield
 
     def flushed(self) -> None:
         """Move what is in the log file into the database, so that nothing that was deleted is left in it."""

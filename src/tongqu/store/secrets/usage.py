@@ -12,8 +12,9 @@ from typing import Any
 
 from tongqu.core.errors import CheckpointError
 from tongqu.store.home import Home
-from tongqu.store.migrations import SECRET_USAGE, migrate
+from tongqu.store.migrations import SECRET_USAGE
 from tongqu.store.runs import instant, now
+from tongqu.store.writing import opened
 
 KEEP, KEEP_DAYS = 20_000, 180
 """How many uses are kept, and how long."""
@@ -111,15 +112,4 @@ def last_uses(home: Home) -> dict[str, str]:
 
 
 def _connected(home: Home) -> sqlite3.Connection:
-    path = home.secret_usage
-    if not path.exists():
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-    database = sqlite3.connect(path, timeout=5.0, isolation_level=None)
-    try:
-        for pragma in ("journal_mode = WAL", "synchronous = NORMAL"):
-            database.execute(f"PRAGMA {pragma}")
-        migrate(database, SECRET_USAGE)
-    except BaseException:
-        database.close()
-        raise
-    return database
+    return opened(home.secret_usage, SECRET_USAGE)
