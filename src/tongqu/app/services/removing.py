@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tongqu.core.data import Mode, Write, WriteMode
 from tongqu.core.errors import InvalidPlanError
-from tongqu.core.operator import Step, parse_step
 from tongqu.core.removing import Removing
 from tongqu.engine.job import Stream
 from tongqu.engine.leaving import leaving
+
+if TYPE_CHECKING:
+    from tongqu.core.operator import Step
 
 _HINT = "use --write upsert into a target whose rows can be deleted, or a pipeline: its steps say what becomes of them"
 
@@ -20,6 +24,8 @@ def removals(stream: Stream) -> list[Step]:
         return []
     if source.removed not in dataset.columns:
         return []
+    from tongqu.core.operator import parse_step  # steps bring Arrow, which a plain copy does without
+
     return [parse_step({"filter": f'"{source.removed}" is null', "id": "removed"}, "removed")]
 
 
