@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
+from weakref import ReferenceType, ref
 
 import pyarrow as pa
 
@@ -22,6 +24,7 @@ from tongqu.meaning.fields import metadata
 from tongqu.meaning.rules import Rule
 
 MOST_ERRORS = 20
+_MOST_KEPT = 500
 _TYPES: dict[str, dict[str, Any]] = {
     "int": {"type": "integer"}, "decimal": {"type": ["number", "string"]},
     "float": {"type": ["number", "string"], "pattern": r"^-?([0-9]{1,30}(\.[0-9]{1,30})?|Infinity)$|^NaN$"},
@@ -109,11 +112,35 @@ def _ruled(made: dict[str, Any], rule: Rule) -> None:
             made[key] = tighter(limit, made[key]) if key in made else limit
 
 
+@dataclass(frozen=True)
+class _Form:
+    """What rows are held against: made once for an API and the fields that may be set."""
+
+    api: ReferenceType[Api]
+    fields: Mapping[str, pa.Field[Any]]
+    kinds: Mapping[str, str]
+    """The family of each field."""
+    validator: Any
+
+
 class Schemas:
-    """Rows held against their schema. Keeps compiled schemas by what they are made of."""
+    """Rows held against their schema. Keeps compiled schemas by what they are made of, and forms by their API."""
 
     def __init__(self) -> None:
-        self._validator = lru_cache(maxsize=500)(_compiled)
+        self._validator = lru_cache(maxsize=_MOST_KEPT)(_compiled)
+        self._forms: dict[tuple[int, frozenset[str], bool], _Form] = {}
+
+    def _form(self, api: Api, names: frozenset[str], whole: bool) -> _Form:
+        place = (id(api), names, whole)
+        found = self._forms.get(place)
+        if found is None or found.api() is not api:
+            fields = writable(api, names)
+            validator = self._validator(dumps_schema(schema_of(api, names, whole=whole)))
+            found = _Form(ref(api), fields, {name: family(field) for name, field in fields.items()}, validator)
+            if len(self._forms) >= _MOST_KEPT:
+                self._forms.clear()
+            self._forms[place] = found
+        return found
 
     def typed(
         self, api: Api, names: Collection[str], rows: Sequence[Row], *, whole: bool, texts: bool, single: bool
@@ -124,22 +151,21 @@ class Schemas:
         that pointers do not begin with its number. Raises Problem `field.unknown` for a field that is not in `names`,
         hidden or not there, and `body.invalid` with at most 20 errors `{pointer, code, detail}`.
         """
-        fields = writable(api, names)
+        form = self._form(api, frozenset(names), whole)
+        fields, validator = form.fields, form.validator
         for row in rows:
             strangers = [name for name in row if name not in fields]
             if strangers:
                 raise unknown(strangers[0])
-        text = dumps_schema(schema_of(api, names, whole=whole))
-        validator = self._validator(text)
         errors: list[dict[str, str]] = []
         made: list[dict[str, Any]] = []
         for number, row in enumerate(rows):
             start = "" if single else f"/{number}"
-            instance = {name: _instance(value, fields[name], texts) for name, value in row.items()}
+            instance = {name: _instance(value, fields[name], form.kinds[name], texts) for name, value in row.items()}
             if not validator.is_valid(instance):
                 errors += _told(validator, instance, start)
             else:
-                made.append(_fitted(instance, fields, api.rules, start, errors))
+                made.append(_fitted(instance, form, api.rules, start, errors))
             if len(errors) >= MOST_ERRORS:
                 break
         if errors:
@@ -159,12 +185,11 @@ def _compiled(text: str) -> Any:
     return jsonschema_rs.Draft202012Validator(json.loads(text), pattern_options=jsonschema_rs.RegexOptions())
 
 
-def _instance(value: Any, field: pa.Field[Any], texts: bool) -> Any:
+def _instance(value: Any, field: pa.Field[Any], kind: str, texts: bool) -> Any:
     """The value as the schema looks at it: texts of numbers as numbers where they may come as texts."""
-    kind = family(field)
     if isinstance(value, str) and (kind in ("decimal", "float") or (texts and kind in ("int", "bool"))):
         try:
-            return fitted(value, field)
+            return fitted(value, field, kind)
         except ValueError:
             return {}  # of no allowed type
     if texts and isinstance(value, str) and kind in ("json", "list"):
@@ -189,21 +214,22 @@ def _told(validator: Any, instance: Row, start: str) -> list[dict[str, str]]:
 
 
 def _fitted(
-    row: Row, fields: Mapping[str, pa.Field[Any]], rules: Mapping[str, Rule], start: str, errors: list[dict[str, str]]
+    row: Row, form: _Form, rules: Mapping[str, Rule], start: str, errors: list[dict[str, str]]
 ) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for name, value in row.items():
-        field, pointer = fields[name], f"{start}/{name.replace('~', '~0').replace('/', '~1')}"
-        if family(field) == "json":
+        field, kind = form.fields[name], form.kinds[name]
+        pointer = f"{start}/{name.replace('~', '~0').replace('/', '~1')}"
+        if kind == "json":
             made[name] = None if value is None else dumps(value).decode()
             continue
         try:
-            made[name] = fitted(value, field)
+            made[name] = fitted(value, field, kind)
         except ValueError as error:
             errors.append({"pointer": pointer, "code": "type", "detail": str(error)})
             continue
         rule = rules.get(name)
-        if rule is not None and rule.type is not None and isinstance(value, str) and family(field) == "text":
+        if rule is not None and rule.type is not None and isinstance(value, str) and kind == "text":
             try:
                 fitted(value, _read_as(rule.type))
             except ValueError as error:
