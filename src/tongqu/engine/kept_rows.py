@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from tongqu.core.data import Dataset, Position
-from tongqu.core.errors import BusyError, QualityError
+from tongqu.core.errors import QualityError
 from tongqu.engine.following.net import Net
+from tongqu.engine.private_database import private_database
 from tongqu.engine.segment import conform
 from tongqu.kit.faults import crash_point
 from tongqu.meaning.sandbox import quoted, relation_names
@@ -45,32 +46,12 @@ class KeptRows:
             self.position = dict(json.loads(found[1]))
 
     def _opened(self) -> DuckDBPyConnection:
-        import duckdb
-
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        config: dict[str, Any] = {
-            "threads": "1",
-            "memory_limit": "256MiB",
-            "temp_directory": f"{self._path}.spill",
-            "autoinstall_known_extensions": "false",
-            "autoload_known_extensions": "false",
-            "allow_community_extensions": "false",
-        }
-        try:
-            made = duckdb.connect(str(self._path), config=config)
-        except duckdb.IOException as error:
-            raise BusyError(
-                f"what {self.dataset.name!r} is looked up in is in use: {str(error).splitlines()[0]}",
-                hint="another process runs this pipeline; stop that one first",
-            ) from None
-        for statement in (
-            "SET GLOBAL TimeZone = 'UTC'",
-            "SET python_enable_replacements = false",
-            "SET enable_external_access = false",
-            "SET lock_configuration = true",
-            "CREATE TABLE IF NOT EXISTS about (recipe VARCHAR, position VARCHAR)",
-        ):
-            made.execute(statement)
+        made = private_database(
+            self._path, memory_mib=256, threads=1,
+            busy=lambda why: f"what {self.dataset.name!r} is looked up in is in use: {why}",
+            hint="another process runs this pipeline; stop that one first",
+        )  # fmt: skip
+        made.execute("CREATE TABLE IF NOT EXISTS about (recipe VARCHAR, position VARCHAR)")
         return made
 
     def _made(self, recipe: str) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from tongqu.core.errors import BusyError, InvalidPlanError, LostPositionError
+from tongqu.core.errors import InvalidPlanError, LostPositionError
+from tongqu.engine.private_database import private_database
 from tongqu.engine.segment import conform
 from tongqu.meaning.sandbox import quoted
 
@@ -54,32 +55,12 @@ class Store:
         return self._database
 
     def _opened(self) -> DuckDBPyConnection:
-        import duckdb
-
         memory, threads = self._settings
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        config: dict[str, Any] = {
-            "threads": str(threads),
-            "memory_limit": f"{memory}MiB",
-            "temp_directory": f"{self.path}.spill",
-            "autoinstall_known_extensions": "false",
-            "autoload_known_extensions": "false",
-            "allow_community_extensions": "false",
-        }
-        try:
-            made = duckdb.connect(str(self.path), config=config)
-        except duckdb.IOException as error:
-            raise BusyError(
-                f"the state of this pipeline is in use: {str(error).splitlines()[0]}",
-                hint="another process runs it; stop that one first",
-            ) from None
-        for statement in (
-            "SET GLOBAL TimeZone = 'UTC'",
-            "SET python_enable_replacements = false",
-            "SET enable_external_access = false",
-            "SET lock_configuration = true",
-        ):
-            made.execute(statement)
+        made = private_database(
+            self.path, memory_mib=memory, threads=threads,
+            busy=lambda why: f"the state of this pipeline is in use: {why}",
+            hint="another process runs it; stop that one first",
+        )  # fmt: skip
         made.execute(f"CREATE TABLE IF NOT EXISTS {_META} (version BIGINT, epoch VARCHAR, numbers BIGINT)")
         return made
 

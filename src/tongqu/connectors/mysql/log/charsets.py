@@ -33,7 +33,7 @@ def text(value: bytes, charset: str | None) -> str:
 
 def _unknown(error: UnicodeError) -> tuple[str, int]:
     """One `?` for a whole character, however many of its bytes the codec looked at."""
-    assert isinstance(error, UnicodeDecodeError)  # noqa: S101
+    assert isinstance(error, UnicodeDecodeError)  # noqa: S101  # registered for decoding alone
     data, at = error.object, error.start
     single = error.encoding in ("charmap", "ascii") or data[at] < 0x81
     width = 1 if single else 3 if error.encoding.startswith("euc_jp") and data[at] == 0x8F else 2
@@ -42,7 +42,7 @@ def _unknown(error: UnicodeError) -> tuple[str, int]:
 
 def _control(error: UnicodeError) -> tuple[str, int]:
     """latin1 of the server is cp1252 with control characters in its five gaps."""
-    assert isinstance(error, UnicodeDecodeError)  # noqa: S101
+    assert isinstance(error, UnicodeDecodeError)  # noqa: S101  # registered for decoding alone
     return chr(error.object[error.start]), error.start + 1
 
 
