@@ -8,9 +8,9 @@ from tongqu.core.connector import Can, Connector, Sink, Source, Types
 
 def _source(settings: OracleSettings) -> Source:
     from tongqu.connectors.oracle.reach import OracleReach
-    from tongqu.kit.tables.source import TableSource
+    from tongqu.connectors.oracle.source import OracleSource
 
-    return TableSource(OracleReach(settings))
+    return OracleSource(OracleReach(settings))
 
 
 def _sink(settings: OracleSettings) -> Sink:
@@ -32,7 +32,7 @@ connector = Connector(
     settings=OracleSettings,
     can=(
         Can.READ | Can.WRITE | Can.RESUME | Can.SPLITS | Can.INCREMENTAL | Can.HORIZON | Can.APPEND | Can.UPSERT
-        | Can.REPLACE | Can.HISTORY | Can.TRANSACTIONS | Can.EVOLVES
+        | Can.REPLACE | Can.HISTORY | Can.TRANSACTIONS | Can.EVOLVES | Can.CDC
     ),
     schemes=("oracle",),
     from_url=from_url,

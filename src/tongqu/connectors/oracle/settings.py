@@ -40,6 +40,12 @@ class OracleSettings(Networked):
     """Zone of cursors that are local times (`Asia/Shanghai`); empty means UTC."""
     bulk_rows: int = titled("批量装载行数", "Bulk rows", 0, ge=0)
     """Loads of at least so many rows go by direct path into a work table first; 0 means none does."""
+    flashback: bool = titled("闪回查询", "Flashback query", True)
+    """The first load of `cdc` reads all rows as of the SCN at which the changes begin; without, it reads those of its
+    own time, and what overlaps is written by key."""
+    settle_seconds: float = titled("日志落盘(秒)", "Redo settles, seconds", 10.0, ge=0)
+    """For how long an instance that shows no redo may still have some in memory (LGWR writes at least every 3 s): so
+    far a cluster with an idle instance, and an idle database, are read behind now."""
 
     def identity(self) -> str:
         """See Endpoint.identity."""
