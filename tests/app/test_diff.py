@@ -344,6 +344,63 @@ def test_rows_that_change_meanwhile_are_not_reported(tmp_path: Path, pg_url: str
     source.close()
 
 
+def test_rows_that_a_follower_is_about_to_get_are_no_differences(
+    tmp_path: Path, pg_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 7 is always one behind and moves; row 8 moves on the left only, which is a difference."""
+    from tongqu.catalog import reconcile
+    from tongqu.kit.comparing.sql import SqlComparable
+
+    pg(pg_url, "CREATE TABLE a (id int PRIMARY KEY, x int)", "CREATE TABLE b (id int PRIMARY KEY, x int)",
+       "INSERT INTO a VALUES (7, 1), (8, 1), (9, 1)", "INSERT INTO b VALUES (7, 0), (8, 0), (9, 1)")  # fmt: skip
+    first = SqlComparable.digests_of
+
+    def digests_of(self: SqlComparable, keys: Any) -> Any:
+        if '"b"' in self.from_:
+            pg(pg_url, "UPDATE b SET x = x + 1 WHERE id = 7")
+        else:
+            pg(pg_url, "UPDATE a SET x = x + 1 WHERE id IN (7, 8)")
+        return first(self, keys)
+
+    monkeypatch.setattr(SqlComparable, "digests_of", digests_of)
+    monkeypatch.setattr(reconcile, "_LOOKS", (0.0, 0.0, 0.0))
+    done = inside(tmp_path, "diff", pg_url, pg_url, "--table", "a=b", "--json")
+    [table] = done.document["tables"]
+    assert (done.code, table["different"], table["same"]) == (3, 1, 1)
+    assert "1 rows changed at each look and could not be compared" in table["notes"]
+
+
+def test_a_repair_overwrites_nothing_that_is_newer(
+    tmp_path: Path, pg_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 7 changes on the left, and whoever carries changes has brought it, while its old value is being repaired."""
+    from tongqu.kit.comparing.sql import SqlComparable
+
+    pg(pg_url, "CREATE TABLE a (id int PRIMARY KEY, x int)", "CREATE TABLE b (id int PRIMARY KEY, x int)",
+       "INSERT INTO a SELECT n, n FROM generate_series(1, 9) n",
+       "INSERT INTO b SELECT n, n + (n IN (7, 8))::int FROM generate_series(1, 8) n",
+       "INSERT INTO b VALUES (10, 10)")  # fmt: skip
+    first, changes = SqlComparable.rows, iter("1")
+
+    def rows(self: SqlComparable, keys: Any, columns: Any) -> Any:
+        found = first(self, keys, columns)
+        if next(changes, ""):
+            for table in "ab":
+                pg(pg_url, f"UPDATE {table} SET x = 99 WHERE id = 7", f"DELETE FROM {table} WHERE id = 9",
+                   f"INSERT INTO {table} VALUES (10, 11) ON CONFLICT (id) DO UPDATE SET x = 11")  # fmt: skip
+        return found
+
+    monkeypatch.setattr(SqlComparable, "rows", rows)
+    done = inside(tmp_path, "diff", pg_url, pg_url, "--table", "a=b", "--repair", "--json")
+    [table] = done.document["tables"]
+    assert (done.code, table["repaired"]["updated"]) == (0, 1)
+    assert "3 rows changed while they were repaired, and were left as they are" in table["notes"]
+    with psycopg.connect(pg_url) as connection:
+        held = [connection.execute(f"SELECT id, x FROM {table} ORDER BY id").fetchall() for table in "ab"]
+    assert held[0] == held[1]
+    assert held[0][-2:] == [(8, 8), (10, 11)]
+
+
 def test_decimal_and_date_keys_across_systems(tmp_path: Path, pg_url: str) -> None:
     """PostgreSQL writes this double with one digit more than the others: such rows are compared as values."""
     pg(pg_url, "CREATE TABLE d (k numeric(10,2), day date, v int, x float8, PRIMARY KEY (k, day))",

@@ -39,6 +39,26 @@ def test_a_deletion_against_an_edit() -> None:
     assert decide(Known(row("1")), now, policy("newest")).row == row("2")
 
 
+def test_what_was_agreed_while_a_side_was_away_counts_as_much_as_what_it_says() -> None:
+    known = Known({"x": "2", "y": "1", "v": "9"}, {"c": {"x": "1", "y": "1", "v": "1"}}, origin="b")
+    here = {"x": "3", "y": "4", "v": "2"}
+    now: dict[str, Row] = {"a": known.agreed, "b": known.agreed, "c": here}
+    for conflict in ("master", "newest"):
+        found = decide(known, now, policy(conflict))
+        assert (found.row, found.lost) == (known.agreed, {"c": here})
+    found = decide(known, now, policy("merge"))
+    assert (found.row, found.lost) == ({"x": "2", "y": "4", "v": "9"}, {"c": here})
+    found = decide(known, now, policy("merge", x="c"))
+    assert (found.row, found.lost) == ({"x": "3", "y": "4", "v": "9"}, {"c": here, "b": known.agreed})
+    assert decide(known, now, policy("manual")).asks
+    away = Known(known.agreed, {"a": {"x": "1", "y": "1", "v": "1"}}, origin="b")
+    found = decide(away, {"a": here, "b": known.agreed}, policy())  # the master decides, and it is told
+    assert (found.row, found.lost) == (here, {"b": known.agreed})
+    deleted = Known(None, {"c": row("1")}, last=row("1"), origin="a")
+    assert decide(deleted, {"a": None, "b": None, "c": row("2")}, policy("merge")).row is None
+    assert decide(deleted, {"a": None, "b": None, "c": row("2")}, policy("newest")).row == row("2")
+
+
 def test_versions_compare_as_numbers_and_as_instants() -> None:
     now = {"a": row("5", "9"), "b": row("6", "10"), "c": row("1", "1")}
     assert decide(Known(row("1", "1")), now, policy("newest")).row == row("6", "10")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from tongqu.catalog.agreement import Agreement
 from tongqu.catalog.reconcile import Tally
 from tongqu.core.compare import Canon
 from tongqu.core.errors import CheckpointError, NotFoundError, WriteError
+from tongqu.kit import lasting
 
 FORMAT = 1
 _SHOWN = {"result", "left", "right", "finished", "sha256"}
@@ -59,7 +59,7 @@ class Compared:
             "rows": {name: side.rows for name, side in sides.items()},
             "digests": {name: str(side.digests) for name, side in sides.items()},
             "columns": [_column(a, b) for a, b in zip(left.columns, right.columns, strict=True)],
-            "notes": list(self.agreement.notes),
+            "notes": [*self.agreement.notes, *self.tally.remarks],
             **self.counts,
         }
         return document | ({"repaired": dict(self.repaired)} if self.repaired is not None else {})
@@ -99,11 +99,9 @@ def sha256(document: Mapping[str, Any]) -> str:
 
 def write(path: Path, document: Mapping[str, Any]) -> None:
     """Write the certificate, whole or not at all; raises WriteError."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        beside.replace(path)
+        lasting.make_folder(path.parent)
+        lasting.put(path, (json.dumps(document, ensure_ascii=False, indent=2) + "\n").encode())
     except OSError as error:
         raise WriteError(f"the certificate cannot be written: {error.strerror}", path=str(path)) from error
 

@@ -24,6 +24,10 @@ _LISTED = 200_000
 _RECHECKED = 50_000
 """Up to this many differing keys are looked at a second time."""
 _THERE = "there"
+_LOOKS = (0.3, 0.7, 2.0)
+"""Seconds before each further look at rows that differ; there are no more where nothing moved since the last."""
+_ABSENT = -1
+"""Stands for the digest of a row that is not there."""
 
 
 @dataclass
@@ -51,9 +55,16 @@ class Tally:
     """Ranges that were summed, over all levels."""
     settled: int = 0
     """Differing rows that were equal, or gone, when they were looked at again."""
+    moving: int = 0
+    """Rows that differed, and that the right side had changed at each look: it follows, and nobody can tell more."""
     rechecked: bool = True
     spans: list[tuple[Span, Sum, Sum]] = field(default_factory=list)
     """The sums of the first level."""
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a certificate says of rows that could not be compared."""
+        return [f"{self.moving:,} rows changed at each look and could not be compared"] if self.moving else []
 
 
 class Pair:
@@ -73,6 +84,10 @@ class Pair:
             raise CancelledError("stopped while comparing")
         first, second = (self._threads.submit(ask, side) for side in (self.left, self.right))
         return first.result(), second.result()
+
+    def wait(self, seconds: float) -> None:
+        """Let some time pass; a stop ends it."""
+        self._stop.wait(seconds)
 
     def close(self) -> None:
         """Release both sides."""
@@ -95,7 +110,8 @@ def differences(pair: Pair, tally: Tally) -> Iterator[Found]:
 
     One pass over each side if they are equal. Otherwise ranges whose sums differ are cut at keys of the larger side
     and summed again, until they hold at most LEAF rows or until more of them differ than not; the keys and digests of
-    these are listed. Differing keys are looked at once more, so that rows that changed meanwhile are not reported.
+    these are listed. Differing keys are looked at again, so that rows that changed meanwhile are not reported, nor
+    those that a right side which follows the left has not got yet: what is reported stood still there.
     Raises SchemaError if the key is null in a row or does not identify one.
     """
     pair.refuse_nulls()
@@ -219,20 +235,47 @@ def _bags(left: pa.Table, right: pa.Table) -> Found:
 
 
 def _again(pair: Pair, found: Found, tally: Tally) -> Found:
-    """Look at differing keys once more: rows may have changed between the two sides' answers."""
+    """Look at differing keys again, as long as some of them move: rows may have changed between the two sides' answers,
+    and the right side may follow the left. What stands still on the right differs, however much the left moves."""
     names = list(pair.names)
-    keys = pa.concat_tables([found.missing, found.extra, found.different])
-    left, right = pair.both(lambda side: side.digests_of(keys))
-    wanted = [side.join(keys, keys=names, join_type="left semi") for side in (left, right)]
-    tally.listed += sum(side.num_rows for side in wanted)
-    now = _split(_outer(wanted[0], wanted[1], names), names)
-    tally.settled += found.count - now.count
-    return now
+    before = _look(pair, pa.concat_tables([found.missing, found.extra, found.different]), tally)
+    still = moving = before.slice(0, 0)
+    if not pair.right.live:
+        still = before
+    for seconds in _LOOKS if pair.right.live and before.num_rows else ():
+        pair.wait(seconds)
+        now = _look(pair, before, tally)
+        still = now.join(before, keys=[*names, _THERE], join_type="left semi")
+        moving = now.join(before, keys=[*names, _THERE], join_type="left anti")
+        if now.join(before, keys=[*names, DIGEST, _THERE], join_type="left semi").num_rows == before.num_rows:
+            break
+        before = now
+    tally.settled += found.count - still.num_rows - moving.num_rows
+    tally.moving += moving.num_rows
+    told: list[Any] = [still.column(name) for name in (DIGEST, _THERE)]
+    there = [pc.if_else(pc.equal(one, _ABSENT), pa.scalar(None, pa.int64()), one) for one in told]
+    return _split(pa.table([*(still.column(name) for name in names), *there], [*names, DIGEST, _THERE]), names)
+
+
+def _look(pair: Pair, keys: pa.Table, tally: Tally) -> pa.Table:
+    """The keys of which the sides differ now, with both digests; a row that is not there has -1."""
+    names = list(pair.names)
+    keys = keys.select(names)
+    sides = [
+        side.join(keys, keys=names, join_type="left semi") for side in pair.both(lambda side: side.digests_of(keys))
+    ]
+    tally.listed += sum(side.num_rows for side in sides)
+    both = _outer(sides[0], sides[1], names)
+    told: list[Any] = [pc.fill_null(both.column(name), _ABSENT) for name in (DIGEST, _THERE)]
+    return pa.table([*(both.column(name) for name in names), *told], [*names, DIGEST, _THERE]).filter(
+        pc.not_equal(told[0], told[1])
+    )
 
 
 def counted(tally: Tally, missing: int, extra: int, different: int) -> dict[str, int]:
     """The contract's numbers: `same missing extra different`; same is what the left side has and nothing else names."""
-    same = min(max(tally.left.rows - missing - different, 0), max(tally.right.rows - extra - different, 0))
+    different_ = different + tally.moving
+    same = min(max(tally.left.rows - missing - different_, 0), max(tally.right.rows - extra - different_, 0))
     return {"same": same, "missing": missing, "extra": extra, "different": different}
 
 

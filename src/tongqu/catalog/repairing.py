@@ -14,6 +14,7 @@ from tongqu.catalog.reconcile import Found, Pair
 from tongqu.core.connector import Session, Sink
 from tongqu.core.data import BadRow, Checkpoint, Counts, Dataset, Meta, Split, Write, WriteMode, Written
 from tongqu.core.errors import SchemaError
+from tongqu.core.kernels import pc
 
 _SPLIT = "0"
 
@@ -27,6 +28,8 @@ class Repaired:
     deleted: int = 0
     refused: list[BadRow] = field(default_factory=list)
     unreadable: int = 0
+    moved: int = 0
+    """Rows that changed on the left while they were repaired, which were left as they are."""
 
     def to_json(self) -> dict[str, int]:
         """The numbers."""
@@ -76,6 +79,8 @@ class Repair:
         self._split = Split(_SPLIT, right.name)
         self._session: Session | None = None
         self._counts = Counts()
+        self._keys = self._said = pa.table({})
+        """The keys that are being mended, and what the left side said of them before its rows were read."""
 
     def __enter__(self) -> Self:
         self._sink.start(self._write.sync, self._write.run, True)
@@ -104,10 +109,40 @@ class Repair:
         A missing row is only ever inserted: one whose key the target takes for that of a row it has (a collation that
         ignores case, a row that came meanwhile) is refused, and the others go in by halves, a transaction each. Raises
         SchemaError, with nothing of these rows done, if the target takes the key of an extra row for other rows' too.
-        """
-        self._put(self._theirs(found.extra), self._changed(found.different), self._ours(found.missing))
 
-    def _put(self, gone: pa.Table, changed: pa.Table, new: pa.Table) -> None:
+        Rows that changed on the left before the transaction ends are not written: while the target's rows are locked,
+        what was written is what the left side has; whoever carries its changes over has brought an older one or waits.
+        """
+        while found.count:
+            self._keys = pa.concat_tables([found.missing, found.extra, found.different])
+            self._said = self._pair.left.texts_of(self._keys)
+            moved = self._put(self._theirs(found.extra), self._changed(found.different), self._ours(found.missing))
+            if moved is None:
+                return
+            self.done.moved += moved.num_rows
+            names = list(self._pair.names)
+            found = Found(*(
+                keys.join(moved, keys=names, join_type="left anti")
+                for keys in (found.missing, found.extra, found.different)
+            ))  # fmt: skip
+
+    def _moved(self) -> pa.Table:
+        """The keys at hand whose rows are others on the left by now."""
+        names, columns = list(self._pair.names), self._said.column_names
+        both = _flagged(self._said, "was").join(
+            _flagged(self._pair.left.texts_of(self._keys), "is"), keys=names, join_type="full outer",
+            right_suffix="_now",
+        )  # fmt: skip
+        differ: Any = pc.not_equal(_there(both, "was"), _there(both, "is"))
+        for name in columns:
+            if name not in names:
+                before, after = both.column(name), both.column(f"{name}_now")
+                alike = pc.or_(pc.fill_null(pc.equal(before, after), False), pc.and_(before.is_null(), after.is_null()))
+                differ = pc.or_(differ, pc.invert(alike))
+        return both.select(names).filter(differ)
+
+    def _put(self, gone: pa.Table, changed: pa.Table, new: pa.Table, *, apart: bool = False) -> pa.Table | None:
+        """Do it; or do nothing and give the keys that moved, which a part of a whole leaves alone."""
         assert self._session is not None  # noqa: S101  # entered
         removed = self._session.remove(gone) if gone.num_rows else 0
         if removed > gone.num_rows:
@@ -121,24 +156,32 @@ class Repair:
         if new.num_rows and written[-1].inserted + len(written[-1].refused) != new.num_rows:
             self._session.abort()
             self._apart(gone, changed, new)
-            return
+            return None
+        moved = self._moved()
+        if moved.num_rows:
+            self._session.abort()
+            if not apart:
+                return moved
+            self.done.moved += gone.num_rows + changed.num_rows + new.num_rows
+            return None
         self.done.deleted += removed
         for one in written:
             self._add(one)
         self._session.commit(Checkpoint(self._split, None, self._counts))
+        return None
 
     def _apart(self, gone: pa.Table, changed: pa.Table, new: pa.Table) -> None:
         """Find the missing rows that cannot be inserted; all else is done."""
         none = new.slice(0, 0)
         if gone.num_rows or changed.num_rows:
-            self._put(gone, changed, none)
-            self._put(none, none, new)
+            self._put(gone, changed, none, apart=True)
+            self._put(none, none, new, apart=True)
         elif new.num_rows == 1:
             self.done.refused.append(_taken(new, self._write.key))
         else:
             middle = new.num_rows // 2
-            self._put(none, none, new.slice(0, middle))
-            self._put(none, none, new.slice(middle))
+            self._put(none, none, new.slice(0, middle), apart=True)
+            self._put(none, none, new.slice(middle), apart=True)
 
     def _add(self, written: Written) -> None:
         self.done.inserted += written.inserted
@@ -195,6 +238,14 @@ class Repair:
         middle = rows.num_rows // 2
         halves = [self._fitted(part, refuse=refuse) for part in (rows.slice(0, middle), rows.slice(middle))]
         return pa.concat_tables(halves)
+
+
+def _flagged(rows: pa.Table, name: str) -> pa.Table:
+    return rows.append_column(name, pa.array([True] * rows.num_rows, pa.bool_()))
+
+
+def _there(both: pa.Table, name: str) -> Any:
+    return pc.fill_null(both.column(name), False)
 
 
 def _taken(row: pa.Table, key: Sequence[str]) -> BadRow:

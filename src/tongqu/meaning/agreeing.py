@@ -6,7 +6,7 @@ changed there counts as a change. Values are texts (None: null), rows map fields
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Literal
@@ -54,15 +54,20 @@ class Policy:
 @dataclass(frozen=True)
 class Known:
     """What was agreed last. `bases` are the sides that were last known to hold another row than the agreed one; `last`
-    is the row that a tombstone stands for."""
+    is the row that a tombstone stands for; `origin` the side that said what is agreed, where one did."""
 
     agreed: Row = None
     bases: Mapping[str, Row] = field(default_factory=dict)
     last: Row = None
+    origin: str = ""
 
     def base(self, side: str) -> Row:
         """What a side was last known to hold."""
         return self.bases.get(side, self.agreed)
+
+    def overtook(self, changed: Iterable[str]) -> bool:
+        """Whether something was agreed that none of these sides had seen when it was changed there."""
+        return all(self.base(side) != self.agreed for side in changed)
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Decision:
     `asks`: somebody must choose among `changed`. `writes` are the sides that must change, with what they hold and what
     they shall hold. `held` are those whose row is a draft: neither taken nor overwritten. `drifts` are those that
     differ and are left alone. `lost` are sides of which a change was overruled, with what
-    they said.
+    they said; also what was agreed, where a side that had not seen it decides.
     """
 
     row: Row
@@ -87,7 +92,8 @@ class Decision:
 
 def decide(known: Known, now: Mapping[str, Row], policy: Policy) -> Decision:
     """What is agreed on from here; `now` has the sides that could be asked. Depends on nothing but its arguments, and
-    deciding again once all writes are done changes nothing."""
+    deciding again once all writes are done changes nothing. What was agreed while a side was away stands against what
+    was changed there meanwhile as any other side's change does."""
     held = tuple(
         side
         for side in now
@@ -100,9 +106,10 @@ def decide(known: Known, now: Mapping[str, Row], policy: Policy) -> Decision:
     }
     if changed:
         distinct = distinct_rows(changed)
-        if len(distinct) > 1 and policy.conflict == "manual":
+        alone = len(distinct) == 1 and not known.overtook(changed)
+        if not alone and policy.conflict == "manual":
             return Decision(known.agreed, tuple(changed), asks=True, held=held)
-        row = distinct[0] if len(distinct) == 1 else _resolved(known, changed, policy)
+        row = distinct[0] if alone else _resolved(known, changed, policy)
     else:
         row = known.agreed
     return ruled(known, now, policy, row, (changed, held))
@@ -124,6 +131,8 @@ def ruled(
         else:
             drifts.append(side)
     lost = {side: here for side, (here, _) in writes.items() if _overruled(known, side, here, row)}
+    if known.origin and changed and known.overtook(changed) and _dropped(known, changed, row):
+        lost.setdefault(known.origin, known.agreed)
     winners = sorted((side for side in changed if side not in lost), key=policy.rank)
     return Decision(
         row, tuple(changed), writes=writes, held=held, drifts=tuple(drifts), lost=lost,
@@ -165,20 +174,24 @@ def _stale(row: Mapping[str, str | None], last: Mapping[str, str | None], policy
 
 def _resolved(known: Known, changed: Mapping[str, Row], policy: Policy) -> Row:
     order = sorted(changed, key=policy.rank)
+    chief, stands = not policy.rank(order[0])[0], known.overtook(changed)
     if policy.conflict == "newest":
-        there = [side for side in order if changed[side] is not None]
-        return changed[max(there, key=lambda side: _number((changed[side] or {}).get(policy.version)))]
+        there = [row for side in order if (row := changed[side]) is not None]
+        if stands and known.agreed is not None:
+            there.insert(1 if chief and changed[order[0]] is not None else 0, known.agreed)
+        return max(there, key=lambda row: _number(row.get(policy.version)))
     if not policy.by_field:
-        return changed[order[0]]
-    if changed[order[0]] is None and not policy.rank(order[0])[0]:
+        return changed[order[0]] if chief or not stands else known.agreed
+    if (chief and changed[order[0]] is None) or (stands and known.agreed is None and known.origin == policy.chief):
         return None
     rows = {side: row for side, row in changed.items() if row is not None}
-    return merged(known, rows, policy)
+    return merged(known, rows, policy) if rows else known.agreed
 
 
 def merged(known: Known, rows: Mapping[str, Mapping[str, str | None]], policy: Policy) -> Row:
     """Field by field: what one side alone changed is taken, of what several changed the field's master's, or the first
-    one's. The version is the greatest."""
+    one's; the agreed value stands against sides that had not seen it, except against its master. The version is the
+    greatest."""
     agreed = known.agreed or {}
     found: dict[str, str | None] = {}
     for name in next(iter(rows.values())):
@@ -189,10 +202,16 @@ def merged(known: Known, rows: Mapping[str, Mapping[str, str | None]], policy: P
         if not changers:
             first = rows[min(rows, key=policy.rank)]
             found[name] = agreed.get(name, first[name])
-        elif name == policy.version:
-            found[name] = max((rows[side][name] for side in changers), key=_number)
+            continue
+        unseen = known.agreed is not None and all(
+            (known.base(side) or {}).get(name, _Never) != own for side in changers
+        )
+        if name == policy.version:
+            said = [rows[side][name] for side in changers]
+            found[name] = max([*said, agreed[name]] if unseen else said, key=_number)
         else:
-            found[name] = rows[min(changers, key=lambda side, field=name: policy.rank(side, field))][name]  # type: ignore[misc]  # a default
+            winner = min(changers, key=lambda side, field=name: policy.rank(side, field))  # type: ignore[misc]  # a default
+            found[name] = agreed[name] if unseen and policy.rank(winner, name)[0] else rows[winner][name]
     return found
 
 
@@ -210,6 +229,17 @@ def _overruled(known: Known, side: str, said: Row, row: Row) -> bool:
     return any(
         value != row[name] and value not in (base.get(name, _Never), agreed.get(name, _Never))
         for name, value in said.items()
+    )
+
+
+def _dropped(known: Known, changed: Iterable[str], row: Row) -> bool:
+    """Whether something of what was agreed, and what none of the sides had seen, is not in the row that counts now."""
+    if known.agreed is None or row is None:
+        return known.agreed is not row
+    bases = [known.base(side) or {} for side in changed]
+    return any(
+        value != row[name] and all(base.get(name, _Never) != value for base in bases)
+        for name, value in known.agreed.items()
     )
 
 

@@ -6,12 +6,13 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tongqu.core.data import Position
 from tongqu.core.errors import FencedError
+from tongqu.store.agreements import Agreed, Overruled, Settlement, Waiting
 from tongqu.store.home import Home
 from tongqu.store.migrations import TWO_WAY
 from tongqu.store.writing import durable, writing
@@ -23,53 +24,7 @@ GATE = "gate"
 """Who moved a sync where nobody did: its gate."""
 _BLOCK = 10_000
 _MANY = 500
-
-
-@dataclass(frozen=True)
-class Agreed:
-    """A record as it was agreed last, its rows as packed texts. `row` is None for a tombstone, `last` what it stands
-    for. `bases`: the sides that were last known to hold another row. `version` counts agreements."""
-
-    key: str
-    row: str | None
-    last: str | None
-    bases: Mapping[str, str | None] = field(default_factory=dict)
-    version: int = 0
-    origin: str = ""
-
-
-@dataclass(frozen=True)
-class Overruled:
-    """A change that the policy decided against."""
-
-    key: str
-    side: str
-    said: str | None
-    agreed: str | None
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """A record that waits: `kind` is `conflict` (somebody must choose) or `refused` (a side refused it). `sides` are
-    the rows as they stood. `ruling`: what was chosen, as JSON; empty while nobody has."""
-
-    key: str
-    kind: str
-    sides: Mapping[str, str | None]
-    why: str = ""
-    id: int = 0
-    ruling: str = ""
-
-
-@dataclass(frozen=True)
-class Settlement:
-    """All that is remembered in the transaction that closes a batch."""
-
-    agreed: Sequence[Agreed] = ()
-    overruled: Sequence[Overruled] = ()
-    waiting: Sequence[Waiting] = ()
-    settled: Sequence[int] = ()
-    """Entries of the queue that are over."""
+_RECORD = "SELECT key, row, last, bases, version, origin, made, echoes FROM records"
 
 
 class Book:
@@ -195,6 +150,28 @@ class Book:
         found = self._database.execute("SELECT shape FROM syncs WHERE name = ?", (name,)).fetchone()
         return str(found[0]).split("\x1f") if found and found[0] else []
 
+    def joined(self, name: str, sides: Mapping[str, str]) -> list[str]:
+        """Take part from here on: side → which table it is. A side that did not before, or that is another table now,
+        is known to hold nothing yet, so that what it lacks was not deleted there. Returns those."""
+        found = self._database.execute("SELECT sides FROM syncs WHERE name = ?", (name,)).fetchone()
+        if found is not None and json.loads(found[0]) == sides:
+            return []
+        with self._running() as database:
+            told = database.execute("SELECT sides, positions FROM syncs WHERE name = ?", (name,)).fetchone()
+            known, positions = json.loads(told[0]), json.loads(told[1])
+            fresh = [side for side, table in sides.items() if known and known.get(side) != table]
+            if fresh:
+                database.create_function("holding_none", 1, partial(_holding_none, fresh), deterministic=True)
+                database.execute(
+                    "UPDATE records SET bases = holding_none(bases) WHERE name = ? AND row IS NOT NULL", (name,)
+                )
+            kept = {side: position for side, position in positions.items() if side not in fresh}
+            database.execute(
+                "UPDATE syncs SET sides = ?, positions = ? WHERE name = ?",
+                (json.dumps(dict(sides)), json.dumps(kept), name),
+            )
+        return fresh
+
     def forget(self, name: str) -> int:
         """Forget the records of a sync, its shape and its positions; returns how many records there were."""
         with self._writing() as database:
@@ -205,10 +182,15 @@ class Book:
     # ---- records
 
     def every(self, name: str) -> Iterator[list[tuple[str, str | None, str]]]:
-        """Key, row and bases (JSON) of all records, in blocks."""
-        cursor = self._database.execute("SELECT key, row, bases FROM records WHERE name = ? ORDER BY key", (name,))
+        """Key, row and what sides made of it (`Agreed.made` as JSON) of all records, in blocks."""
+        cursor = self._database.execute("SELECT key, row, made FROM records WHERE name = ? ORDER BY key", (name,))
         while block := cursor.fetchmany(_BLOCK):
             yield block
+
+    def ruled(self, name: str) -> list[str]:
+        """Keys of what waits and of which somebody has chosen."""
+        found = self._database.execute("SELECT key FROM conflicts WHERE name = ? AND state = 'ruled'", (name,))
+        return [key for (key,) in found]
 
     def behind(self, name: str) -> list[str]:
         """Keys of records of which some side was last known to hold another row than the agreed one."""
@@ -217,23 +199,20 @@ class Book:
 
     def agreed(self, name: str, keys: Sequence[str]) -> dict[str, Agreed]:
         """The records of these keys that are known, tombstones among them."""
-        found = {}
+        found: dict[str, Agreed] = {}
         for block in _blocks(keys):
             rows = self._database.execute(
-                "SELECT key, row, last, bases, version, origin FROM records WHERE name = ? AND key IN "
-                f"({', '.join('?' * len(block))})", (name, *block),
-            )  # fmt: skip
-            for key, row, last, bases, version, origin in rows:
-                found[key] = Agreed(key, row, last, json.loads(bases), version, origin)
+                f"{_RECORD} WHERE name = ? AND key IN ({', '.join('?' * len(block))})", (name, *block)
+            )
+            found |= {row[0]: _agreed(row) for row in rows}
         return found
 
     def newest(self, name: str, limit: int = 1000, after: str = "") -> list[Agreed]:
         """Agreed records without tombstones, in the order of their keys."""
         rows = self._database.execute(
-            "SELECT key, row, last, bases, version, origin FROM records WHERE name = ? AND key > ? AND row IS NOT NULL "
-            "ORDER BY key LIMIT ?", (name, after, limit),
-        )  # fmt: skip
-        return [Agreed(key, row, last, json.loads(b), version, origin) for key, row, last, b, version, origin in rows]
+            f"{_RECORD} WHERE name = ? AND key > ? AND row IS NOT NULL ORDER BY key LIMIT ?", (name, after, limit)
+        )
+        return [_agreed(row) for row in rows]
 
     # ---- the ledger of steps
 
@@ -279,11 +258,11 @@ class Book:
     def _settle(self, database: sqlite3.Connection, name: str, told: Settlement) -> None:
         now = self._now()
         database.executemany(
-            "INSERT OR REPLACE INTO records (name, key, row, last, bases, version, origin, at) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO records (name, key, row, last, bases, version, origin, made, echoes, at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                (name, one.key, one.row, one.last, json.dumps(dict(one.bases), ensure_ascii=False, sort_keys=True),
-                 one.version, one.origin, now)
+                (name, one.key, one.row, one.last, _json(one.bases), one.version, one.origin, _json(one.made),
+                 _json(one.echoes), now)
                 for one in told.agreed
             ],
         )  # fmt: skip
@@ -295,7 +274,10 @@ class Book:
             "UPDATE conflicts SET state = 'settled' WHERE id = ?", [(number,) for number in told.settled]
         )
         for one in told.waiting:
-            database.execute("DELETE FROM conflicts WHERE name = ? AND key = ? AND state <> 'settled'", (name, one.key))
+            database.execute(  # and not deleted: an id that somebody has read never comes to mean something else
+                "UPDATE conflicts SET state = 'settled' WHERE name = ? AND key = ? AND state <> 'settled'",
+                (name, one.key),
+            )
             database.execute(
                 "INSERT INTO conflicts (name, key, kind, sides, why, state, at) VALUES (?, ?, ?, ?, ?, 'open', ?)",
                 (name, one.key, one.kind, json.dumps(dict(one.sides), ensure_ascii=False), one.why, now),
@@ -381,6 +363,19 @@ class Book:
         """Close the file; may be called twice."""
         with suppress(sqlite3.ProgrammingError):
             self._database.close()
+
+
+def _holding_none(sides: Sequence[str], bases: str) -> str:
+    return _json({**json.loads(bases), **dict.fromkeys(sides)})
+
+
+def _json(told: Mapping[str, Any]) -> str:
+    return json.dumps(dict(told), ensure_ascii=False, sort_keys=True)
+
+
+def _agreed(row: Sequence[Any]) -> Agreed:
+    key, text, last, bases, version, origin, made, echoes = row
+    return Agreed(key, text, last, json.loads(bases), version, origin, json.loads(made), json.loads(echoes))
 
 
 def _blocks(keys: Sequence[str]) -> Iterable[Sequence[str]]:

@@ -47,6 +47,13 @@ def test_logs_tell_what_changed(tmp_path: Path, pg_url: str) -> None:
         assert both[0][0][1:] == ("bolt", 9)
         assert (len(both[0]), both[0][-1][0]) == (99, 2000)
         assert run()["written"] == 0
+        connection.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots "
+                           "WHERE NOT active AND database = current_database()")  # fmt: skip
+        connection.execute("UPDATE theirs SET price = 11 WHERE id = 9")
+        assert run()["written"] == 1  # the logs are lost; the rows tell
+        connection.execute("UPDATE theirs SET price = 12 WHERE id = 9")
+        done = run()
+        assert (done["records"], done["written"]) == (1, 1)
         connection.execute("TRUNCATE theirs")
         connection.execute("INSERT INTO theirs VALUES (5000, 'new', 1)")
         run()

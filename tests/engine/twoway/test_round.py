@@ -20,7 +20,8 @@ from tongqu.engine.twoway.packing import Shape, pack
 from tongqu.engine.twoway.place import Want
 from tongqu.engine.twoway.round import TwoWay, taken
 from tongqu.meaning.agreeing import EVERY, Policy
-from tongqu.store.twoway import Book, Settlement
+from tongqu.store.agreements import Settlement
+from tongqu.store.twoway import Book
 from tongqu.testing.places import Died, MemoryPlace
 
 FIELDS: list[pa.Field[Any]] = [
@@ -113,6 +114,106 @@ def test_two_sides_change_one_record(folder: Path, policy: dict[str, Any], agree
     assert found.overruled == len(lost) == (0 if agreed == ("2", "new") else 1)
 
 
+def test_an_edit_at_a_side_that_was_away_does_not_undo_what_was_agreed_meanwhile(folder: Path) -> None:
+    world = World(folder, conflict="merge")
+    world.put("erp", 1, "1", "old")
+    world.sync.round()
+    world.places["qms"].away = True
+    world.put("mes", 1, "2", "old")
+    world.sync.round()
+    world.put("qms", 1, "1", "new")
+    world.places["qms"].away = False
+    world.sync.round()
+    assert world.all(1) == {("2", "new")}
+    assert world.book.overruled("s") == []
+
+
+def test_an_edit_while_the_one_before_it_is_being_agreed_on_is_an_edit_of_that(folder: Path) -> None:
+    world = World(folder, names=("erp", "mes"), conflict="merge")
+    world.put("erp", 1, "0", "0")
+    world.sync.round()
+    world.put("erp", 1, "1", "0")
+    world.put("mes", 1, "0", "1")
+
+    def meanwhile() -> None:  # both systems are edited between what was read there and what is written
+        for place in world.places.values():
+            place.dies = lambda: None
+        world.put("erp", 1, "2", "0")
+        world.put("mes", 1, "0", "2")
+
+    for place in world.places.values():
+        place.dies = meanwhile
+    found = world.sync.round()
+    assert (found.stale, found.records, found.differences) == (2, 1, 0)
+    assert world.all(1) == {("2", "2")}
+    assert world.book.overruled("s") == []
+
+
+def test_a_side_that_joins_has_deleted_nothing_and_decides_nothing(folder: Path) -> None:
+    world = World(folder, names=("erp", "mes"))
+    world.sync.tables = {"erp": "erp.parts", "mes": "mes.parts"}
+    for id in (1, 2):
+        world.put("erp", id, "1")
+    world.sync.round()
+    qms = MemoryPlace("qms", {"2": pack(["2", "9", ""])})
+    world.sync.places = world.places | {"qms": qms}
+    world.sync.policy = Policy(NAMES, {EVERY: "erp"}, takes=frozenset(NAMES))
+    world.sync.tables = {**world.sync.tables, "qms": "qms.parts"}
+    assert world.sync.round().written == 2
+    assert world.all(1) == world.all(2) == {("1", "")}
+    assert qms.held == world.places["erp"].held
+    assert [(one.side, one.key) for one in world.book.overruled("s")] == [("qms", "2")]
+    qms.held.clear()
+    world.sync.tables = {**world.sync.tables, "qms": "other.parts"}
+    world.sync.round()
+    assert qms.held == world.places["erp"].held
+
+
+def test_what_a_system_makes_of_a_row_is_no_edit(folder: Path) -> None:
+    world = World(folder, conflict="merge")
+    world.places["mes"].makes = lambda text: pack([*text.split("\x1f")[:2], text.split("\x1f")[2][:3]])
+    world.put("erp", 1, "1", "abcdef")
+    world.sync.round()
+    assert world.at("mes", 1) == ("1", "abc")
+    found = world.sync.round()
+    assert (found.records, found.written, world.at("erp", 1)) == (0, 0, ("1", "abcdef"))
+    world.put("mes", 1, "2", "abc")
+    world.sync.round()
+    assert world.at("erp", 1) == world.at("qms", 1) == ("2", "abcdef")
+    world.put("mes", 1, "2", "xyz")
+    world.sync.round()
+    assert world.all(1) == {("2", "xyz")}
+
+
+def test_systems_that_answer_each_write_with_a_stamp_come_to_rest(folder: Path) -> None:
+    world = World(folder, names=("erp", "mes"), conflict="merge", master={EVERY: "erp", "note": "mes"})
+    stamps = count(1)
+    world.places["erp"].makes = lambda text: pack([text[0], str(next(stamps)), text.split("\x1f")[2]])
+    world.places["mes"].makes = lambda text: pack([*text.split("\x1f")[:2], str(next(stamps))])
+    world.put("erp", 1, "0", "")
+    for _ in range(8):
+        last = world.sync.round()
+    assert (last.written, last.records, last.differences) == (0, 0, 0)
+
+
+def test_a_value_that_one_row_may_hold_moves_to_another(folder: Path) -> None:
+    world = World(folder, names=("erp", "mes"))
+    mes = world.places["mes"]
+
+    def taken(want: Want) -> bool:
+        price = (SHAPE.row(want.new) or {}).get("price")
+        return any(key != want.key and (SHAPE.row(row) or {})["price"] == price for key, row in mes.held.items())
+
+    world.put("erp", 1, "a")
+    world.put("erp", 2, "b")
+    world.sync.round()
+    mes.refuses = taken
+    world.put("erp", 2, "c")
+    world.put("erp", 1, "b")
+    assert world.sync.round().refused == 0
+    assert mes.held == world.places["erp"].held
+
+
 def test_a_conflict_waits_until_somebody_chooses(folder: Path) -> None:
     world = World(folder, conflict="manual")
     world.put("erp", 1, "1")
@@ -139,6 +240,9 @@ def test_a_choice_does_not_count_when_the_record_has_changed_since(folder: Path)
     world.sync.round()
     [waits] = world.book.waiting("s")
     assert (waits.ruling, world.at("erp", 1)) == ("", ("4", ""))
+    world.put("mes", 1, "5")  # between what somebody read and what they choose
+    world.sync.round()
+    assert not world.book.rule("s", waits.id, {"use": "mes"}, "wang")
 
 
 def test_what_is_deleted_stays_deleted_where_an_old_copy_comes_back(folder: Path) -> None:

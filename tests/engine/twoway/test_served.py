@@ -196,6 +196,96 @@ def test_postgres_mariadb_and_sqlite_agree(tmp_path: Path, pg_url: str, mysql_ur
         ]  # fmt: skip
 
 
+def test_the_master_keeps_what_another_system_cannot_hold(tmp_path: Path, pg_url: str, mysql_url: str) -> None:
+    (tmp_path / "tongqu.yaml").write_text(
+        "project: p\nconnections: {pg: {type: postgres, url: '${env:PG}'}, maria: {type: mysql, url: '${env:MARIA}'}}\n"
+        "sync:\n  parts: {between: [{connection: pg, dataset: parts}, {connection: maria, dataset: parts}]}\n"
+    )
+    maria = _mysql(mysql_url)
+    with closing(maria), maria.cursor() as cursor, psycopg.connect(pg_url, autocommit=True) as connection:
+        connection.execute(
+            "CREATE TABLE parts (id int PRIMARY KEY, name text, share float8, made timestamp, shift time, "
+            "price numeric(12,4))"
+        )
+        cursor.execute(
+            "CREATE TABLE parts (id int PRIMARY KEY, name varchar(40), share float, made datetime, shift time, "
+            "price decimal(12,2))"
+        )
+        cursor.execute("CREATE TRIGGER up BEFORE UPDATE ON parts FOR EACH ROW SET NEW.name = upper(NEW.name)")
+        connection.execute("INSERT INTO parts VALUES (1, 'bolt', 0.1, '2026-01-02 03:04:05.25', '06:30', 1.5)")
+        _round(tmp_path, pg_url, mysql_url)
+        connection.execute("UPDATE parts SET name = 'screw'")
+        for written in (1, 0, 0):
+            assert _round(tmp_path, pg_url, mysql_url)["written"] == written
+        cursor.execute("UPDATE parts SET price = 2")
+        for written in (1, 0, 0):
+            assert _round(tmp_path, pg_url, mysql_url)["written"] == written
+        held = "SELECT name, share, made::text, shift::text, price::text FROM parts"
+        assert connection.execute(held).fetchall() == [("screw", 0.1, "2026-01-02 03:04:05.25", "06:30:00", "2.0000")]
+        cursor.execute("SELECT name, CAST(made AS char), CAST(shift AS char) FROM parts")
+        assert cursor.fetchall() == (("SCREW", "2026-01-02 03:04:05", "06:30:00"),)
+
+        connection.execute("UPDATE parts SET price = 1.2345")
+        refused = inside(tmp_path, "twoway", "run", "parts", "--json", PG=pg_url, MARIA=mysql_url)
+        assert (refused.code, refused.document["refused"]) == (3, 1)
+        assert connection.execute("SELECT price::text FROM parts").fetchall() == [("1.2345",)]
+
+
+@pytest.mark.parametrize("point", ["after_side", "before_agreed"])
+def test_what_a_system_made_of_a_row_is_known_after_a_kill(tmp_path: Path, pg_url: str, point: str) -> None:
+    (tmp_path / "tongqu.yaml").write_text(
+        "project: p\nconnections: {pg: {type: postgres, url: '${env:PG}'}}\nsync:\n  parts: {between: ["
+        "{connection: pg, dataset: ours, name: erp}, {connection: pg, dataset: theirs, name: mes}]}\n"
+    )
+    with psycopg.connect(pg_url, autocommit=True) as connection:
+        for table in ("ours", "theirs"):
+            connection.execute(f"CREATE TABLE {table} (id int PRIMARY KEY, name text)")
+        connection.execute("CREATE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql AS "
+                           "$$ BEGIN NEW.name := left(NEW.name, 3); RETURN NEW; END $$")  # fmt: skip
+        connection.execute("CREATE TRIGGER cut BEFORE INSERT ON theirs FOR EACH ROW EXECUTE FUNCTION cut()")
+        connection.execute("INSERT INTO ours VALUES (1, 'hexagon')")
+        assert tongqu(tmp_path, "twoway", "run", "parts", "--json", PG=pg_url, TONGQU_CRASH_AT=point).code == -9
+        for _ in range(2):
+            done = inside(tmp_path, "twoway", "run", "parts", "--json", PG=pg_url)
+            assert (done.code, done.document["changed"], done.document["differences"]) == (0, 0, 0)
+        held = [connection.execute(f"SELECT name FROM {table}").fetchall() for table in ("ours", "theirs")]
+        assert held == [[("hexagon",)], [("hex",)]]
+
+
+def test_keys_that_a_system_takes_for_the_same_wait_for_a_person(tmp_path: Path, pg_url: str, mysql_url: str) -> None:
+    (tmp_path / "tongqu.yaml").write_text(
+        "project: p\nconnections: {pg: {type: postgres, url: '${env:PG}'}, maria: {type: mysql, url: '${env:MARIA}'}}\n"
+        "sync:\n  parts: {between: [{connection: pg, dataset: parts}, {connection: maria, dataset: parts}]}\n"
+    )
+    maria = _mysql(mysql_url)
+    with closing(maria), maria.cursor() as cursor, psycopg.connect(pg_url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE parts (code text PRIMARY KEY, name text)")
+        cursor.execute("CREATE TABLE parts (code varchar(9) PRIMARY KEY, name text) COLLATE utf8mb4_general_ci")
+        connection.execute("INSERT INTO parts VALUES ('abc', 'x'), ('ABC', 'y')")
+        done = inside(tmp_path, "twoway", "run", "parts", "--json", PG=pg_url, MARIA=mysql_url)
+        assert (done.code, done.document["refused"], done.document["stale"]) == (3, 1, 0)
+        waits = inside(tmp_path, "twoway", "conflicts", "parts", "--json", PG=pg_url, MARIA=mysql_url)
+        assert [one["kind"] for one in waits.document["conflicts"]] == ["refused"]
+
+
+def test_a_third_system_joins_and_another_leaves_while_steps_are_open(tmp_path: Path) -> None:
+    sides = ("erp", "mes", "qms")
+    plant = Plant(tmp_path, PAIR % "", sides)
+    plant.sql("erp", add(1, "bolt"), add(2, "nut"))
+    plant.run("run", "parts")
+    file = tmp_path / "tongqu.yaml"
+    file.write_text(
+        file.read_text().replace("mes, dataset: parts}]", "mes, dataset: parts}, {connection: qms, dataset: parts}]")
+    )
+    assert plant.run("run", "parts")["written"] == 2
+    plant.sql("erp", add(3, "ring"))
+    assert tongqu(plant.folder, "twoway", "run", "parts", "--json", TONGQU_CRASH_AT="after_intent").code == -9
+    file.write_text(file.read_text().replace(", {connection: qms, dataset: parts}]", "]"))
+    plant.run("run", "parts", code=3)
+    plant.run("run", "parts")
+    assert [len(plant.parts(side)) for side in sides] == [3, 3, 2]
+
+
 def test_a_row_that_somebody_changed_is_left_alone_and_a_write_is_done_once(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "a.db")) as database, asyncio.Runner() as runner:
         database.execute("CREATE TABLE t (k text PRIMARY KEY NOT NULL, n int)")

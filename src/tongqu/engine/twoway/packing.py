@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import time
 from typing import Any
 
 import pyarrow as pa
@@ -34,7 +35,7 @@ class Shape:
         for field in self.schema:
             try:
                 cast = rows.column(field.name).cast(field.type)
-            except pa.ArrowInvalid:
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
                 raise SchemaError(
                     f"a value of {field.name!r} does not fit the master's type ({field.type})",
                     hint="give the field the same type at all sides, or leave it out with `fields`",
@@ -59,10 +60,31 @@ class Shape:
         """Refuse types whose values have no text that tells them apart; raises InvalidPlanError."""
         for field in self.schema:
             kind = field.type
-            if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            if (
+                pa.types.is_nested(kind)
+                or pa.types.is_binary(kind)
+                or pa.types.is_large_binary(kind)
+                or not _told(kind)
+            ):
                 raise InvalidPlanError(
                     f"{field.name!r} ({kind}) cannot be kept in agreement", hint="leave it out with `fields`"
                 )
+
+
+def typed(texts: Sequence[str | None], kind: pa.DataType) -> Any:
+    """Texts as Arrow writes them, or ISO 8601, as values of a type; raises pa.ArrowInvalid, ValueError."""
+    if pa.types.is_time(kind):
+        return pa.array([None if text is None else time.fromisoformat(text) for text in texts], kind)
+    return pa.array(texts, pa.string()).cast(kind)
+
+
+def _told(kind: pa.DataType) -> bool:
+    """Whether values of a type can be made of texts."""
+    try:
+        typed([], kind)
+    except pa.ArrowNotImplementedError:
+        return False
+    return True
 
 
 def pack(values: Sequence[str | None]) -> str:

@@ -36,10 +36,10 @@ class Place(ABC):
         """The rows of these keys that are there, as they are now."""
 
     @abstractmethod
-    def write(self, id: str, wants: Sequence[Want]) -> Sequence[bool]:
+    def write(self, id: str, wants: Sequence[Want]) -> Sequence[bool | str]:
         """Make all of the wants whose old row is still there true, in one transaction, once for each `id` however often
-        it is called with it; whether each was. Each key comes once. Raises DataError if the system refuses a row,
-        having changed nothing."""
+        it is called with it; whether each was, or the row that the system made of it where it is another one. Each key
+        comes once. Raises DataError if the system refuses a row, having changed nothing."""
 
     def touched(self, after: Position | None) -> tuple[Sequence[str] | None, Position | None]:
         """The keys that may have changed since a position, and the position to ask after next time. None instead of

@@ -10,14 +10,18 @@ from typing import Any, Literal
 from tongqu.core.data import Position
 from tongqu.core.errors import ConnectorError
 from tongqu.engine.twoway.finding import Remembered
+from tongqu.engine.twoway.forms import Done, meant, reformed, restored
 from tongqu.engine.twoway.packing import Shape
 from tongqu.engine.twoway.place import Place, Want
 from tongqu.engine.twoway.saga import Item, Outcomes, Saga
 from tongqu.meaning.agreeing import Decision, Known, Policy, Row, decide, ruled
-from tongqu.store.twoway import Agreed, Book, Overruled, Settlement, Waiting
+from tongqu.store.agreements import Agreed, Overruled, Settlement, Waiting
+from tongqu.store.twoway import Book
 
 _TOGETHER = 500
 """Records that are decided and written together."""
+_AGAIN = 3
+"""So often a round looks once more at records that somebody changed while they were written."""
 Stage = Literal["shadow", "one_way", "two_way"]
 
 
@@ -40,6 +44,8 @@ class Found:
     would: dict[str, int] = field(default_factory=dict)
     unreached: dict[str, str] = field(default_factory=dict)
     seconds: list[tuple[float, int]] = field(default_factory=list)
+    again: list[str] = field(default_factory=list)
+    """Records that somebody changed while they were written, which the round looks at once more."""
 
     @property
     def p95_ms(self) -> float:
@@ -69,6 +75,8 @@ class TwoWay:
     whole: bool = False
     """Compare all rows, also of sides that tell what is new."""
     stop: Event = field(default_factory=Event)
+    tables: Mapping[str, str] = field(default_factory=dict)
+    """Which table each side is: one that is another than before has deleted nothing of what it lacks."""
 
     def round(self) -> Found:
         """Do one. Sides that cannot be reached are left out, and caught up with by a later round."""
@@ -77,14 +85,22 @@ class TwoWay:
         for _, outcomes in saga.recover(self._remembered):
             found.recovered += 1
             self._counted(found, outcomes)
+            found.differences -= "refused" not in outcomes and _open(outcomes)  # this round looks at it
+        self.book.joined(self.name, self.tables)
         positions: dict[str, Position | None] = {}
         keys = list(self._keys(found, positions))  # before anything is written: reading may keep a file from it
         for start in range(0, len(keys), _TOGETHER):
             if self.stop.is_set():
                 return found
             self._agree(saga, keys[start : start + _TOGETHER], found)
+        for _ in range(_AGAIN):
+            keys, found.again = found.again, []
+            found.differences, found.records = found.differences - len(keys), found.records - len(keys)
+            for start in range(0, len(keys), _TOGETHER):
+                self._agree(saga, keys[start : start + _TOGETHER], found)
         if not found.unreached:
             self.book.advance(self.name, positions)
+        found.unreached |= saga.unreached
         found.errors = found.refused + len(found.unreached)
         return found
 
@@ -94,8 +110,7 @@ class TwoWay:
         """Each key once."""
         given: set[str] = set()
         remembered: Remembered | None = None
-        waiting = [one.key for one in self.book.waiting(self.name) if one.ruling]
-        for key in (*waiting, *self.book.behind(self.name)):
+        for key in (*self.book.ruled(self.name), *self.book.behind(self.name)):
             if key not in given:
                 given.add(key)
                 yield key
@@ -106,7 +121,7 @@ class TwoWay:
                 if keys is not None and not self.whole:
                     pieces = iter((keys,))
                 else:
-                    remembered = remembered or Remembered(self.book, self.name)
+                    remembered = remembered or Remembered(self.book, self.name, self.shape)
                     pieces = remembered.different(place)
                 for piece in pieces:
                     fresh = [key for key in dict.fromkeys(piece) if key not in given]
@@ -131,8 +146,10 @@ class TwoWay:
         if self.stage == "shadow":
             items, quiet.waiting = [], []
         self.book.settle(self.name, quiet.settlement())
-        for _, outcomes in saga.carry_out(items, self._remembered):
+        for item, outcomes in saga.carry_out(items, self._remembered):
             self._counted(found, outcomes)
+            if "stale" in outcomes and "refused" not in outcomes:
+                found.again.append(item.id)
         if items:
             found.seconds.append((self.clock() - began, len(items)))
 
@@ -154,13 +171,12 @@ class TwoWay:
     ) -> None:
         items, quiet, found = into
         found.records += 1
-        rows = {side: self.shape.row(text) for side, text in now.items()}
-        known = self._known(before)
+        rows = {side: meant(self.shape, before, side, text) for side, text in now.items()}
         if waits and not waits.ruling and _same(waits.sides, now):
             found.conflicts += waits.kind == "conflict"
             found.differences += 1
             return
-        decision = self._decided(known, rows, now, waits)
+        decision = self._decided(before, rows, now, waits)
         found.held += bool(decision.held)
         if decision.asks:
             found.conflicts += 1
@@ -177,30 +193,34 @@ class TwoWay:
         found.changed += bool(decision.changed)
         found.overruled += len(decision.lost)
         text = self.shape.text(decision.row)
-        overruled = [[side, now[side], text] for side in decision.lost]
+        overruled = [[side, self.shape.text(said), text] for side, said in decision.lost.items()]
         if not decision.writes:
-            quiet.add(self._after(before, text, decision, now, {}), before, overruled, settled)
+            after = self._after(before, text, decision, now, {})
+            after = reformed(after, before, self.shape, self.policy, Done(now, decision.changed))
+            quiet.add(after, before, overruled, settled)
             return
         wants = [(side, Want(before.key, now[side], text)) for side in decision.writes]
         note = {
-            "before": [before.row, before.last, dict(before.bases), before.version, before.origin],
+            "before": [before.row, before.last, dict(before.bases), before.version, before.origin, before.made,
+                       before.echoes],
             "row": text, "now": dict(now), "left": [*decision.held, *decision.drifts], "origin": decision.origin,
-            "overruled": overruled, "settled": settled,
+            "changed": decision.changed, "overruled": overruled, "settled": settled,
         }  # fmt: skip
         items.append(Item(before.key, wants, whole=False, refusal=self.compensates, note=note))
 
     def _known(self, before: Agreed) -> Known:
         bases = {side: self.shape.row(text) for side, text in before.bases.items()}
-        return Known(self.shape.row(before.row), bases, self.shape.row(before.last))
+        return Known(self.shape.row(before.row), bases, self.shape.row(before.last), before.origin)
 
     def _decided(
-        self, known: Known, rows: Mapping[str, Row], now: Mapping[str, str | None], waits: Waiting | None
+        self, before: Agreed, rows: Mapping[str, Row], now: Mapping[str, str | None], waits: Waiting | None
     ) -> Decision:
         """By the policy, or by what somebody chose while the sides stood as they do now."""
+        known = self._known(before)
         decision = decide(known, rows, self.policy)
         if waits is None or not waits.ruling or not _same(waits.sides, now):
             return decision
-        chosen = _chosen(waits, self.shape)
+        chosen = _chosen(waits, self.shape, before)
         if chosen is RETRY:
             return decision
         changed = {side: rows[side] for side in decision.changed}
@@ -213,19 +233,24 @@ class TwoWay:
         quiet = _Quiet()
         for item, outcomes in done:
             note = item.note
-            row, last, bases, version, origin = note["before"]
-            before = Agreed(item.id, row, last, bases, version, origin)
+            before = Agreed(item.id, *note["before"])
             told = dict(zip((side for side, _ in item.wants), outcomes, strict=True))
+            forms = note.get("forms", {})
             refused = sorted(side for side, outcome in told.items() if outcome == "refused")
             if refused:
                 now = dict(note["now"])
                 if not self.compensates:
-                    now |= {side: note["row"] for side, outcome in told.items() if outcome == "done"}
+                    now |= {side: note["row"] for side, outcome in told.items() if outcome == "done"} | forms
+                now |= note.get("undone", {})
                 quiet.waiting.append(Waiting(item.id, "refused", now, ", ".join(refused)))
                 if self.compensates:
+                    quiet.add(restored(before, note["now"], note.get("undone", {}), self.shape), before, (), ())
                     continue
             decision = Decision(None, held=tuple(note["left"]), origin=note["origin"])
-            agreed = self._after(before, note["row"], decision, note["now"], told)
+            agreed = reformed(
+                self._after(before, note["row"], decision, note["now"], told), before, self.shape, self.policy,
+                Done(note["now"], note.get("changed", ()), told, forms),
+            )  # fmt: skip
             quiet.add(agreed, before, note["overruled"], [] if refused else note["settled"])
         return quiet.settlement()
 
@@ -237,12 +262,15 @@ class TwoWay:
         now: Mapping[str, str | None],
         told: Mapping[str, str],
     ) -> Agreed:
-        """The record as it is agreed now: sides that do not hold it keep what they were last known to hold."""
+        """The record as it is agreed now: sides that do not hold it are known to hold what they were seen to hold, of
+        which the decision took account; drafts and sides that were not seen, what they were known to hold before."""
         left = {*decision.held, *decision.drifts}
         bases: dict[str, str | None] = {}
         for side in self.policy.sides:
             holds = side in now and side not in left and told.get(side, "done") == "done"
             base = before.bases.get(side, before.row)
+            if side in now and side not in left:
+                base = self.shape.text(meant(self.shape, before, side, now[side]))
             if side in left or (not holds and base != text):  # looked at again by each round
                 bases[side] = base
         last = before.last if text is not None else (before.row or before.last)
@@ -256,7 +284,11 @@ class TwoWay:
         found.written += sum(outcome == "done" for outcome in outcomes)
         found.stale += sum(outcome == "stale" for outcome in outcomes)
         found.refused += "refused" in outcomes
-        found.differences += any(outcome in ("stale", "refused", "unreached") for outcome in outcomes)
+        found.differences += _open(outcomes)
+
+
+def _open(outcomes: Outcomes) -> bool:
+    return any(outcome in ("stale", "refused", "unreached") for outcome in outcomes)
 
 
 def taken(stage: str, policy: Policy) -> frozenset[str]:
@@ -268,14 +300,14 @@ RETRY = object()
 """What is chosen where somebody says that a refused record is to be tried again."""
 
 
-def _chosen(waits: Waiting, shape: Shape) -> Row | object:
+def _chosen(waits: Waiting, shape: Shape, before: Agreed) -> Row | object:
     import json
 
     ruling: dict[str, Any] = json.loads(waits.ruling)
     if ruling.get("retry"):
         return RETRY
     if "use" in ruling:
-        return shape.row(waits.sides.get(ruling["use"]))
+        return meant(shape, before, ruling["use"], waits.sides.get(ruling["use"]))
     return None if ruling["row"] is None else dict(ruling["row"])
 
 

@@ -9,17 +9,21 @@ again, and those that were done answer as they did the first time (H. Garcia-Mol
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from tongqu.core.errors import ConnectError, DataError, UnknownOutcomeError
+from tongqu.core.errors import ConnectorError, DataError, NotFoundError, TimedOutError
 from tongqu.engine.twoway.place import Place, Want
 from tongqu.kit.faults import crash_point
-from tongqu.store.twoway import Book, Settlement
+from tongqu.store.agreements import Settlement
+from tongqu.store.twoway import Book
 
 Outcome = Literal["done", "stale", "refused", "unreached", "skipped", "undone", "stuck"]
 """`stale`: the row is not what it was; `unreached`: the system did not answer; `undone`: done, and taken back; `stuck`:
 done, and somebody changed it before it could be taken back."""
+_PASSES = 10
+"""How often what was refused is tried at most while others of its batch are taken."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,8 @@ class Item:
     whole: bool = True
     refusal: bool = True
     note: Mapping[str, Any] = field(default_factory=dict)
-    """What the caller needs to remember what came of it."""
+    """What the caller needs to remember what came of it. In the end it has `forms` and `undone` too: side → the row
+    that the system made of what was written, and of what was taken back, where it is another one."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -65,6 +70,8 @@ class Saga:
     book: Book
     places: Mapping[str, Place]
     new_id: Callable[[], str]
+    unreached: dict[str, str] = field(default_factory=dict)
+    """Sides that could not be written, with the code of the error."""
 
     def carry_out(self, items: Sequence[Item], remember: Remember = _nothing) -> list[tuple[Item, Outcomes]]:
         """Do the items, which touch no row twice. Raises ConnectError where an item that is `whole` cannot be brought
@@ -97,7 +104,7 @@ class Saga:
             for (number, place, _), outcome in zip(chosen, told, strict=True):
                 outcomes[number][place] = outcome
         self._undo(batch, items, outcomes, steps)
-        done = list(zip(items, outcomes, strict=True))
+        done = list(zip([_formed(item, steps) for item in items], outcomes, strict=True))
         crash_point("before_agreed")
         self.book.close_batch(batch, self.name, remember(done))
         return [(item, tuple(told)) for item, told in done]
@@ -109,38 +116,55 @@ class Saga:
         if not wants:
             return []
         if step not in steps:
-            place = self.places[side or step]
+            forms: dict[str, str] = {}
             try:
-                told = self._written(place, batch, step, wants, steps)
-            except (ConnectError, UnknownOutcomeError):
+                told = self._written(self._place(side or step), (batch, step), wants, steps, forms)
+            except (ConnectorError, TimedOutError) as error:
                 if not patient:
                     raise
+                self.unreached[side or step] = error.code
                 told = ["unreached"] * len(wants)
             crash_point("after_side")
+            if forms:
+                self.book.stepped(batch, f"{step}/forms", forms)
+                steps[f"{step}/forms"] = forms
             self.book.stepped(batch, step, told)
             steps[step] = told
         found: list[Outcome] = steps[step]
         return found
 
+    def _place(self, side: str) -> Place:
+        if side not in self.places:
+            raise NotFoundError(f"{side!r} is no side of {self.name!r} any more")
+        return self.places[side]
+
     def _written(
-        self, place: Place, batch: str, step: str, wants: Sequence[Want], steps: dict[str, Any]
+        self, place: Place, at: tuple[str, str], wants: Sequence[Want], steps: dict[str, Any], forms: dict[str, str]
     ) -> list[Outcome]:
         """Together; one by one where the system refuses one of them. That it did is durable before they are, so that
-        whoever goes on does it in the same way."""
+        whoever goes on does it in the same way. What was refused is tried again as long as others were taken: they may
+        have held a value that only one row may have. `forms` gets the rows of which the system made others."""
+        batch, step = at
         id, alone = f"{batch}:{step}", f"{step}/alone"
         if alone not in steps:
             try:
-                return ["done" if done else "stale" for done in place.write(id, wants)]
+                told = [_outcome(want, done, forms) for want, done in zip(wants, place.write(id, wants), strict=True)]
+                return _taken(place, wants, told)
             except DataError:
                 self.book.stepped(batch, alone, True)
                 steps[alone] = True
-        told: list[Outcome] = []
-        for want in wants:
-            try:
-                told.append("done" if place.write(f"{id}:{want.key}", [want])[0] else "stale")
-            except DataError:
-                told.append("refused")
-        return told
+        told = ["refused"] * len(wants)
+        left = list(range(len(wants)))
+        for _ in range(_PASSES):
+            for number in left:
+                want = wants[number]
+                with suppress(DataError):
+                    told[number] = _outcome(want, place.write(f"{id}:{want.key}", [want])[0], forms)
+            refused = [number for number in left if told[number] == "refused"]
+            if len(refused) in (0, len(left)):
+                break
+            left = refused
+        return _taken(place, wants, told)
 
     def _undo(
         self, batch: str, items: Sequence[Item], outcomes: Sequence[list[Outcome]], steps: dict[str, Any]
@@ -160,6 +184,34 @@ class Saga:
             told = self._step(batch, f"undo:{side}", wants, steps, patient=patient, side=side)
             for (number, place, _), outcome in zip(chosen, told, strict=True):
                 outcomes[number][place] = "undone" if outcome == "done" else "stuck"
+
+
+def _outcome(want: Want, done: bool | str, forms: dict[str, str]) -> Outcome:
+    if isinstance(done, str):
+        forms[want.key] = done
+    return "done" if done else "stale"
+
+
+def _taken(place: Place, wants: Sequence[Want], told: list[Outcome]) -> list[Outcome]:
+    """New rows that are not there after all are refused: the system takes their keys for those of other rows."""
+    new = [number for number, want in enumerate(wants) if told[number] == "stale" and want.old is None]
+    there = place.fetch([wants[number].key for number in new]) if new else {}
+    return [
+        "refused" if number in new and wants[number].key not in there else outcome
+        for number, outcome in enumerate(told)
+    ]
+
+
+def _formed(item: Item, steps: Mapping[str, Any]) -> Item:
+    """The item with what systems made of its rows, when they were written and when they were taken back."""
+    found: dict[str, dict[str, str]] = {"forms": {}, "undone": {}}
+    for side, want in item.wants:
+        for name, step in (("forms", side), ("undone", f"undo:{side}")):
+            form = steps.get(f"{step}/forms", {}).get(want.key)
+            if form is not None:
+                found[name][side] = form
+    more = {name: forms for name, forms in found.items() if forms}
+    return replace(item, note={**item.note, **more}) if more else item
 
 
 def _failed(item: Item, outcomes: Outcomes) -> bool:

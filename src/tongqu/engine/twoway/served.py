@@ -6,7 +6,9 @@ import asyncio
 import hashlib
 import io
 import json
+import logging
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -16,12 +18,13 @@ from sqlglot import exp
 
 from tongqu.core.connector import Source
 from tongqu.core.data import Dataset, Position
-from tongqu.core.errors import InvalidPlanError
+from tongqu.core.errors import InvalidPlanError, LostPositionError, RefusedRowsError, SchemaError
 from tongqu.core.log import ORIGIN, Follow
-from tongqu.core.server import Change, Idempotency, Limits, Outcome, Query, Server
-from tongqu.engine.twoway.packing import Shape
+from tongqu.core.server import Change, Idempotency, Limits, Outcome, Page, Query, Server
+from tongqu.engine.twoway.packing import Shape, typed
 from tongqu.engine.twoway.place import Place, Want
 
+logger = logging.getLogger("tongqu.twoway")
 T = TypeVar("T")
 _ALL = Limits(seconds=3600.0, rows=1 << 40, bytes=1 << 50)
 _FEW = Limits(seconds=60.0, rows=100_000, bytes=1 << 30)
@@ -77,23 +80,48 @@ class Served(Place):
         for start in range(0, len(keys), _TOGETHER):
             some = keys[start : start + _TOGETHER]
             params: dict[str, Any] = {}
-            condition = exp.or_(
-                *(exp.paren(exp.and_(*self._keyed(key, f"k{n}_", params))) for n, key in enumerate(some))
-            )
+            asked = []
+            for number, key in enumerate(some):
+                with suppress(RefusedRowsError):  # no row can have a key that does not fit
+                    asked.append(exp.paren(exp.and_(*self._keyed(key, f"k{number}_", params))))
+            if not asked:
+                continue
+            condition = exp.or_(*asked)
             page = self._run(self.side.server.query(self._query(condition, params), "arrow", _FEW))
             table = self._packed(pa.ipc.open_stream(page.body).read_all())
             found |= zip(texts(table, "key"), texts(table, "row"), strict=True)
         return found
 
-    def write(self, id: str, wants: Sequence[Want]) -> Sequence[bool]:
-        """See Place.write."""
+    def write(self, id: str, wants: Sequence[Want]) -> Sequence[bool | str]:
+        """See Place.write. Rows that leave go first: what only one row may hold is free then."""
         told = json.dumps([[want.key, want.old, want.new] for want in wants], ensure_ascii=False)
         once = Idempotency("twoway", id, hashlib.sha256(told.encode()).hexdigest(), KEEP_SECONDS)
-        changes = [self._change(want) for want in wants]
-        outcome = self._run(self.side.server.transact(changes, _FEW, once, _touched))
-        if outcome.replayed is not None:
-            return [bool(one) for one in json.loads(outcome.replayed)]
-        return [bool(one) for one in outcome.touched]
+        order = sorted(range(len(wants)), key=lambda number: (wants[number].new is not None, wants[number].old is None))
+        changes = [self._change(wants[number]) for number in order]
+
+        def answer(outcome: Outcome) -> bytes:
+            found: list[int | str] = [0] * len(wants)
+            for number, touched, page in zip(order, outcome.touched, outcome.pages, strict=True):
+                found[number] = (self._form(page, wants[number]) or 1) if touched else 0
+            return json.dumps(found, ensure_ascii=False).encode()
+
+        outcome = self._run(self.side.server.transact(changes, _FEW, once, answer))
+        kept = outcome.replayed if outcome.replayed is not None else answer(outcome)
+        return [one if isinstance(one, str) else bool(one) for one in json.loads(kept)]
+
+    def _form(self, page: Page | None, want: Want) -> str:
+        """The row that the system made of what was wanted; empty where it is that, or cannot be told."""
+        if page is None:
+            return ""
+        rows = json.loads(page.body, parse_float=str, parse_int=str)
+        try:
+            columns = [
+                typed([_text(row[field.name]) for row in rows[:1]], field.type) for field in self._fields.values()
+            ]
+            [text] = texts(self.shape.packed(pa.table(columns, list(self.shape.fields))), "row")
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, SchemaError, ValueError):
+            return ""  # the next round sees it
+        return "" if text == want.new else text
 
     def touched(self, after: Position | None) -> tuple[Sequence[str] | None, Position | None]:
         """See Place.touched."""
@@ -116,7 +144,20 @@ class Served(Place):
         return (texts(self.shape.packed(rows), "key") if after else None), position
 
     def _logged(self, source: Source, after: Position | None) -> tuple[Sequence[str] | None, Position]:
-        """Keys that the log names up to its present end. Without a position the log is begun, and all is compared."""
+        """Keys that the log names up to its present end. Without a position the log is begun, and all is compared; so
+        it is where the log is lost behind the position: what was agreed is known, and rows tell all the rest."""
+        try:
+            return self._named(source, after)
+        except LostPositionError as error:
+            logger.warning("%s: %s; all rows are compared instead", self.name, error.message)
+        log = source.log(self.side.log, [self.side.dataset])
+        try:
+            log.forget()
+        finally:
+            log.close()
+        return self._named(source, None)
+
+    def _named(self, source: Source, after: Position | None) -> tuple[Sequence[str] | None, Position]:
         log = source.log(self.side.log, [self.side.dataset])
         try:
             if after is None:
@@ -165,8 +206,13 @@ class Served(Place):
 
     def _values(self, name: str, texts: Sequence[str | None]) -> list[Any]:
         """Texts as values of the side's own type."""
-        typed = pa.array(texts, pa.string()).cast(self.shape.schema.field(name).type)
-        made: list[Any] = typed.cast(self._fields[name].type).to_pylist()
+        meant = typed(texts, self.shape.schema.field(name).type)
+        try:
+            made: list[Any] = meant.cast(self._fields[name].type).to_pylist()
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            raise RefusedRowsError(
+                f"a value of {name!r} does not fit the type that {self.name!r} has for it ({self._fields[name].type})"
+            ) from None
         return made
 
     def _keyed(self, key: str, prefix: str, params: dict[str, Any]) -> list[exp.Expr]:
@@ -191,11 +237,11 @@ class Served(Place):
             return Change("delete", self.side.dataset.name, (), where=where, params=params)
         names = [name for name in self.shape.fields if old is None or old[name] != new[name]]
         row = [self._values(name, [new[name]])[0] for name in names]
-        columns = tuple(self._fields[name] for name in names)
+        columns, back = tuple(self._fields[name] for name in names), self._query(None, {})
         if old is None:
             conflict = tuple(self.side.columns[name] for name in self.shape.key)
-            return Change("ignore", self.side.dataset.name, columns, [row], conflict=conflict)
-        return Change("update", self.side.dataset.name, columns, [row], where=where, params=params)
+            return Change("ignore", self.side.dataset.name, columns, [row], conflict=conflict, returning=back)
+        return Change("update", self.side.dataset.name, columns, [row], where=where, params=params, returning=back)
 
 
 def texts(rows: pa.Table, name: str) -> list[str]:
@@ -210,8 +256,8 @@ def others(rows: pa.Table, mark: str) -> pa.Table:
     return rows.filter(pc.invert(pc.fill_null(same, False)))
 
 
-def _touched(outcome: Outcome) -> bytes:
-    return json.dumps([int(touched > 0) for touched in outcome.touched]).encode()
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
 class _Pieces(io.RawIOBase):

@@ -35,6 +35,8 @@ class Spooled(Comparable):
     leaves rows out proves nothing.
     """
 
+    live = False
+
     def __init__(self, source: Source, dataset: Dataset, comparison: Comparison, condition: str = ""):
         self._source, self._dataset, self._condition = source, dataset, condition
         self._comparison = comparison
