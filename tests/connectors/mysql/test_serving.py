@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlglot import exp, parse_one
 
-from tongqu.connectors.mysql.serving import MysqlServer
+from tongqu.connectors.mysql.serving.server import MysqlServer
 from tongqu.connectors.mysql.settings import from_url
 from tongqu.core.errors import (
     AuthError,

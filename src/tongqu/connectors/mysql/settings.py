@@ -44,6 +44,9 @@ class MysqlSettings(Networked):
     idle_seconds: int = titled("写事务空闲上限(秒)", "Idle limit of a writing transaction, seconds", 3600, ge=0)
     """MariaDB ends a transaction of ours in which nothing was said for so long, as when our process was stopped in it,
     so that another can take over; 0 never. MySQL has no such limit and ends the session after eight hours."""
+    cascades: Literal["refuse", "ignore"] = titled("级联外键", "Cascading foreign keys", "refuse")
+    """Following tables whose rows the server deletes or changes by a foreign key (ON DELETE CASCADE, SET NULL), which
+    it does not log: `refuse`, or `ignore` what is not logged."""
     lag_seconds: float = titled("迟到窗口(秒)", "Lag, seconds", 0.0, ge=0)
     """How far incremental reads by time stay behind when the open transactions of others cannot be seen."""
     wait_seconds: float = titled("等待写事务(秒)", "Wait for writers, seconds", 10.0, ge=0)

@@ -20,6 +20,8 @@ from tongqu.core.errors import ConnectError, InvalidPlanError, LostPositionError
 from tongqu.core.log import Follow
 from tongqu.testing.services import MariaDB
 
+_XID = 31
+"""Bytes of the event that ends a transaction: header, number, checksum."""
 Sql = Callable[..., list[tuple[Any, ...]]]
 Following = Callable[..., Any]
 
@@ -150,6 +152,38 @@ def _readers(url: str) -> list[int]:
     found = db.rows("SELECT id FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'")
     db.close()
     return [int(row[0]) for row in found]
+
+
+@pytest.mark.parametrize("missing", ["half an event", "its end"])
+def test_a_transaction_in_which_the_server_died_is_passed_over(own: tuple[MariaDB, MysqlSource], missing: str) -> None:
+    """The server has rolled it back, but what it had written of it is at the end of the file for ever."""
+    server, source = own
+    url = _url(source)
+    log = source.log("test", source.datasets(["t"]))
+    begun = log.begin()
+    _run(url, "INSERT INTO t VALUES (1)")
+    db = MysqlDb(from_url(url))
+    path = Path(str(db.rows("SELECT @@log_bin_basename")[0][0])).parent / str(db.rows("SHOW MASTER STATUS")[0][0])
+    db.close()
+    start = path.stat().st_size
+    _run(url, "INSERT INTO t VALUES (2), (3)")
+    server.kill9()
+    written = path.read_bytes()
+    cut = {"half an event": len(written) - 10, "its end": len(written) - _XID}[missing]
+    with path.open("ab") as file:  # a transaction like the last one, but for its end
+        file.write(written[start:cut])
+    server.restart()
+    _run(url, "INSERT INTO t VALUES (4)")
+    seen: list[Batch] = []
+    with pytest.raises(ConnectError, match="ends within a transaction"):
+        for batch in log.read(Follow(after=begun, until=log.head())):
+            seen.append(batch)
+    durable = [batch.position for batch in seen if batch.position is not None] or [begun]
+    assert _ids([batch for batch in seen if batch.position is not None]) in ([], [1], [1, 2, 3])
+    again = _to_end(log, durable[-1])
+    before = _ids([batch for batch in seen if batch.position is not None])
+    assert before + _ids(again) == [1, 2, 3, 4]
+    assert _ids(_to_end(log, again[-1].position or {})) == []
 
 
 def _files(url: str) -> list[str]:

@@ -18,10 +18,14 @@ from tongqu.core.errors import ConnectError, LostPositionError, PrivilegeError, 
 _BINLOG_DUMP, _BINLOG_DUMP_GTID = 0x12, 0x1E
 _HEARTBEAT_NS = 500_000_000
 _SILENCE = 60.0
-_LOST = 1236
+_LOST, _TRUNCATED = 1236, "truncated in the middle of event"
 _TAKE = 1 << 20
 _WHOLE = 0xFFFFFF
 RESYNC = "run the sync again with --restart: it loads the tables in full and follows from there"
+
+
+class TornError(Exception):
+    """A file of the log ends within a transaction: the server died while it wrote it, and has rolled it back since."""
 
 
 class Dump:
@@ -33,6 +37,7 @@ class Dump:
         self._db = MysqlDb(settings, reading=True)
         self._held = bytearray()
         self._whole = b""
+        self._refused = b""
         self._heard = time.monotonic()
         try:
             self._prepare(gtid)
@@ -67,13 +72,15 @@ class Dump:
 
     def take(self, seconds: float) -> list[Event]:
         """The events that have arrived, waiting up to `seconds` for the first. Raises ConnectError for a lost
-        connection, LostPositionError where the server no longer has the place."""
+        connection, LostPositionError where the server no longer has the place, TornError."""
         deadline = time.monotonic() + seconds
         while True:
             found = self._split()
             if found:
                 self._heard = time.monotonic()
                 return found
+            if self._refused:
+                self._refuse(self._refused)
             if not self._wait(max(0.0, deadline - time.monotonic())):
                 if time.monotonic() - self._heard > _SILENCE:
                     raise ConnectError("the server sent no heartbeat for a minute", path=self._settings.display())
@@ -123,7 +130,8 @@ class Dump:
                     continue
                 packet, self._whole = self._whole, b""
             if packet[0] != 0:
-                self._refuse(packet)
+                self._refused = packet
+                break
             found.append(self._event(packet))
         if at:
             del self._held[:at]
@@ -142,6 +150,8 @@ class Dump:
         if packet[0] != 0xFF:
             raise ReadError(f"the server sent something else than its log ({packet[0]})", path=where)
         code, text = int.from_bytes(packet[1:3], "little"), packet[9:].decode(errors="replace")
+        if code == _LOST and _TRUNCATED in text:
+            raise TornError(text)
         if code == _LOST:
             raise LostPositionError(f"the server no longer has this place of its log: {text}", path=where, hint=RESYNC)
         if code in (1227, 1045, 1142):

@@ -17,6 +17,7 @@ from tongqu.core.errors import ReadError
 QUERY, ROTATE, FORMAT, XID, TABLE_MAP = 2, 4, 15, 16, 19
 HEARTBEAT, HEARTBEAT_V2 = 27, 41
 GTID, ANONYMOUS_GTID, XA_PREPARE, PARTIAL_UPDATE, PAYLOAD = 33, 34, 38, 39, 40
+EXECUTE_LOAD, INCIDENT = 18, 26
 MARIADB_GTID = 162
 MARIADB_QUERY_COMPRESSED = 165
 WRITE, UPDATE, DELETE = "write", "update", "delete"
@@ -27,6 +28,11 @@ ROWS: dict[int, tuple[str, int, bool]] = {
     169: (WRITE, 2, True), 170: (UPDATE, 2, True), 171: (DELETE, 2, True),
 }  # fmt: skip
 """Row events by their type: what they do, the version of their header, whether MariaDB compressed them."""
+SILENT = frozenset({3, 5, 9, 13, 14, 17, 28, 29, 35, 36, 37, 160, 161, 163, 164})
+"""Events that change no rows: ends of files, values of variables, blocks of files that are loaded by a later event, the
+text of statements whose rows follow, sets of transactions, views of a group, checkpoints, how the log is encrypted."""
+IGNORABLE = 0x80
+"""The flag of an event that whoever does not know it may pass over."""
 HEADER = 19
 STANDALONE, PREPARED_XA, COMPLETED_XA = 1, 64, 128
 """Flags of MariaDB's GTID event."""
@@ -40,19 +46,21 @@ _CHARACTER = frozenset({15, 252, 253, 254, 255, 140, 141})
 
 
 class Event(NamedTuple):
-    """One event: when it was logged (Unix seconds), its type, who logged it, where the next one begins, its body."""
+    """One event: when it was logged (Unix seconds), its type, who logged it, where the next one begins, its body, its
+    flags."""
 
     seconds: int
     kind: int
     server: int
     end: int
     body: bytes
+    flags: int = 0
 
     @classmethod
     def parse(cls, packet: bytes, tail: int) -> Event:
         """From a packet's payload, whose first byte is the protocol's OK and whose last `tail` are a checksum."""
-        seconds, kind, server, _, end, _ = _HEAD.unpack_from(packet, 1)
-        return cls(seconds, kind, server, end, packet[1 + HEADER : len(packet) - tail])
+        seconds, kind, server, _, end, flags = _HEAD.unpack_from(packet, 1)
+        return cls(seconds, kind, server, end, packet[1 + HEADER : len(packet) - tail], flags)
 
 
 @dataclass(frozen=True)
@@ -241,7 +249,7 @@ def query(event: Event) -> tuple[str, str]:
     """The database a statement ran in, and its text."""
     body = event.body
     length, status = body[8], int.from_bytes(body[11:13], "little")
-    at = 13 + status
+    at = (26 if event.kind == EXECUTE_LOAD else 13) + status
     schema = body[at : at + length].decode(errors="replace")
     text = body[at + length + 1 :]
     if event.kind == MARIADB_QUERY_COMPRESSED:

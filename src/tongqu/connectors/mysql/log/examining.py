@@ -10,6 +10,7 @@ from tongqu.connectors.mysql.db import MysqlDb
 from tongqu.connectors.mysql.log import server
 from tongqu.connectors.mysql.log.dump import RESYNC
 from tongqu.connectors.mysql.log.places import Place
+from tongqu.connectors.mysql.log.untold import untold
 from tongqu.core.data import Dataset
 from tongqu.core.errors import LostPositionError, PrivilegeError, TongquError
 from tongqu.core.log import Finding, Unsent
@@ -53,7 +54,10 @@ def examined(db: MysqlDb, datasets: Iterable[Dataset], place: Place | None) -> l
             "SET GLOBAL server_id = 1" if no_id else "",
         )
     )
+    datasets = list(datasets)
     found += [_kept(db), *_rights(db), *_keys(datasets)]
+    tables = {info.name: (info.schema, info.table) for one in datasets if (info := catalog.find(db, one.name))}
+    found += [Finding(f"rows {name}", "error", why.message, why.hint) for name, why in untold(db, tables).items()]
     if place is not None:
         found.append(_position(db, place))
     return found

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tongqu.connectors.mysql import catalog
-from tongqu.connectors.mysql.db import MysqlDb
+from tongqu.connectors.mysql.db import MysqlDb, quoted
 from tongqu.connectors.mysql.log import server
-from tongqu.connectors.mysql.log.dump import Dump
+from tongqu.connectors.mysql.log.dump import Dump, TornError
 from tongqu.connectors.mysql.log.events import FORMAT
 from tongqu.connectors.mysql.log.examining import examined, seconds_kept, unsent
 from tongqu.connectors.mysql.log.places import Place
 from tongqu.connectors.mysql.log.reading import Reading
 from tongqu.connectors.mysql.log.rereading import Rereading
 from tongqu.connectors.mysql.log.shapes import Shape, Shapes
+from tongqu.connectors.mysql.log.untold import refuse, untold
 from tongqu.connectors.mysql.settings import MysqlSettings
 from tongqu.core.data import Batch, Dataset, Position
-from tongqu.core.errors import ConnectError, InvalidPlanError, SchemaError
+from tongqu.core.errors import ConnectError, ConnectorError, InvalidPlanError, NotFoundError, SchemaError
 from tongqu.core.log import Finding, Follow, Lag, Log, Unsent
+from tongqu.kit import lasting
 
 if TYPE_CHECKING:
     from tongqu.connectors.mysql.source import MysqlSource
 
-_FIRST = 10.0
+_FIRST, _SEARCH = 10.0, 5
 
 
 class MysqlLog(Log):
@@ -53,6 +55,7 @@ class MysqlLog(Log):
         self._lock = threading.Lock()
         self._begun: Path | None = folder / f"{name}.json" if folder else None
         self._place: Place | None = None
+        self._torn: dict[str, Place] = {}
         self._shapes = Shapes(folder / f"{name}.tables.jsonl" if folder else None)
         self._again = Rereading(folder / f"{name}.again.json" if folder else None)
 
@@ -66,11 +69,30 @@ class MysqlLog(Log):
             try:
                 place = server.beginning(db)
                 place = place.moved(born=self._born(place))
-                for shape in self._present(db):
+                shapes = [self._present(db, name) for name in self._datasets]
+                refuse(db, {shape.name: (shape.schema, shape.table) for shape in shapes})
+                for shape in shapes:
                     self._shapes.keep(place, shape)
             finally:
                 db.close()
             self._store(place)
+            return place.position
+
+    def rejoin(self, dataset: str) -> Position:
+        """See Log.rejoin."""
+        with self._lock:
+            db = self._db()
+            try:
+                place = server.beginning(db)
+                place = place.moved(born=self._born(place))
+                info = catalog.find(db, dataset)
+                if info is None or info.view:
+                    raise NotFoundError(f"there is no table {dataset!r}", path=self._settings.display())
+                refuse(db, {dataset: (info.schema, info.table)})
+                self._shapes.keep(place, Shape.of(info, self._datasets[dataset].key))
+            finally:
+                db.close()
+            self._again.leave(dataset)
             return place.position
 
     def _born(self, place: Place) -> int:
@@ -86,16 +108,13 @@ class MysqlLog(Log):
             dump.close()
         raise ConnectError("the server sent nothing of its log", path=self._settings.display())
 
-    def _present(self, db: MysqlDb) -> list[Shape]:
-        """The tables as they are now."""
-        shapes = []
-        for dataset in self._datasets.values():
-            info = catalog.find(db, dataset.name)
-            if info is None or info.view:
-                what = "is a view" if info else "is not there"
-                raise InvalidPlanError(f"{dataset.name} {what}, and only tables are in the log", path=dataset.name)
-            shapes.append(Shape.of(info, dataset.key))
-        return shapes
+    def _present(self, db: MysqlDb, name: str) -> Shape:
+        """A table as it is now."""
+        info = catalog.find(db, name)
+        if info is None or info.view:
+            what = "is a view" if info else "is not there"
+            raise InvalidPlanError(f"{name} {what}, and only tables are in the log", path=name)
+        return Shape.of(info, self._datasets[name].key)
 
     def read(self, follow: Follow) -> Iterator[Batch]:
         """See Log.read."""
@@ -103,7 +122,12 @@ class MysqlLog(Log):
         db = self._db()
         try:
             by_file = server.kept(db, place)
-            reading = Reading(db, self._shapes, self._again, self._at(db, place), self._datasets)
+            reading = Reading(db, self._shapes, self._again, self._at(db, place, follow), self._datasets)
+            if by_file and (torn := self._torn.get(place.file)) is not None:
+                yield from self._before(reading, place, torn, follow)
+                place = reading.here().moved(file=server.following(db, place.file), pos=4, born=0)
+                if follow.stop.is_set() or (follow.until is not None and reading.here().behind(Place.of(follow.until))):
+                    return
             gtid = "" if by_file or not db.is_mariadb else place.gtid
             executed = "" if by_file or db.is_mariadb else place.gtid
             dump = Dump(self._settings, place.file, place.pos, gtid=gtid, executed=executed)
@@ -111,21 +135,48 @@ class MysqlLog(Log):
                 own = server.name(db)
                 start = place if by_file else place.moved(file="", pos=4, server=own, born=0)
                 yield from reading.run(dump, start, follow)
+            except TornError:
+                raise self._broken(db, reading.here()) from None
             finally:
                 dump.close()
         finally:
             db.close()
 
-    def _at(self, db: MysqlDb, place: Place) -> dict[str, Shape]:
+    def _broken(self, db: MysqlDb, place: Place) -> ConnectError:
+        """A file ends within the transaction behind this place; if another follows, reading again passes over it."""
+        if server.following(db, place.file):
+            self._torn[place.file] = place
+        return ConnectError(
+            f"{place.file} of the server's log ends within a transaction, which the server rolled back when it came up "
+            "again", path=self._settings.display(),
+        )  # fmt: skip
+
+    def _before(self, reading: Reading, place: Place, torn: Place, follow: Follow) -> Iterator[Batch]:
+        """What a file has behind a place and before the transaction it ends within."""
+        until = follow.until if follow.until is not None and torn.behind(Place.of(follow.until)) else torn.position
+        dump = Dump(self._settings, place.file, place.pos)
+        try:
+            yield from reading.run(dump, place, replace(follow, until=until))
+        finally:
+            dump.close()
+
+    def _at(self, db: MysqlDb, place: Place, follow: Follow) -> dict[str, Shape]:
         """The tables' columns at a place; where no version was kept (the home was lost), those of now, which rows that
         are not of them will contradict."""
         found = {name: self._shapes.at(name, place) for name in self._datasets}
-        if any(shape is None for shape in found.values()):
-            for shape in self._present(db):
-                if found[shape.name] is None:
-                    self._shapes.keep(place, shape)
-                    found[shape.name] = shape
-        return {name: shape for name, shape in found.items() if shape is not None}
+        for name, shape in found.items():
+            if shape is None:
+                try:
+                    found[name] = now = self._present(db, name)
+                except InvalidPlanError as error:
+                    follow.lose(name, error)
+                else:
+                    self._shapes.keep(place, now)
+        there = {name: shape for name, shape in found.items() if shape is not None}
+        for name, refusal in untold(db, {name: (s.schema, s.table) for name, s in there.items()}).items():
+            follow.lose(name, refusal)
+            del there[name]
+        return there
 
     def head(self) -> Position:
         """See Log.head."""
@@ -180,6 +231,30 @@ class MysqlLog(Log):
         finally:
             db.close()
 
+    def filled(self, dataset: str, columns: Sequence[str], *, renamed: bool) -> bool:
+        """See Log.filled. Where a value is not found in a few seconds there may be one."""
+        db = self._db()
+        try:
+            info = catalog.find(db, dataset)
+            there = [column for column in info.columns if column.name in columns] if info is not None else []
+            given = [
+                one.name
+                for one in there
+                if renamed or not one.nullable or one.default not in (None, "NULL") or one.extra
+            ]
+            some = " OR ".join(f"{quoted(name)} IS NOT NULL" for name in given)
+            if info is None or not some or not db.is_mariadb:
+                return bool(some)
+            limit = f"SET STATEMENT max_statement_time = {_SEARCH} FOR "
+            table = f"{quoted(info.schema)}.{quoted(info.table)}"
+            return bool(db.rows(f"{limit}SELECT EXISTS (SELECT 1 FROM {table} WHERE {some})")[0][0])
+        except ConnectorError as error:
+            if isinstance(error, ConnectError):
+                raise
+            return True
+        finally:
+            db.close()
+
     def resnapshot(self, dataset: str) -> None:
         """See Log.resnapshot. The reader reads the table by key in pieces, each in a consistent snapshot whose place in
         the log MariaDB tells: the piece comes exactly there."""
@@ -221,10 +296,5 @@ class MysqlLog(Log):
         self._place = place
         if self._begun is None:
             return
-        self._begun.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self._begun.with_suffix(".new")
-        with fresh.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(place.position))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self._begun)
+        lasting.make_folder(self._begun.parent)
+        lasting.put(self._begun, json.dumps(place.position).encode())

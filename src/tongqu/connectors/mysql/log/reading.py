@@ -12,16 +12,17 @@ from tongqu.connectors.mysql import catalog
 from tongqu.connectors.mysql.db import MysqlDb
 from tongqu.connectors.mysql.log import events as e
 from tongqu.connectors.mysql.log import server
-from tongqu.connectors.mysql.log.dump import RESYNC, Dump
+from tongqu.connectors.mysql.log.dump import RESYNC, Dump, TornError
 from tongqu.connectors.mysql.log.events import Event, TableMap
 from tongqu.connectors.mysql.log.gathering import Gathering
 from tongqu.connectors.mysql.log.places import Place, added, domains
 from tongqu.connectors.mysql.log.rereading import Rereading
 from tongqu.connectors.mysql.log.shapes import Shape, Shapes, described
-from tongqu.connectors.mysql.log.statements import ALTERED, CUT, DROPPED, RENAMED, TRUNCATED, WRITTEN, Effect, effects
+from tongqu.connectors.mysql.log.statements import ALTERED, CASCADED, GONE, RENAMED, TRUNCATED, WRITTEN, Effect, effects
+from tongqu.connectors.mysql.log.unreadable import unreadable
 from tongqu.connectors.mysql.stream import Stream
 from tongqu.core.data import Batch, Dataset
-from tongqu.core.errors import LostPositionError, ReadError, SchemaError
+from tongqu.core.errors import LostPositionError, ReadError, SchemaError, TongquError
 from tongqu.core.log import AT, OP, Follow
 
 _BYTES = 16 << 20
@@ -60,14 +61,14 @@ class Reading:
 
     def run(self, dump: Dump, start: Place, follow: Follow) -> Iterator[Batch]:
         """Batches behind `start`; see Log.read."""
-        self._place = start
+        self._place, self._follow = start, follow
         self._ended, self._seconds = start.pos, start.seconds
         self._again.resume(start.again)
         self._domains = domains(start.gtid)
         self._limit = follow.batch_rows
         until = Place.of(follow.until) if follow.until is not None else None
         while True:
-            if not self._open and until is not None and self._here().behind(until):
+            if not self._open and until is not None and not self._again.busy and self.here().behind(until):
                 yield from self._flush(last=self._untold)
                 return
             if follow.stop.is_set():
@@ -79,7 +80,7 @@ class Reading:
                 before = self._open
                 yield from self._event(event)
                 ended = before and not self._open
-                if ended and until is not None and self._here().behind(until):
+                if ended and until is not None and not self._again.busy and self.here().behind(until):
                     yield from self._flush(last=self._untold)
                     return
             if not self._open:
@@ -107,7 +108,7 @@ class Reading:
             self._open = True
         elif kind == e.XID:
             yield from self._end(event)
-        elif kind in (e.QUERY, e.MARIADB_QUERY_COMPRESSED):
+        elif kind in (e.QUERY, e.MARIADB_QUERY_COMPRESSED, e.EXECUTE_LOAD):
             yield from self._query(event)
         else:
             self._other(event)
@@ -127,12 +128,10 @@ class Reading:
             self._beat(event)
         elif kind == e.XA_PREPARE:
             self._xa()
-        elif kind in (e.PARTIAL_UPDATE, e.PAYLOAD):
-            what, fix = {
-                e.PARTIAL_UPDATE: ("parts of JSON values", "SET GLOBAL binlog_row_value_options = ''"),
-                e.PAYLOAD: ("compressed transactions", "SET GLOBAL binlog_transaction_compression = OFF"),
-            }[kind]
-            raise ReadError(f"the log holds {what}, which cannot be read", path=self._settings.display(), hint=fix)
+        else:
+            refusal = unreadable(event, self._settings.display())
+            if refusal is not None:
+                raise refusal
 
     def _map(self, event: Event) -> None:
         number = int.from_bytes(event.body[:6], "little")
@@ -148,7 +147,12 @@ class Reading:
         known = self._maps.get(number)
         if known is None:
             return
-        name, found = known
+        try:
+            yield from self._gathered(*known, event)
+        except TongquError as error:
+            self._lose(known[0], error)
+
+    def _gathered(self, name: str, found: TableMap, event: Event) -> Iterator[Batch]:
         waiting = self._waiting.get(name)
         if waiting is None or waiting.map is not found:
             yield from self._flush_one(name)
@@ -164,7 +168,7 @@ class Reading:
         shape = self._shapes[name]
         if name in self._altered or not shape.fits(found):
             shape = self._learn(name, shape, found)
-            self._kept.keep(self._here().moved(again={}, pieces=0), shape)
+            self._kept.keep(self.here().moved(again={}, pieces=0), shape)
             self._shapes[name] = shape
             self._altered.discard(name)
         if not self._told[name].equals(shape.arrow):
@@ -207,18 +211,37 @@ class Reading:
         if found:
             yield from self._flush()
             for number, effect in enumerate(found):
-                yield from self._effect(effect, found[number + 1 :], text)
+                try:
+                    if self._concerns(effect):
+                        yield from self._effect(effect, found[number + 1 :], text)
+                except TongquError as error:
+                    self._lose(error.path, error)
         if alone:
             yield from self._end(event)
             if self._emptied:
                 for name in self._emptied:
-                    yield self._batch(name, _none(self._told[name]), self._here(), kind="truncate")
+                    yield self._batch(name, _none(self._told[name]), self.here(), kind="truncate")
                 self._emptied = []
                 self._untold = False
 
+    def _lose(self, name: str, error: TongquError) -> None:
+        """Follow this table no more; raises the error if it is none, or of more than one table."""
+        if error.retryable or name not in self._shapes:
+            raise error
+        del self._shapes[name]
+        self._names = {place: own for place, own in self._names.items() if own != name}
+        self._maps = {number: known for number, known in self._maps.items() if known is None or known[0] != name}
+        self._raw.clear()
+        self._waiting.pop(name, None)
+        self._emptied = [own for own in self._emptied if own != name]
+        self._again.leave(name)
+        self._follow.lose(name, error)
+
     def _concerns(self, effect: Effect) -> bool:
-        if not effect.table:
+        if not effect.table or effect.does == WRITTEN:
             return any(schema == effect.schema for schema, _ in self._names)
+        if effect.does == CASCADED and self._settings.cascades == "ignore":
+            return False
         return (effect.schema, effect.table) in self._names or effect.to in self._names
 
     def _effect(self, effect: Effect, rest: list[Effect], text: str) -> Iterator[Batch]:
@@ -229,15 +252,17 @@ class Reading:
             self._change(name)
         elif effect.does == RENAMED:
             if effect.to in self._names:
-                self._change(self._names[effect.to])
+                taken = self._names[effect.to]
+                if not effect.same_rows:
+                    raise self._gone(taken, f"was replaced by {effect.table}, whose rows are not in the log")
+                self._change(taken)
             back = any(other.does == RENAMED and other.to == (effect.schema, effect.table) for other in rest)
             if name and not back:
                 raise self._gone(name, f"was renamed to {effect.to[1]}")
-        elif effect.does == DROPPED:
-            raise self._gone(name or effect.schema, "was dropped")
-        elif effect.does == CUT:
-            raise self._gone(name, "lost a partition, whose rows are not in the log")
+        elif effect.does in GONE:
+            raise self._gone(name or effect.schema, GONE[effect.does])
         elif effect.does == WRITTEN:
+            name = name or effect.schema
             raise ReadError(
                 f"a change of {name} is in the log as a statement, not as rows: {text[:80]!r}", path=name,
                 hint=f"SET GLOBAL binlog_format = 'ROW', let the writers log in anew, and {RESYNC}",
@@ -246,7 +271,7 @@ class Reading:
 
     def _change(self, name: str) -> None:
         looked = self._looked.get(name)
-        if looked is not None and looked.behind(self._here()):
+        if looked is not None and looked.behind(self.here()):
             raise LostPositionError(
                 "the columns were changed twice before they were read, and the log does not name them", path=name,
                 hint=f"SET GLOBAL binlog_row_metadata = 'FULL', then {RESYNC}",
@@ -282,7 +307,7 @@ class Reading:
         self._untold = True
         yield from self._due()
 
-    def _here(self) -> Place:
+    def here(self) -> Place:
         """The end of the last whole transaction."""
         place = self._place
         if (place.pos, place.seconds) != (self._ended, self._seconds):
@@ -295,13 +320,15 @@ class Reading:
 
     def _file(self, file: str, pos: int) -> None:
         if not self._open and file != self._place.file:
-            self._place = self._here().moved(file=file, pos=pos, born=0)
+            self._place = self.here().moved(file=file, pos=pos, born=0)
             self._ended = pos
             self._untold = True
         self._raw.clear()
         self._maps.clear()
 
     def _born(self, event: Event) -> None:
+        if self._open:
+            raise TornError
         if self._place.born and event.seconds != self._place.born:
             raise LostPositionError(
                 f"{self._place.file} was begun anew since it was read: the server's log was reset, or it is another "
@@ -319,11 +346,11 @@ class Reading:
 
     def _due(self) -> Iterator[Batch]:
         """At the end of a transaction: the piece of a table read again that belongs exactly here."""
-        if self._again.ready and self._again.waits_for(self._here()):
+        if self._again.ready and self._again.waits_for(self.here()):
             yield from self._flush()
-            for batch in self._again.take(self._here()):
+            for batch in self._again.take(self.here()):
                 self._place = self._place.moved(again=self._again.state, pieces=self._place.pieces + 1)
-                yield self._batch(batch.dataset, batch.rows, self._here(), bad=batch.bad)
+                yield self._batch(batch.dataset, batch.rows, self.here(), bad=batch.bad)
 
     def _flush_one(self, name: str) -> Iterator[Batch]:
         waiting = self._waiting.pop(name, None)
@@ -338,12 +365,12 @@ class Reading:
         for number, name in enumerate(full, 1):
             rows, bad = self._waiting[name].take()
             end = cut and number == len(full)
-            yield self._batch(name, rows, self._here() if end else None, bad=bad)
+            yield self._batch(name, rows, self.here() if end else None, bad=bad)
             if end:
                 self._untold = False
         if last and cut and (self._untold or not full):
             name = next(iter(self._told))
-            yield self._batch(name, _none(self._told[name]), self._here(), kind="heartbeat")
+            yield self._batch(name, _none(self._told[name]), self.here(), kind="heartbeat")
             self._untold = False
 
     def _batch(self, name: str, rows: pa.RecordBatch, place: Place | None, **more: Any) -> Batch:

@@ -25,6 +25,7 @@ from tongqu.connectors.mysql.ranges import Ordering
 from tongqu.connectors.mysql.stream import Cells, Stream
 from tongqu.core.data import BadRow, Batch
 from tongqu.core.log import AT, OP
+from tongqu.kit import lasting
 from tongqu.kit.sql.key_ranges import Bound, bounds
 
 _ROWS = 10_000
@@ -82,6 +83,17 @@ class Rereading:
             if gone:
                 self._save()
 
+    def leave(self, name: str) -> None:
+        """This table is not to be read again: it is lost, or read in full."""
+        if self._piece is not None and self._piece.name == name:
+            self._piece = None
+        self.state = {own: left for own, left in self.state.items() if own != name}
+        with self._lock:
+            self._done.pop(name, None)
+            if name in self._asked:
+                self._asked.remove(name)
+                self._save()
+
     def forget(self) -> None:
         """Nothing is to be read again."""
         with self._lock:
@@ -91,8 +103,8 @@ class Rereading:
 
     def _save(self) -> None:
         if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.write_text(json.dumps(self._asked), encoding="utf-8")
+            lasting.make_folder(self._path.parent)
+            lasting.put(self._path, json.dumps(self._asked).encode())
 
     @property
     def ready(self) -> bool:

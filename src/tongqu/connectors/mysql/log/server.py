@@ -73,6 +73,12 @@ def files(db: MysqlDb) -> dict[str, int]:
     return {str(row[0]): int(row[1]) for row in db.rows("SHOW BINARY LOGS")}
 
 
+def following(db: MysqlDb, file: str) -> str:
+    """The file that was begun after this one; empty for the newest."""
+    found = [*files(db), "", ""]
+    return found[found.index(file) + 1] if file in found else ""
+
+
 def kept(db: MysqlDb, place: Place) -> bool:
     """Whether this is the server the place is of (True: go on by file), or another one that has all its transactions
     (False: go on by GTID). Raises LostPositionError otherwise."""

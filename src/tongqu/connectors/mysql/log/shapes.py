@@ -7,8 +7,8 @@ every version of a followed table's columns is written down beside its place bef
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from tongqu.connectors.mysql.catalog import ColumnInfo, TableInfo
 from tongqu.connectors.mysql.log.charsets import text
 from tongqu.connectors.mysql.log.events import TableMap, Wire
 from tongqu.connectors.mysql.log.places import Place
+from tongqu.kit import lasting
 
 _INTS = {"tinyint": 1, "smallint": 2, "mediumint": 9, "int": 3, "bigint": 8}
 _OF_CODE = {code: name for name, code in _INTS.items()}
@@ -192,7 +193,7 @@ class Shapes:
         self._kept: list[tuple[Place, Shape]] = []
         if path is not None and path.exists():
             for line in path.read_text(encoding="utf-8").splitlines():
-                if line.endswith("}"):  # a line that a crash cut off ends otherwise
+                with suppress(ValueError):  # a line that a crash cut off
                     self._kept.append(_from_json(json.loads(line)))
 
     def at(self, name: str, place: Place) -> Shape | None:
@@ -206,11 +207,9 @@ class Shapes:
             return
         self._kept.append((place, shape))
         if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(_to_json(place, shape), ensure_ascii=False) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+            lasting.make_folder(self._path.parent)
+            text = json.dumps(_to_json(place, shape), ensure_ascii=False)
+            lasting.append(self._path, f"\n{text}\n".encode())  # not behind what a crash cut off
 
     def forget(self) -> None:
         """Throw all versions away."""
