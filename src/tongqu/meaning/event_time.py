@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import pyarrow as pa
 from pydantic import model_validator
 
+from tongqu.core.arrow import pa
 from tongqu.core.columns import need_columns
 from tongqu.core.data import Dataset
 from tongqu.core.errors import InvalidPlanError
@@ -53,6 +53,10 @@ class EventWindow(Settings):
     `window.partly_late` then, or in the side output once for each window that it missed."""
     keep: str = titled("保留时长", "Keep", "0s")
     """With `late: update` or `side`: how long windows can be changed after they are over (Flink: allowed lateness)."""
+    ahead: str = titled("允许超前", "Ahead", "")
+    """Rows that are further in the future than so long ahead of our clock go to quarantine as `window.ahead`, so that a
+    clock that is wrong cannot end all windows; instants without a zone are taken as UTC. Left out: any instant counts.
+    """
     emit: Literal["changes", "final", "late"] = titled("输出", "Emit", "changes")
     """Each window with every change of it; once when nothing can change it any more; or, instead of windows, the rows
     that came too late, once for each window that they missed, with its columns (what a sink with `side: late` gets)."""
@@ -69,7 +73,9 @@ class EventWindow(Settings):
             raise ValueError("`keep` goes with `late: update` or `late: side`")
         if self.late == "update" and not micros(self.keep):
             raise ValueError("`keep` goes with `late: update`")
-        _ = micros(self.lateness)
+        if self.ahead and (self.late == "side" or self.emit == "late"):
+            raise ValueError("`ahead` does not go with a side output: both would ask the clock, at other times")
+        _ = micros(self.lateness), micros(self.ahead or "0s")
         return self
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from confluent_kafka import Producer, TopicPartition
 from tests.connectors.kafka.conftest import Topics
 from tests.connectors.messages import DEADLINE, follow
 
+from tongqu.connectors.kafka.cluster import Cluster
 from tongqu.core.errors import InvalidPlanError, LostPositionError
 from tongqu.core.log import Follow
 
@@ -133,6 +134,49 @@ def test_a_topic_that_was_made_anew_stops_the_log(topics: Topics) -> None:
         topics.make("orders")
         with pytest.raises(LostPositionError):
             follow(log, head)
+
+
+def test_a_topic_that_was_made_anew_is_told_by_its_identity_however_long_it_is(
+    topics: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With as many messages as we had read, its offsets fit. The server of these tests tells no identities, as Kafka
+    does from 2.8 on."""
+    identities = {"now": "r4nd0m"}
+    monkeypatch.setattr(Cluster, "identity", lambda self, topic: identities["now"])
+    name = topics.make("orders")
+    topics.server.put(name, *_values(*range(5)))
+    with topics.log("orders") as log:
+        found = list(log.read(Follow(log.begin(), until=log.head())))
+        after = found[-1].position
+        assert after is not None
+        assert list(after["ids"].values()) == ["r4nd0m"]
+        topics.server.put(name, *_values(5))
+        more = follow(log, after, 1)
+        assert [number for batch in more for number in batch.rows.column("id").to_pylist()] == [5]
+        identities["now"] = "another"
+        with pytest.raises(LostPositionError, match="made anew"):
+            follow(log, after)
+
+
+def test_a_backlog_comes_by_time_over_all_partitions_and_goes_on_after_any_position(topics: Topics) -> None:
+    """However partitions are handed out: windows of event time would take the rows of the last one for late."""
+    name = topics.make("orders", 3)
+    producer, begun = Producer(topics.server.options()), int(time() * 1000) - 60_000  # retention goes by the time
+    for number in range(3000):
+        value = b'{"id": %d, "pad": "%s"}' % (number, b"x" * 1000)
+        producer.produce(name, value=value, partition=number * 7 // 1000 % 3, timestamp=begun + number)
+    producer.flush(DEADLINE)
+    fields = {"orders": {"fields": {"id": "int64"}}}
+    with topics.log("orders", topics=fields) as log:
+        head, after, seen = log.head(), log.begin(), []
+        while not log.reached(after, head):
+            for batch in log.read(Follow(after, until=head, batch_rows=100, by_time=True)):
+                seen += batch.rows.column("id").to_pylist()
+                if batch.position is not None:
+                    after = batch.position
+                    if len(seen) % 700 < 100:
+                        break
+    assert seen == list(range(3000))
 
 
 def test_partitions_that_are_added_are_found(topics: Topics) -> None:

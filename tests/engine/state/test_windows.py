@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.engine.state.test_state import asked, fine, same, written
 
 from tongqu.core.dirty import Dirty
-from tongqu.core.errors import ConnectError, InvalidPlanError
+from tongqu.core.errors import ConnectError, InvalidPlanError, InvalidSettingsError
 from tongqu.testing.following import around, opened
 from tongqu.testing.log_file import LogFile
 from tongqu.testing.stateful import Stateful
@@ -133,6 +133,18 @@ def test_a_row_counts_in_the_windows_for_which_it_is_in_time(log: LogFile) -> No
     assert codes == {"window.partly_late": 3, "window.late": 4}
     out = document["written"] + document["filtered"] + document["deduplicated"] + document["quarantined"]
     assert document["read"] + document["generated"] == out, document
+
+
+def test_a_clock_that_is_years_ahead_does_not_end_all_windows(log: LogFile) -> None:
+    one = asked(log, steps({"size": "1m", "lateness": "10s", "ahead": "1h"}), "events", messages=("events",))
+    happened(log, (1, 1, 10), (2, 1, 9_000_000_000), (3, 1, 20))
+    one.follow()
+    happened(log, (4, 1, 9_000_000_000), (5, 1, 30))
+    one.follow()
+    assert [(row["n"], int(row["total"])) for row in written(one)] == [(3, 1 + 3 + 5)]
+    assert [row["code"] for row in refused(one)] == ["window.ahead"] * 2
+    with pytest.raises(InvalidSettingsError, match="side output"):
+        asked(log, steps({"size": "1m", "ahead": "1h", "late": "side"}), "events", messages=("events",)).follow()
 
 
 def test_late_rows_go_to_a_side_output_once_for_each_window_that_they_missed(log: LogFile) -> None:

@@ -11,7 +11,15 @@ from typing import Any
 
 from tongqu.connectors.kafka.failing import meaning
 from tongqu.connectors.kafka.settings import KafkaSettings
-from tongqu.core.errors import AuthError, ConnectError, EgressRefusedError, InvalidSettingsError, ReadError, TongquError
+from tongqu.core.errors import (
+    AuthError,
+    ConnectError,
+    EgressRefusedError,
+    InvalidSettingsError,
+    NotFoundError,
+    ReadError,
+    TongquError,
+)
 from tongqu.kit.drivers import driver
 from tongqu.kit.egress.policy import Grant
 
@@ -157,6 +165,18 @@ class Cluster:
         if found.error is not None:
             raise meaning(found.error, self.where)
         return sorted(found.partitions)
+
+    def identity(self, topic: str) -> str:
+        """What tells a topic from another one of its name, made before or after it (KIP-516); empty where the cluster
+        does not tell, or has no such topic."""
+        module = driver("confluent_kafka", "kafka")
+        try:
+            with self.told():
+                asked = self.admin().describe_topics(module.TopicCollection([topic]))[topic]
+                found = str(asked.result(self.settings.connect_seconds).topic_id)
+        except (NotFoundError, ReadError):
+            return ""
+        return found if found.strip("A") else ""
 
     def create(self, topic: str, partitions: int, *, compacted: bool) -> None:
         """Make a topic; harmless if it is there."""

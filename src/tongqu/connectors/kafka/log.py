@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from threading import Event
 from time import monotonic
@@ -10,6 +10,7 @@ from typing import Any
 
 from tongqu.connectors.kafka.cluster import Cluster
 from tongqu.connectors.kafka.following import IDLE, TopicsLog, position
+from tongqu.connectors.kafka.merging import Merger
 from tongqu.connectors.kafka.pieces import Offsets, offsets
 from tongqu.connectors.kafka.topic import Topic
 from tongqu.core.connector import Source
@@ -31,7 +32,24 @@ class KafkaLog(TopicsLog):
         """See Log.begin: where topics begin or, with `start: latest`, end. Changes are always read from the beginning:
         what they add up to is the table."""
         latest = self._cluster.settings.start == "latest" and not self.changes
-        return position({t: {p: b[latest] for p, b in bounds.items()} for t, bounds in self._bounds().items()})
+        at = {t: {p: b[latest] for p, b in bounds.items()} for t, bounds in self._bounds().items()}
+        return self._position(at, self._same({}))
+
+    def head(self) -> Position:
+        """See Log.head."""
+        return self._position(offsets(super().head()), self._same({}))
+
+    def _same(self, known: Mapping[str, str]) -> dict[str, str]:
+        """The identities of the topics; raises LostPositionError for one that was made anew, whose messages up to our
+        offsets nobody has read."""
+        now = {topic: self._cluster.identity(topic) for topic in self._topics}
+        for topic, identity in now.items():
+            if identity and known.get(topic, identity) != identity:
+                raise self._lost(topic, 0)
+        return {**known, **{topic: identity for topic, identity in now.items() if identity}}
+
+    def _position(self, at: Offsets, ids: Mapping[str, str]) -> Position:
+        return position(at) | ({"ids": dict(sorted(ids.items()))} if ids else {})
 
     def snapshot(self) -> Source | None:
         """See Log.snapshot: nothing has to be read beside the topics of changes."""
@@ -39,33 +57,42 @@ class KafkaLog(TopicsLog):
 
     def read(self, follow: Follow) -> Iterator[Batch]:
         """See Log.read."""
-        at = offsets(follow.after)
+        at, ids = offsets(follow.after), self._same(follow.after.get("ids") or {})
         refresh = self._cluster.settings.refresh_seconds
         with closing(self._cluster.consumer(self.group)) as consumer:
-            self._find(consumer, at, self._bounds())
+            bounds = self._bounds()
+            self._find(consumer, at, bounds)
+            highs = {(topic, p): high for topic, parts in bounds.items() for p, (_, high) in parts.items()}
+            merger = Merger(consumer, highs, follow.batch_rows)
+            came = {topic: dict(parts) for topic, parts in at.items()}
+            self._ended.clear()
             looked = said = monotonic()
             while not follow.stop.is_set():
                 if follow.until is not None and self.reached(position(at), follow.until):
                     return
-                fresh = self._take(consumer, follow.batch_rows, at)
+                fresh = self._take(consumer, follow.batch_rows, came)
+                if follow.by_time:
+                    fresh = merger.merged(fresh, came, self._ended)
+                at = merger.behind_them(came)
                 now = monotonic()
                 if now - looked > refresh:
-                    self._add(consumer, at)
+                    ids = self._same(ids)
+                    self._add(consumer, came)
                     looked = now
                 if fresh:
-                    yield from self._batches(fresh, at)
+                    yield from self._batches(fresh, self._position(at, ids))
                     said = monotonic()
                 elif now - said > IDLE:
                     said = now
                     first = next(iter(self._topics.values()))
-                    yield heartbeat(first.described(), position(at))
+                    yield heartbeat(first.described(), self._position(at, ids))
 
-    def _batches(self, messages: Sequence[Any], at: Offsets) -> Iterator[Batch]:
+    def _batches(self, messages: Sequence[Any], behind: Position) -> Iterator[Batch]:
         by_topic: dict[str, list[Any]] = {}
         for message in messages:
             by_topic.setdefault(message.topic(), []).append(message)
         decoded = [(self._topics[topic].dataset, self._topics[topic].rows(some)) for topic, some in by_topic.items()]
-        yield from batches(decoded, position(at))
+        yield from batches(decoded, behind)
 
     def _add(self, consumer: Any, at: Offsets) -> None:
         """Read partitions that have been added, from their beginning."""
@@ -91,10 +118,12 @@ class KafkaLog(TopicsLog):
     def together(self, positions: Sequence[Position]) -> Position:
         """See Shared.together."""
         found: dict[str, dict[int, int]] = {}
+        ids: dict[str, str] = {}
         for one in positions:
+            ids |= one.get("ids") or {}
             for topic, parts in offsets(one).items():
                 found.setdefault(topic, {}).update(parts)
-        return position(found)
+        return self._position(found, ids)
 
     def examine(self) -> Sequence[Finding]:
         """See Log.examine."""

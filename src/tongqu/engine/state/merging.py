@@ -38,7 +38,7 @@ class Merging:
         self._open: dict[str, list[Batch]] = {name: [] for name in logs}
         self._threads = []
         for name, log in logs.items():
-            follow = Follow(after[name], until[name] if until is not None else None, stop=self._stop)
+            follow = Follow(after[name], until[name] if until is not None else None, stop=self._stop, by_time=True)
             self._threads.append(Thread(target=self._read, args=(name, log, follow), name="tongqu-input", daemon=True))
         for thread in self._threads:
             thread.start()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from tongqu.core.errors import InvalidPlanError, LostPositionError
-from tongqu.engine.private_database import private_database
+from tongqu.engine.private_database import commit, private_database
 from tongqu.engine.segment import conform
 from tongqu.meaning.sandbox import quoted
 
@@ -81,7 +81,7 @@ class Store:
             self._create(name, schema)
         database.execute(f"DELETE FROM {_META}")
         database.execute(f"INSERT INTO {_META} VALUES (0, ?, 0)", [epoch])
-        database.commit()
+        commit(database, self.path)
         self._read()
         self._kept = 0
 
@@ -116,7 +116,7 @@ class Store:
             database.execute(f"DELETE FROM {quoted(name)} WHERE {SINCE} > {version}")
             database.execute(f"UPDATE {quoted(name)} SET {UNTIL} = NULL WHERE {UNTIL} > {version}")
         database.execute(f"UPDATE {_META} SET version = {version}")
-        database.commit()
+        commit(database, self.path)
         self.version = version
         self._count()
 
@@ -135,7 +135,7 @@ class Store:
                 self._count()
                 self._bounded()
             database.execute(f"UPDATE {_META} SET version = {version}, numbers = {self.numbers}")
-            database.commit()
+            commit(database, self.path)
         except BaseException:
             database.rollback()
             self._read()
@@ -153,7 +153,7 @@ class Store:
         try:
             yield
             self.database.execute(f"UPDATE {_META} SET numbers = {self.numbers}")
-            self.database.commit()
+            commit(self.database, self.path)
         except BaseException:
             self.database.rollback()
             raise
@@ -184,7 +184,7 @@ class Store:
         database.begin()
         for name in self._tables:
             database.execute(f"DELETE FROM {quoted(name)} WHERE {UNTIL} <= {version}")
-        database.commit()
+        commit(database, self.path)
 
     @property
     def kept(self) -> int:

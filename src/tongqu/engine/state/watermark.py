@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,9 +16,9 @@ from tongqu.engine.state.store import NOW, Store
 from tongqu.kit.originals import originals, shape_of
 from tongqu.meaning.sandbox import quoted
 
-LATE, PARTLY, NO_TIME = "window.late", "window.partly_late", "window.no_time"
+LATE, PARTLY, NO_TIME, AHEAD = "window.late", "window.partly_late", "window.no_time", "window.ahead"
 """Codes of rows in quarantine: one that comes too late, one that does for some of its windows and counts in the others,
-and one without an instant."""
+one without an instant, and one too far in the future."""
 LEAST = int(np.iinfo(np.int64).min // 4)
 """Before every instant."""
 
@@ -25,7 +26,12 @@ LEAST = int(np.iinfo(np.int64).min // 4)
 class Watermark:
     """The greatest instant of an input's column `on` so far, in microseconds since 1970."""
 
-    def __init__(self, step: str, number: int, store: Store, dataset: Dataset, *, on: str, tally: Callable[[], Tally]):
+    def __init__(
+        self, step: str, number: int, store: Store, dataset: Dataset, *, on: str, tally: Callable[[], Tally],
+        ahead: int | None = None,
+    ):  # fmt: skip
+        """`ahead`: microseconds that an instant may be ahead of the clock; None: as many as it likes."""
+        self._ahead = ahead
         self._step, self._store, self._dataset, self._on, self._tally = step, store, dataset, on, tally
         self.table = f"{step}.{number}.watermark"
         store.table(self.table, pa.schema([pa.field("newest", pa.int64())]))
@@ -49,7 +55,11 @@ class Watermark:
             rows = rows.filter(column.is_valid())
             column = rows.column(self._on)
         zone = self._dataset.schema.field(self._on).type.tz
-        return rows, column.cast(pa.timestamp("us", zone), safe=False).cast(pa.int64()).to_numpy()
+        at = column.cast(pa.timestamp("us", zone), safe=False).cast(pa.int64()).to_numpy()
+        if self._ahead is not None and (far := at > time.time_ns() // 1_000 + self._ahead).any():
+            self.refuse(rows.filter(pa.array(far)), AHEAD, "is further in the future than `ahead` allows")
+            rows, at = rows.filter(pa.array(~far)), at[~far]
+        return rows, at
 
     def before_each(self, at: Any) -> tuple[Any, int]:
         """The greatest instant before each row, in the order in which they come, and after all of them."""

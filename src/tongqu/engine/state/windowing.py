@@ -37,7 +37,8 @@ class Windowing(Node):
         assigned = Dataset(entry.dataset.name, schema, entry.dataset.key)
         self._inner = inner(Entry(assigned, entry.identity))
         self.output, self.identity = self._inner.output, self._inner.identity
-        self._mark = Watermark(step.id, 0, store, entry.dataset, on=window.on, tally=tally)
+        ahead = micros(window.ahead) if window.ahead else None
+        self._mark = Watermark(step.id, 0, store, entry.dataset, on=window.on, tally=tally, ahead=ahead)
         self._lateness = micros(window.lateness)
 
     def fill(self, number: int, rows: pa.Table) -> None:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from tongqu.connectors.kafka.queued.session import QueuedSession, sent
 from tongqu.connectors.kafka.sink import KafkaSink, Landing
 from tongqu.core.connector import Session
-from tongqu.core.data import Deletes, Opened, Split, Write, WriteMode
+from tongqu.core.data import Opened, Split, Write
 from tongqu.core.errors import InvalidPlanError, LostPositionError, SchemaError
 from tongqu.kit.ledger import Head
 from tongqu.kit.messages.encoder import Encoder
+from tongqu.kit.queue.session import Filling, Into
 from tongqu.kit.queue.shaping import of_changes, own, settled_for
 from tongqu.meaning.settling import Settled
 
@@ -24,11 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Queued:
-    """How a stream goes into its topic: the columns of its rows, whether it tells changes, the queue's id, and the name
-    of the generation that nobody sees before it is finished (empty: rows hold with their commit)."""
+    """How a stream goes into its topic, the queue's id, and the name of the generation that nobody sees before it is
+    finished (empty: rows hold with their commit)."""
 
-    schema: pa.Schema
-    changes: bool
+    into: Into
     id: str
     stage: str
 
@@ -96,23 +96,22 @@ class QueuedSink(KafkaSink):
                 hint="leave `engine.queue` out: the embedded queue needs no server",
             )  # fmt: skip
         known = self._ledger.targets().get(write.dataset.name, {}) if topic not in self._made else {}
-        changes, anew = of_changes(write), write.mode is WriteMode.REPLACE
-        empties = anew or (changes and not write.incremental and write.deletes is not Deletes.IGNORE)
-        staged = empties or (write.mode is WriteMode.APPEND and not write.resumable)
+        filling = Filling.of(write)
         noted = {
-            "queue": known.get("queue") or secrets.token_hex(8), "changes": changes,
+            "queue": known.get("queue") or secrets.token_hex(8), "changes": filling.changes,
             "unique": list(write.key or write.dataset.key),
         }  # fmt: skip
         if "whole" in known:
             noted["whole"] = known["whole"]
-        if staged and before is not None:
+        if filling.staged and before is not None:
             noted |= {name: before[name] for name in ("stage", "since", "empties")}
-        elif staged:
+        elif filling.staged:
             since = self._ends(topic)["0"]
-            noted |= {"stage": f"{write.run}-{landing.fence}", "since": since, "empties": empties}
+            noted |= {"stage": f"{write.run}-{landing.fence}", "since": since, "empties": filling.empties}
         self._made.discard(topic)
         stage = str(noted.get("stage", ""))
-        self._queued[write.stream] = Queued(self._schemas[write.stream], changes, str(noted["queue"]), stage)
+        into = Into(topic, write.stream, self._schemas[write.stream], filling.changes, landing.settled)
+        self._queued[write.stream] = Queued(into, str(noted["queue"]), stage)
         return noted
 
     def _shown(self, landing: Landing, head: Head) -> Mapping[str, Any]:
@@ -133,6 +132,4 @@ class QueuedSink(KafkaSink):
         """See Sink.session."""
         queued = self._queued[write.stream]
         landing = self._landings[write.stream]
-        return QueuedSession(
-            self, landing, split, queued.schema, changes=queued.changes, queue=queued.id, stage=queued.stage
-        )
+        return QueuedSession(self, landing, split, queued.into, queue=queued.id, stage=queued.stage)
