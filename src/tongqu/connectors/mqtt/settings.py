@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote
 
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 
 from tongqu.core.errors import InvalidSettingsError
-from tongqu.core.settings import Secret, titled
-from tongqu.kit.egress.settings import Networked
+from tongqu.core.settings import titled
+from tongqu.kit.messages.broker import BrokerSettings
 from tongqu.kit.messages.settings import MessageSettings
-from tongqu.kit.messages.template import names_in
+from tongqu.kit.messages.template import Placed
 from tongqu.kit.remote.manner import Manner
-from tongqu.kit.tls import Tls
 
 Metadata = Literal["_topic", "_qos", "_retained", "_content_type", "_user_properties", "_message_id", "_received_at"]
 Qos = Literal[0, 1, 2]
@@ -25,7 +24,7 @@ class TopicSettings(MessageSettings):
     topic: str = titled("主题", "Topic", "", max_length=65_535)
     """Topic filter that is followed: `plant/+/orders`, `plant/#`, `$share/GROUP/plant/#`. Left out: the prefix and the
     dataset's name."""
-    to: str = titled("写入主题", "Write to", "")
+    to: Placed = titled("写入主题", "Write to", "")
     """Topic that rows are written to, with places for columns: `plant/{site}/orders`. Left out: `topic`."""
     qos: Qos = titled("QoS", "QoS", 1)
     """Followed: the highest that the broker may use. Written: 1 or 2."""
@@ -37,12 +36,6 @@ class TopicSettings(MessageSettings):
     """What MQTT tells about each message, as columns behind the fields: `_topic`, `_qos`, `_retained`, `_content_type`,
     `_user_properties` (JSON), `_message_id` (what Tongqu called it when it wrote it), `_received_at`."""
 
-    @field_validator("to")
-    @classmethod
-    def _places(cls, value: str) -> str:
-        names_in(value)
-        return value
-
     @model_validator(mode="after")
     def _formats(self) -> TopicSettings:
         if self.format in ("avro", "protobuf"):
@@ -50,19 +43,11 @@ class TopicSettings(MessageSettings):
         return self
 
 
-class MqttSettings(Networked):
+class MqttSettings(BrokerSettings):
     """An MQTT 5 broker."""
 
-    host: str = titled("主机", "Host", "localhost", min_length=1)
-    """Host name or address of the broker."""
     port: int = titled("端口", "Port", 1883, ge=1, le=65535)
     """TCP port; 8883 is usual with TLS."""
-    user: str = titled("用户", "User", "")
-    """Login name."""
-    password: Secret | None = titled("密码", "Password", None)
-    """Password; better given as ${env:NAME} or ${secret:NAME}."""
-    tls: Tls | None = titled("TLS", "TLS", None)
-    """`{}` is TLS with the system's authorities."""
     prefix: str = titled("主题前缀", "Prefix", "")
     """What topics begin with of which nothing is said."""
     topics: dict[str, TopicSettings] = titled("主题", "Topics", {})

@@ -17,6 +17,7 @@ from tongqu.core.connector import Source
 from tongqu.core.data import Batch, Dataset, Position, Read
 from tongqu.core.errors import ConnectorError, InvalidPlanError, InvalidSettingsError, NotFoundError
 from tongqu.core.log import Finding, Log
+from tongqu.kit import lasting
 from tongqu.kit.patterns import nearest, wanted
 from tongqu.kit.push.log import PushLog
 from tongqu.kit.push.receiver import Patience, Receiver
@@ -82,14 +83,9 @@ class MqttSource(Source):
         """The client id of a topic: of the settings, or made of a number that is drawn once for this folder."""
         if self._settings.client_id:
             return f"{self._settings.client_id}-{topic}"
-        folder.mkdir(parents=True, exist_ok=True)
-        place, drawn = folder / "mqtt.client", folder / f"mqtt.client.{secrets.token_hex(8)}"
-        if not place.exists():
-            drawn.write_text(secrets.token_hex(16))
-            with suppress(FileExistsError):
-                os.link(drawn, place)
-            drawn.unlink()
-        return "tongqu-" + blake2b(f"{place.read_text()} {topic}".encode(), digest_size=8).hexdigest()
+        lasting.make_folder(folder)
+        drawn = lasting.put_first(folder / "mqtt.client", secrets.token_hex(16).encode())
+        return "tongqu-" + blake2b(drawn + f" {topic}".encode(), digest_size=8).hexdigest()
 
 
 class MqttLog(PushLog):

@@ -19,7 +19,7 @@ from tongqu.core.errors import (
     PrivilegeError,
     ReadError,
 )
-from tongqu.kit.handed.pipe import Pipe
+from tongqu.kit.pipe import Pipe
 
 Packet = tuple[int, int, bytes]
 NOT_ALLOWED = 0x87

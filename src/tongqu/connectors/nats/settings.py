@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 
 from tongqu.core.settings import Secret, titled
-from tongqu.kit.egress.settings import Networked
 from tongqu.kit.http.settings import HttpSettings
+from tongqu.kit.messages.broker import BrokerSettings
 from tongqu.kit.messages.settings import Envelope, Format, MessageSettings
-from tongqu.kit.messages.template import names_in
+from tongqu.kit.messages.template import Placed
 from tongqu.kit.messages.urls import broker_url
 from tongqu.kit.remote.manner import Manner
 from tongqu.kit.tls import Tls
@@ -25,30 +25,18 @@ class StreamSettings(MessageSettings):
     """The stream's name. Left out: the prefix and the dataset's name."""
     subject: str = titled("主题过滤", "Subject", "", pattern=r"^[^\s]*$")
     """Only messages of this subject are read; `*` stands for one part, a last `>` for all that follow."""
-    to: str = titled("写入主题", "Write to", "")
+    to: Placed = titled("写入主题", "Write to", "")
     """Subject that rows are written to, with places for columns: `orders.{plant}`. Left out: the stream's name."""
     metadata: tuple[Metadata, ...] = titled("元数据列", "Metadata columns", ())
     """What NATS tells about each message, as columns behind the fields: `_subject`, `_sequence`, `_timestamp`,
     `_message_id` (what its writer called it), `_headers` (JSON)."""
 
-    @field_validator("to")
-    @classmethod
-    def _places(cls, value: str) -> str:
-        names_in(value)
-        return value
 
-
-class NatsSettings(Networked):
+class NatsSettings(BrokerSettings):
     """A NATS server with JetStream."""
 
-    host: str = titled("主机", "Host", "localhost", min_length=1)
-    """Host name or address of a server of the cluster."""
     port: int = titled("端口", "Port", 4222, ge=1, le=65535)
     """TCP port."""
-    user: str = titled("用户", "User", "")
-    """Login name."""
-    password: Secret | None = titled("密码", "Password", None)
-    """Password; better given as ${env:NAME} or ${secret:NAME}."""
     token: Secret | None = titled("令牌", "Token", None)
     """Token, instead of user and password."""
     jwt: Secret | None = titled("用户 JWT", "User JWT", None)

@@ -8,19 +8,17 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-import socket
-import ssl
 from collections import deque
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
 from tongqu.connectors.nats.settings import NatsSettings
-from tongqu.core.errors import AuthError, CertificateError, ConnectError, ConnectorError, PrivilegeError, ReadError
+from tongqu.core.errors import AuthError, ConnectError, ConnectorError, PrivilegeError, ReadError
 from tongqu.kit.drivers import driver
-from tongqu.kit.tls import Tls, context
+from tongqu.kit.pipe import Pipe
+from tongqu.kit.tls import Tls
 
 _SEEN = 1 << 20
 _LOGIN = ("authorization violation", "authentication", "user authentication expired", "account authentication")
@@ -52,20 +50,16 @@ class Wire:
     def __init__(self, settings: NatsSettings):
         self._settings = settings
         self.where = settings.display()
-        self._buffer = bytearray()
         self._pongs = 0
         self._ready: deque[Message] = deque()
-        self._out = bytearray()
         self._number = 0
         self._inbox = f"_INBOX.{secrets.token_hex(11)}"
         self.info: dict[str, Any] = {}
-        self._socket: socket.socket = settings.egress((settings.host, settings.port)).connect(
-            settings.host, settings.port, settings.connect_seconds
-        )
+        self._pipe = Pipe(settings, greeted=True)
         try:
             self._begin()
         except BaseException:
-            self._socket.close()
+            self._pipe.close()
             raise
 
     # ---- login
@@ -74,30 +68,20 @@ class Wire:
         settings = self._settings
         deadline = monotonic() + settings.connect_seconds
         while not self.info:
-            if not self._fill(deadline):
-                raise self._lost("it says nothing")
+            if not self._pipe.fill(deadline):
+                raise self._pipe.lost("it says nothing")
             self._parse()
         if not self.info.get("headers"):
             raise ReadError("the server is older than NATS 2.2: it knows no headers", path=self.where)
         if settings.tls is not None or self.info.get("tls_required"):
-            self._secure(deadline)
+            self._pipe.secure(settings.tls or Tls(), max(deadline - monotonic(), 0.1))
         options: dict[str, Any] = {
             "verbose": False, "pedantic": False, "lang": "python", "version": "1", "name": "tongqu", "protocol": 1,
             "headers": True, "no_responders": True, "echo": False,
         } | self._credentials()  # fmt: skip
-        self._out += b"CONNECT " + json.dumps(options).encode() + b"\r\n"
-        self._out += f"SUB {self._inbox}.* 0\r\n".encode()
+        self._pipe.out += b"CONNECT " + json.dumps(options).encode() + b"\r\n"
+        self._pipe.out += f"SUB {self._inbox}.* 0\r\n".encode()
         self.ping(settings.connect_seconds)
-
-    def _secure(self, deadline: float) -> None:
-        self._socket.settimeout(max(deadline - monotonic(), 0.1))
-        try:
-            made = context(self._settings.tls or Tls())
-            self._socket = made.wrap_socket(self._socket, server_hostname=self._settings.host)
-        except ssl.SSLError as error:
-            raise CertificateError(f"tls: {error.reason or error}", path=self.where, hint="check tls") from None
-        except OSError as error:
-            raise self._lost(str(error)) from None
 
     def _credentials(self) -> dict[str, Any]:
         settings = self._settings
@@ -125,7 +109,7 @@ class Wire:
     @property
     def secured(self) -> str:
         """The version of TLS; empty without."""
-        return self._socket.version() or "" if isinstance(self._socket, ssl.SSLSocket) else ""
+        return self._pipe.secured
 
     # ---- out
 
@@ -135,28 +119,21 @@ class Wire:
         if head:
             lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
             told = f"NATS/1.0\r\n{lines}\r\n".encode()
-            self._out += f"HPUB {to} {len(told)} {len(told) + len(data)}\r\n".encode() + told + data + b"\r\n"
+            self._pipe.out += f"HPUB {to} {len(told)} {len(told) + len(data)}\r\n".encode() + told + data + b"\r\n"
         else:
-            self._out += f"PUB {to} {len(data)}\r\n".encode() + data + b"\r\n"
-        if len(self._out) > _SEEN:
+            self._pipe.out += f"PUB {to} {len(data)}\r\n".encode() + data + b"\r\n"
+        if len(self._pipe.out) > _SEEN:
             self.flush()
 
     def flush(self) -> None:
         """Send what is noted."""
-        if not self._out:
-            return
-        try:
-            self._socket.settimeout(self._settings.answer_seconds)
-            self._socket.sendall(self._out)
-        except OSError as error:
-            raise self._lost(str(error)) from None
-        self._out.clear()
+        self._pipe.flush()
 
     def subscribe(self) -> tuple[str, str]:
         """An inbox of its own: what it is called in messages that come, and its subject."""
         self._number += 1
         sid, subject = str(self._number), f"{self._inbox}.s{self._number}.x"
-        self._out += f"SUB {subject} {sid}\r\n".encode()
+        self._pipe.out += f"SUB {subject} {sid}\r\n".encode()
         return sid, subject
 
     def reply(self) -> str:
@@ -175,7 +152,7 @@ class Wire:
             while True:
                 came = self.next(max(deadline - monotonic(), 0))
                 if came is None:
-                    raise self._lost("no answer in time")
+                    raise self._pipe.lost("no answer in time")
                 if came.subject == wanted:
                     return came
                 if came.sid != "0":  # an answer that came too late is nobody's
@@ -185,13 +162,13 @@ class Wire:
 
     def ping(self, seconds: float) -> None:
         """Wait until the server has taken all that was sent."""
-        self._out += b"PING\r\n"
+        self._pipe.out += b"PING\r\n"
         self.flush()
         deadline = monotonic() + seconds
         wanted = self._pongs + 1
         while self._pongs < wanted:
-            if not self._fill(deadline):
-                raise self._lost("no answer in time")
+            if not self._pipe.fill(deadline):
+                raise self._pipe.lost("no answer in time")
             self._parse()
 
     # ---- in
@@ -202,27 +179,13 @@ class Wire:
             self._parse()
         if not self._ready:
             deadline = monotonic() + seconds
-            while not self._ready and self._fill(deadline):
+            while not self._ready and self._pipe.fill(deadline):
                 self._parse()
         return self._ready.popleft() if self._ready else None
 
-    def _fill(self, deadline: float) -> bool:
-        """Receive something; False if nothing came in time."""
-        try:
-            self._socket.settimeout(max(deadline - monotonic(), 0.0005))
-            came = self._socket.recv(1 << 18)
-        except (TimeoutError, ssl.SSLWantReadError):
-            return False
-        except OSError as error:
-            raise self._lost(str(error)) from None
-        if not came:
-            raise self._lost("closed by the server")
-        self._buffer += came
-        return True
-
     def _parse(self) -> None:
         """Take all whole messages out of what was received."""
-        buffer, at = self._buffer, 0
+        buffer, at = self._pipe.buffer, 0
         while (end := buffer.find(b"\r\n", at)) >= 0:
             line = bytes(buffer[at:end])
             word = line[:4].upper()
@@ -236,7 +199,7 @@ class Wire:
                 continue
             at = end + 2
             if word == b"PING":
-                self._out += b"PONG\r\n"
+                self._pipe.out += b"PONG\r\n"
                 self.flush()
             elif word == b"PONG":
                 self._pongs += 1
@@ -259,13 +222,9 @@ class Wire:
             return PrivilegeError(f"not allowed: {said}", path=self.where, hint=hint)
         return ConnectError(f"the server ended the connection: {said}", path=self.where)
 
-    def _lost(self, why: str) -> ConnectError:
-        return ConnectError(f"the connection was lost: {why}", path=self.where, hint="check host, port and the server")
-
     def close(self) -> None:
         """Release the connection; may be called twice."""
-        with suppress(OSError):
-            self._socket.close()
+        self._pipe.close()
 
 
 def _message(parts: list[bytes], body: bytes) -> Message:

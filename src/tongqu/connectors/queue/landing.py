@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tongqu.core.data import Write
+from tongqu.kit.queue.session import Filling
 from tongqu.meaning.settling import Settled
 
 if TYPE_CHECKING:
@@ -21,15 +22,13 @@ def now() -> str:
 @dataclass(frozen=True)
 class Landing:
     """One stream on its way into a topic, from `open` to `finish`. `schema` is that of the topic's records, without
-    what tells of changes; `staged`: nobody sees the records before `finish`, which `empties` the topic first."""
+    what tells of changes."""
 
     write: Write
     fence: int
     settled: Settled
     schema: pa.Schema
-    changes: bool
-    staged: bool
-    empties: bool
+    filling: Filling
 
     @property
     def topic(self) -> str:

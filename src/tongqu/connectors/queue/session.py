@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tongqu.connectors.queue.landing import Landing, now
-from tongqu.core.connector import Session
-from tongqu.core.data import Checkpoint, Split, Written
-from tongqu.core.errors import InvalidPlanError
-from tongqu.core.log import UNCHANGED
+from tongqu.core.data import Checkpoint, Split
 from tongqu.kit.faults import crash_point
 from tongqu.kit.ledger import Ledger
 from tongqu.kit.queue.queue import Queue
-from tongqu.kit.queue.shaping import marked, shaped
+from tongqu.kit.queue.session import Into, TopicSession
 from tongqu.kit.queue.turn import Block, Turn, blocks
 
 if TYPE_CHECKING:
@@ -23,66 +20,28 @@ _MOST_BYTES = 32 << 20
 """What a session keeps in memory; more is put aside in the queue's file until the commit."""
 
 
-class QueueSession(Session):
+class QueueSession(TopicSession):
     """Rows wait here until the commit, which is one transaction of the log for its readers."""
 
     def __init__(self, queue: Queue, landing: Landing, split: Split):
-        self._queue, self._landing, self._split = queue, landing, split
+        self._queue, self._landing = queue, landing
+        self._into = Into(landing.topic, landing.write.stream, landing.schema, landing.filling.changes, landing.settled)
         self._aside = f"{landing.stage}#{split.id}"
         self._waiting: list[tuple[pa.Schema, list[Block]]] = []
         self._bytes = 0
         self._spilled = False
         self._cleared = False
 
-    def write(self, rows: pa.Table) -> Written:
-        """See Session.write. Rows of a topic of changes that do not say what happened to them are `r`."""
-        written = Written(bytes=rows.nbytes)
-        if self._landing.settled.sieving:
-            from tongqu.kit.sieve import sieved
-
-            rows = sieved(self._landing.settled.sieving, rows, written)
-        self._keep(marked(rows, "r") if self._landing.changes else rows)
-        written.inserted = rows.num_rows
-        crash_point("mid_write")
-        return written
-
-    def remove(self, rows: pa.Table) -> int:
-        """See Session.remove: the log tells that they are gone, whether it told of them before or not."""
-        self._changes_only("delete")
-        self._keep(marked(rows, "d"))
-        return rows.num_rows
-
-    def amend(self, rows: pa.Table) -> int:
-        """See Session.amend: the columns that the rows lack are told as unchanged."""
-        import pyarrow as pa
-
-        self._changes_only("change")
-        lacks = [name for name in self._landing.schema.names if name not in rows.schema.names]
-        unchanged = pa.array([lacks] * rows.num_rows, pa.list_(pa.string()))
-        self._keep(marked(rows.append_column(UNCHANGED, unchanged), "u"))
-        return rows.num_rows
-
     def clear(self) -> int:
         """See Session.clear: the log tells that everything before this is gone; how much that is it does not know."""
-        self._changes_only("clear")
+        self._into.changes_only("clear")
         self.abort()
         self._cleared = True
         return 0
 
-    def _changes_only(self, what: str) -> None:
-        if not self._landing.changes:
-            raise InvalidPlanError(
-                f"the topic {self._landing.topic!r} holds messages, not changes: there is nothing to {what}",
-                path=self._landing.write.stream,
-                hint="write by upsert, which makes a topic of changes",
-            )
-
-    def _keep(self, rows: pa.Table) -> None:
-        if not rows.num_rows:
-            return
-        found = shaped(rows, self._landing.schema, control=self._landing.changes)
-        made = list(blocks(found))
-        self._waiting.append((found.schema, made))
+    def _keep(self, records: pa.Table) -> None:
+        made = list(blocks(records))
+        self._waiting.append((records.schema, made))
         self._bytes += sum(len(block.body) for block in made)
         if self._bytes > _MOST_BYTES:
             waiting = self._taken()
@@ -104,11 +63,11 @@ class QueueSession(Session):
         waiting = self._taken()
 
         def work(turn: Turn) -> None:
-            stage = landing.stage if landing.staged else self._aside
-            if landing.staged and self._spilled:
+            stage = landing.stage if landing.filling.staged else self._aside
+            if landing.filling.staged and self._spilled:
                 turn.rename(self._aside, stage)
             self._put(turn, stage, waiting)
-            if not landing.staged:
+            if not landing.filling.staged:
                 began = turn.last
                 if self._cleared:
                     turn.truncate(landing.topic)

@@ -10,13 +10,14 @@ from tongqu.connectors.queue.landing import Landing, now
 from tongqu.connectors.queue.session import QueueSession
 from tongqu.connectors.queue.settings import QueueSettings
 from tongqu.core.connector import Session, Sink
-from tongqu.core.data import Counts, Deletes, Opened, Position, Split, Started, Write, WriteMode, Written
+from tongqu.core.data import Counts, Opened, Position, Split, Started, Write, WriteMode, Written
 from tongqu.core.dirty import Dirty, Fix
 from tongqu.core.errors import InvalidPlanError, SchemaError
 from tongqu.kit.faults import crash_point
 from tongqu.kit.ledger import Head, Ledger, fenced
 from tongqu.kit.local_path import sink_folder
 from tongqu.kit.quarantine import TOLD, refuse_replay, written_how
+from tongqu.kit.queue.session import Filling
 from tongqu.kit.queue.shaping import of_changes, own, settled_for
 from tongqu.kit.queue.turn import Turn
 
@@ -114,8 +115,10 @@ class QueueSink(Sink):
             turn.discard(landing.stage)
             if same and not write.follows:
                 ledger.quarantine.forget(write.sync, write.stream, write.run)
-        if not landing.staged or turn.topic(landing.topic) is None:
-            turn.declare(landing.topic, landing.schema, key=write.key or write.dataset.key, changes=landing.changes)
+        if not landing.filling.staged or turn.topic(landing.topic) is None:
+            turn.declare(
+                landing.topic, landing.schema, key=write.key or write.dataset.key, changes=landing.filling.changes
+            )
         counts = head.counts if head is not None and same else Counts()
         return Opened(fence, checkpoints, previous, counts=counts, changes=settled.changes)
 
@@ -123,12 +126,9 @@ class QueueSink(Sink):
         self, turn: Turn, ledger: Ledger, write: Write, head: Head | None, fence: int
     ) -> tuple[Landing, dict[str, Any]]:
         """What is done about a schema that has changed since the topic was last given rows, and what to remember."""
-        changes, anew = of_changes(write), write.mode is WriteMode.REPLACE
-        empties = anew or (changes and not write.incremental and write.deletes is not Deletes.IGNORE)
-        staged = empties or (write.mode is WriteMode.APPEND and not write.resumable)
         last = head or ledger.last(write.stream, write.dataset.name)
         settled, schema, remember = settled_for(write, last, there=turn.topic(write.dataset.name) is not None)
-        return Landing(write, fence, settled, schema, changes, staged, empties), remember
+        return Landing(write, fence, settled, schema, Filling.of(write)), remember
 
     def begin(self, write: Write, splits: Sequence[Split]) -> None:
         """See Sink.begin."""
@@ -170,7 +170,7 @@ class QueueSink(Sink):
             head = ledger.hold(write.sync, write.stream, landing.fence)
             if head.finished:
                 return
-            if landing.staged:
+            if landing.filling.staged:
                 self._publish(turn, landing)
             done = replace(head, state="finished", position=position, counts=counts)
             ledger.change(write.sync, write.stream, "", done, now())
@@ -182,8 +182,8 @@ class QueueSink(Sink):
 
     def _publish(self, turn: Turn, landing: Landing) -> None:
         write, began = landing.write, turn.last
-        turn.declare(landing.topic, landing.schema, key=write.key or write.dataset.key, changes=landing.changes)
-        if landing.empties:
+        turn.declare(landing.topic, landing.schema, key=write.key or write.dataset.key, changes=landing.filling.changes)
+        if landing.filling.empties:
             turn.truncate(landing.topic)
         turn.publish(landing.stage, landing.topic)
         if turn.last > began:
@@ -229,7 +229,7 @@ def _goes_on(landing: Landing, shape: str, head: Head) -> bool:
     write = landing.write
     if write.incremental or (head.spec.get("shape") == shape and head.spec.get("recipe") == write.recipe):
         return True
-    if write.mode is WriteMode.APPEND and not landing.staged:
+    if write.mode is WriteMode.APPEND and not landing.filling.staged:
         raise InvalidPlanError(
             "the steps or the source's schema changed while a run was unfinished, and some of its rows were appended",
             path=write.stream,

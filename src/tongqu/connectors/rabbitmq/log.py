@@ -2,50 +2,38 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from time import monotonic
 from typing import Any
 
 from tongqu.connectors.rabbitmq.link import Link
 from tongqu.connectors.rabbitmq.queue import Queue, offset_of
 from tongqu.connectors.rabbitmq.reading import ends, lost
 from tongqu.connectors.rabbitmq.settings import RabbitmqSettings
-from tongqu.core.connector import Source
 from tongqu.core.data import Batch, Position
 from tongqu.core.errors import ConnectError, NotFoundError
-from tongqu.core.log import Finding, Follow, Lag
-from tongqu.kit.messages.giving import GivingLog
-from tongqu.kit.messages.logs import batches, beginning, heartbeat, only_changes
-
-_IDLE, _POLL = 1.0, 0.1
+from tongqu.core.log import Finding, Lag
+from tongqu.kit.messages.giving import POLL, GivingLog
+from tongqu.kit.messages.logs import batches
 
 
 @dataclass
 class Reading:
-    """One queue while it is read: what came, and how far its messages are given on and acknowledged."""
+    """One queue while it is read: its channel, what came by it, and the next offset of a stream."""
 
     queue: Queue
     channel: Any = None
     came: list[Any] = field(default_factory=list)
     at: int = 0
-    """Streams: the next offset. Others: how many messages were given on since this log was opened."""
-    tags: deque[tuple[int, int, bool]] = field(default_factory=deque)
-    """Others: count and delivery tag of messages that are not acknowledged, and whether they are rejected."""
 
 
-class RabbitmqLog(GivingLog):
-    """The messages of some queues. A position is, by dataset, the next offset of a stream queue (`{at: 5}`), or of
-    another how many messages this reader was given, and which reader it was (`{of: "f3…", at: 5}`): the server itself
-    keeps what is not acknowledged and gives it again after a crash."""
+class RabbitmqLog(GivingLog[Queue]):
+    """The messages of some queues: of stream queues by the next offset (`{at: 5}`); of others the server itself keeps
+    what is not acknowledged and gives it again after a crash."""
 
     def __init__(self, settings: RabbitmqSettings, name: str, queues: Sequence[Queue]):
-        super().__init__()
+        super().__init__(name, queues, [queue.dataset for queue in queues if not queue.streams])
         self._settings = settings
-        self._queues = {queue.dataset: queue for queue in queues}
-        self.changes = only_changes(name, "queue", queues)
-        self._taken: dict[str, int] = {queue.dataset: 0 for queue in queues if not queue.streams}
         self._link: Link | None = None
         self._readings: dict[str, Reading] = {}
 
@@ -58,12 +46,8 @@ class RabbitmqLog(GivingLog):
                 latest = self._settings.start == "latest" and not self.changes
                 found[dataset] = {"at": ends(self._settings, queue.name)[latest]}
             else:
-                found[dataset] = {"of": self._session, "at": 0}
+                found[dataset] = self._mark(0)
         return {"queues": found}
-
-    def snapshot(self) -> Source | None:
-        """See Log.snapshot: nothing has to be read beside queues of changes."""
-        return beginning([*self._queues.values()])
 
     def head(self) -> Position:
         """See Log.head. Of a queue that is no stream: what was given on, and as many messages as are ready."""
@@ -72,7 +56,7 @@ class RabbitmqLog(GivingLog):
             if queue.streams:
                 found[dataset] = {"at": ends(self._settings, queue.name)[1]}
             else:
-                found[dataset] = {"of": self._session, "at": self._taken[dataset] + self._ready(queue)}
+                found[dataset] = self._mark(self._given[dataset].count + self._ready(queue))
         return {"queues": found}
 
     def _ready(self, queue: Queue) -> int:
@@ -97,38 +81,14 @@ class RabbitmqLog(GivingLog):
 
     # ---- reading
 
-    def _enter(self) -> None:
-        self._link = Link(self._settings)
+    def _enter(self, after: Position) -> None:
+        self._link = link = Link(self._settings)
+        self._readings = {dataset: self._found(link, queue, after) for dataset, queue in self._queues.items()}
 
-    def _follow(self, follow: Follow) -> Iterator[Batch]:
-        readings = self._readings = {
-            dataset: self._found(queue, follow.after) for dataset, queue in self._queues.items()
-        }
-        said, dry = monotonic(), False
-        while not follow.stop.is_set():
-            position = self._position(readings, dry=dry)
-            if follow.until is not None and self.reached(position, follow.until):
-                yield heartbeat(next(iter(self._queues.values())).described(), position)
-                return
-            self._take(readings, follow.batch_rows)
-            if any(one.came for one in readings.values()):
-                dry = False
-                yield from self._batches(readings)
-                said = monotonic()
-            elif monotonic() - said > _IDLE:
-                said = monotonic()
-                dry = follow.until is not None and not any(
-                    self._ready(one.queue) for one in readings.values() if not one.queue.streams
-                )
-                yield heartbeat(next(iter(self._queues.values())).described(), self._position(readings, dry=dry))
-
-    def _found(self, queue: Queue, after: Position) -> Reading:
+    def _found(self, link: Link, queue: Queue, after: Position) -> Reading:
         """Begin to consume at our place; raises LostPositionError for one that a stream does not have any more."""
-        link = self._link
-        assert link is not None  # noqa: S101  # `read` has opened it
         made = Reading(queue)
         if not queue.streams:
-            made.at = self._taken[queue.dataset]
             made.channel = link.consume(queue.name, self._settings.prefetch, made.came.append)
             return made
         given = (after.get("queues") or {}).get(queue.dataset)
@@ -140,20 +100,16 @@ class RabbitmqLog(GivingLog):
         made.channel = link.consume(queue.name, self._settings.prefetch, made.came.append, made.at)
         return made
 
-    def _take(self, readings: Mapping[str, Reading], most: int) -> None:
-        """What has come: waits for one message, and takes the others that are there."""
-        with self._lock:
-            link = self._link
-            if link is None:
-                raise ConnectError("the log was closed", path=self._settings.display())
-            self._settle()
-            came = link.drain(_POLL)
-            while came and sum(len(one.came) for one in readings.values()) < most:
-                came = link.drain(0)
+    def _take(self, most: int) -> bool:
+        link = self._open()
+        came = link.drain(POLL)
+        while came and sum(len(one.came) for one in self._readings.values()) < most:
+            came = link.drain(0)
+        return any(one.came for one in self._readings.values())
 
-    def _batches(self, readings: Mapping[str, Reading]) -> Iterator[Batch]:
+    def _batches(self) -> Iterator[Batch]:
         decoded = []
-        for dataset, reading in readings.items():
+        for dataset, reading in self._readings.items():
             messages, reading.came[:] = list(reading.came), []
             if not messages:
                 continue
@@ -166,11 +122,10 @@ class RabbitmqLog(GivingLog):
             decoded.append((dataset, rows))
             rejects = reading.queue.settings.bad == "dead_letter"
             bad = {one.delivery_tag for one in reading.queue.unread(rows, messages)} if rejects else set()
-            for message in messages:
-                reading.at += 1
-                reading.tags.append((reading.at, message.delivery_tag, message.delivery_tag in bad))
-            self._taken[dataset] = reading.at
-        yield from batches(decoded, self._position(readings))
+            with self._lock:
+                for message in messages:
+                    self._given[dataset].give(message.delivery_tag, taken=message.delivery_tag not in bad)
+        yield from batches(decoded, self._place(dry=False))
 
     def _fresh(self, reading: Reading, messages: Sequence[Any]) -> list[Any]:
         """The messages of a stream behind our place: it gives whole chunks. They are acknowledged at once, which only
@@ -184,37 +139,34 @@ class RabbitmqLog(GivingLog):
             reading.at = offset_of(fresh[-1]) + 1
         return fresh
 
-    def _position(self, readings: Mapping[str, Reading], *, dry: bool = False) -> Position:
+    def _place(self, *, dry: bool) -> Position:
         found: dict[str, Any] = {}
-        for dataset, one in sorted(readings.items()):
-            found[dataset] = {"at": one.at} if one.queue.streams else {"of": self._session, "at": one.at}
-            if dry and not one.queue.streams:
-                found[dataset]["dry"] = True
+        for dataset, one in sorted(self._readings.items()):
+            given = self._given.get(dataset)
+            found[dataset] = {"at": one.at} if given is None else self._mark(given.count, dry=dry)
         return {"queues": found}
+
+    def _dry(self, silent: float, *, bounded: bool) -> bool:
+        del silent
+        return bounded and not any(self._ready(self._queues[dataset]) for dataset in self._given)
 
     # ---- acknowledging
 
-    def _settle(self) -> None:
-        told = self._durable.get("queues") or {}
+    def _settle(self, dataset: str, settled: Sequence[tuple[Any, bool]]) -> None:
         if self._link is None:
             return
-        for dataset, reading in self._readings.items():
-            held = told.get(dataset) or {}
-            if held.get("of") != self._session:
-                continue
-            last = 0
-            with self._link.told():
-                while reading.tags and reading.tags[0][0] <= held["at"]:
-                    _, tag, rejected = reading.tags.popleft()
-                    if not rejected:
-                        last = tag
-                        continue
-                    if last:
-                        reading.channel.basic_ack(last, multiple=True)
-                        last = 0
-                    reading.channel.basic_reject(tag, requeue=False)
+        channel, last = self._readings[dataset].channel, 0
+        with self._link.told():
+            for tag, taken in settled:
+                if taken:
+                    last = tag
+                    continue
                 if last:
-                    reading.channel.basic_ack(last, multiple=True)
+                    channel.basic_ack(last, multiple=True)
+                    last = 0
+                channel.basic_reject(tag, requeue=False)
+            if last:
+                channel.basic_ack(last, multiple=True)
 
     def _open(self) -> Link:
         if self._link is None:

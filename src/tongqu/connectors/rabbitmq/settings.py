@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import field_validator
-
-from tongqu.core.settings import Secret, titled
-from tongqu.kit.egress.settings import Networked
+from tongqu.core.settings import titled
 from tongqu.kit.http.settings import HttpSettings
+from tongqu.kit.messages.broker import BrokerSettings
 from tongqu.kit.messages.settings import Envelope, Format, MessageSettings
-from tongqu.kit.messages.template import names_in
+from tongqu.kit.messages.template import Placed
 from tongqu.kit.messages.urls import broker_url
 from tongqu.kit.remote.manner import Manner
-from tongqu.kit.tls import Tls
 
 Metadata = Literal[
     "_exchange", "_routing_key", "_message_id", "_timestamp", "_offset", "_redelivered", "_headers"
@@ -29,10 +26,10 @@ class QueueSettings(MessageSettings):
     kind: Kind | Literal[""] = titled("队列类型", "Kind of queue", "")
     """A `stream` is read from an offset and keeps its messages; of others each message is given once. Left out: the
     connection's."""
-    exchange: str = titled("交换机", "Exchange", "")
+    exchange: Placed = titled("交换机", "Exchange", "")
     """Exchange that rows are written to, with places for columns: `plant.{site}`. Left out: the default exchange, which
     leads to the queue."""
-    routing_key: str = titled("路由键", "Routing key", "")
+    routing_key: Placed = titled("路由键", "Routing key", "")
     """Routing key of rows that are written, with places for columns: `orders.{site}`. Left out: the queue's name."""
     bad: Literal["acknowledge", "dead_letter"] = titled("坏消息", "Bad messages", "acknowledge")
     """What becomes of a message that cannot be read, once its original is in quarantine: `acknowledge` takes it from
@@ -42,28 +39,16 @@ class QueueSettings(MessageSettings):
     `_message_id`, `_timestamp` (its writer's), `_offset` (streams), `_redelivered`, `_headers` (JSON; why it was
     dead-lettered is in `x-death`)."""
 
-    @field_validator("exchange", "routing_key")
-    @classmethod
-    def _places(cls, value: str) -> str:
-        names_in(value)
-        return value
 
-
-class RabbitmqSettings(Networked):
+class RabbitmqSettings(BrokerSettings):
     """A RabbitMQ server."""
 
-    host: str = titled("主机", "Host", "localhost", min_length=1)
-    """Host name or address of a node."""
     port: int = titled("端口", "Port", 5672, ge=1, le=65535)
     """TCP port; 5671 is usual with TLS."""
     virtual_host: str = titled("虚拟主机", "Virtual host", "/")
     """The virtual host."""
     user: str = titled("用户", "User", "guest")
     """Login name; without password and with a client certificate the login is EXTERNAL."""
-    password: Secret | None = titled("密码", "Password", None)
-    """Password; better given as ${env:NAME} or ${secret:NAME}."""
-    tls: Tls | None = titled("TLS", "TLS", None)
-    """`{}` is TLS with the system's authorities."""
     prefix: str = titled("队列前缀", "Prefix", "")
     """Datasets are named without it; AMQP does not list queues, so those are known that `queues` names, that Tongqu has
     written, or that are asked for by their name."""

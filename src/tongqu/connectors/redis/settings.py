@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import field_validator
-
-from tongqu.core.settings import Secret, titled
-from tongqu.kit.egress.settings import Networked
+from tongqu.core.settings import titled
 from tongqu.kit.http.settings import HttpSettings
+from tongqu.kit.messages.broker import BrokerSettings
 from tongqu.kit.messages.settings import Envelope, Format, MessageSettings
-from tongqu.kit.messages.template import names_in
+from tongqu.kit.messages.template import Placed
 from tongqu.kit.messages.urls import broker_url
 from tongqu.kit.remote.manner import Manner
-from tongqu.kit.tls import Tls
 
 Metadata = Literal["_id", "_timestamp", "_message_id", "_fields"]
 
@@ -26,7 +23,7 @@ class StreamSettings(MessageSettings):
     field: str = titled("消息字段", "Field of the message", "value", min_length=1)
     """The field of an entry that has the message. `*`: each field of an entry is one of the row, as text; those that
     are declared as numbers are read as such."""
-    to: str = titled("写入流", "Write to", "")
+    to: Placed = titled("写入流", "Write to", "")
     """Stream that rows are appended to, with places for columns: `orders:{plant}`. Left out: `stream`."""
     keep: int = titled("保留条数", "Entries kept", 0, ge=0)
     """Appending trims a stream to about this many entries; 0 trims nothing."""
@@ -34,28 +31,16 @@ class StreamSettings(MessageSettings):
     """What Redis tells about each entry, as columns behind the fields: `_id`, `_timestamp` (the id's time),
     `_message_id` (what Tongqu called it when it wrote it), `_fields` (all fields of the entry, JSON)."""
 
-    @field_validator("to")
-    @classmethod
-    def _places(cls, value: str) -> str:
-        names_in(value)
-        return value
 
-
-class RedisSettings(Networked):
+class RedisSettings(BrokerSettings):
     """A Redis server; no cluster."""
 
-    host: str = titled("主机", "Host", "localhost", min_length=1)
-    """Host name or address."""
     port: int = titled("端口", "Port", 6379, ge=1, le=65535)
     """TCP port."""
     database: int = titled("数据库", "Database", 0, ge=0)
     """Number of the database."""
     user: str = titled("用户", "User", "")
     """Login name (ACL); left out, the password is that of `default`."""
-    password: Secret | None = titled("密码", "Password", None)
-    """Password; better given as ${env:NAME} or ${secret:NAME}."""
-    tls: Tls | None = titled("TLS", "TLS", None)
-    """`{}` is TLS with the system's authorities."""
     prefix: str = titled("流前缀", "Prefix", "")
     """Only streams whose keys begin with this are meant; datasets are named without it."""
     streams: dict[str, StreamSettings] = titled("流", "Streams", {})

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tongqu.core.data import Position
 from tongqu.core.errors import CastError, ReadError
-from tongqu.core.kernels import pc
+from tongqu.kit.columns import columns_of
 from tongqu.kit.formats.piece import Piece
 
 if TYPE_CHECKING:
@@ -47,19 +47,15 @@ def _field(field: pa.Field[Any]) -> pa.Field[Any]:
 
 def fitted(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """The rows with exactly the schema's columns and types: missing ones null; raises CastError if a value is lost."""
-    columns = []
-    for field in schema:
-        if field.name not in rows.schema.names:
-            columns.append(pa.nulls(rows.num_rows, field.type))
-            continue
-        column = rows.column(field.name)
-        try:
-            columns.append(column if column.type == field.type else pc.cast(column, field.type))
-        except pa.ArrowInvalid as error:
-            raise CastError(f"{field.name}: {error}", field=field.name) from error
+    columns = columns_of(rows, schema, _lossy)
     if not columns:
         return rows.select([])
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _lossy(field: pa.Field[Any], was: pa.DataType, error: Exception) -> CastError:
+    del was
+    return CastError(f"{field.name}: {error}", field=field.name)
 
 
 @dataclass(frozen=True)

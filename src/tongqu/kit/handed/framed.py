@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from tongqu.kit.handed.line import Letter, Line
-from tongqu.kit.handed.pipe import Pipe
+from tongqu.kit.pipe import Pipe
 
 F = TypeVar("F")
 

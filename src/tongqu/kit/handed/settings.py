@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeVar
 
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 
-from tongqu.core.settings import Secret, titled
-from tongqu.kit.egress.settings import Networked
+from tongqu.core.settings import titled
 from tongqu.kit.http.settings import HttpSettings
+from tongqu.kit.messages.broker import BrokerSettings
 from tongqu.kit.messages.settings import MessageSettings
-from tongqu.kit.messages.template import names_in
+from tongqu.kit.messages.template import Placed
 from tongqu.kit.messages.urls import broker_url
 from tongqu.kit.remote.manner import Manner
-from tongqu.kit.tls import Tls
 
 Metadata = Literal["_message_id", "_destination", "_timestamp", "_redelivered", "_content_type", "_headers"]
 
@@ -23,7 +22,7 @@ class HandedQueueSettings(MessageSettings):
 
     queue: str = titled("队列", "Queue", "")
     """The queue's address, as the broker writes it. Left out: the prefix and the dataset's name."""
-    to: str = titled("写入地址", "Write to", "")
+    to: Placed = titled("写入地址", "Write to", "")
     """Address that rows are written to, with places for columns: `orders.{plant}`. Left out: `queue`."""
     bad: Literal["acknowledge", "reject"] = titled("坏消息", "Bad messages", "acknowledge")
     """What becomes of a message that cannot be read, once its original is in quarantine: `acknowledge` takes it from
@@ -32,12 +31,6 @@ class HandedQueueSettings(MessageSettings):
     """What is told about each message, as columns behind the fields: `_message_id`, `_destination`, `_timestamp` (its
     writer's), `_redelivered`, `_content_type`, `_headers` (JSON)."""
 
-    @field_validator("to")
-    @classmethod
-    def _places(cls, value: str) -> str:
-        names_in(value)
-        return value
-
     @model_validator(mode="after")
     def _declared(self) -> HandedQueueSettings:
         if self.changes and not self.key:
@@ -45,17 +38,9 @@ class HandedQueueSettings(MessageSettings):
         return self
 
 
-class HandedSettings(Networked):
+class HandedSettings(BrokerSettings):
     """A broker that hands messages out."""
 
-    host: str = titled("主机", "Host", "localhost", min_length=1)
-    """Host name or address."""
-    user: str = titled("用户", "User", "")
-    """Login name."""
-    password: Secret | None = titled("密码", "Password", None)
-    """Password; better given as ${env:NAME} or ${secret:NAME}."""
-    tls: Tls | None = titled("TLS", "TLS", None)
-    """`{}` is TLS with the system's authorities."""
     virtual_host: str = titled("虚拟主机", "Virtual host", "")
     """The virtual host, where the broker has several."""
     queues: dict[str, HandedQueueSettings] = titled("队列", "Queues", {})
@@ -84,7 +69,7 @@ class HandedSettings(Networked):
 
     def place(self, scheme: str) -> str:
         """The server and its virtual host as a URL, without login."""
-        return f"{scheme}://{self.host}:{getattr(self, 'port', 0)}/{self.virtual_host}"
+        return f"{scheme}://{self.host}:{self.port}/{self.virtual_host}"
 
     def identity(self) -> str:
         """See Endpoint.identity."""

@@ -63,7 +63,7 @@ class HandedSource(Source):
 
 def reached(settings: HandedSettings, connect: Connect) -> Generator[str, None, Line]:
     """The stages of a check up to the login; returns the connection, which the caller closes."""
-    host, port = settings.host, int(getattr(settings, "port", 0))
+    host, port = settings.host, settings.port
     yield from settings.egress((host, port)).stages(host, port, seconds=settings.connect_seconds)
     line = connect()
     try:

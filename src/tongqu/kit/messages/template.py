@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from string import Formatter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator
 
 from tongqu.core.errors import InvalidPlanError
 
@@ -22,6 +24,15 @@ def names_in(template: str) -> list[str]:
             raise ValueError(f"{template!r}: a place is a column's name in braces; write {{{{ for a brace")
         found.append(name)
     return found
+
+
+def _placed(value: str) -> str:
+    names_in(value)
+    return value
+
+
+Placed = Annotated[str, AfterValidator(_placed)]
+"""A setting that is a template."""
 
 
 class Template:

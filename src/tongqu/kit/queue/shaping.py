@@ -10,6 +10,7 @@ from tongqu.core.data import WriteMode
 from tongqu.core.errors import SchemaError
 from tongqu.core.log import AT, CONTROL, OP
 from tongqu.kit.accepted import remembered, to_remember
+from tongqu.kit.columns import columns_of
 from tongqu.meaning.settling import ArrowShape, settle
 
 if TYPE_CHECKING:
@@ -38,23 +39,18 @@ def shaped(rows: pa.Table, schema: pa.Schema, *, control: bool = False) -> pa.Ta
     import pyarrow as pa
 
     more = told(rows.schema) if control else []
-    columns: list[Any] = []
-    for field in schema:
-        if field.name not in rows.schema.names:
-            columns.append(pa.nulls(rows.num_rows, field.type))
-            continue
-        column = rows.column(field.name)
-        try:
-            columns.append(column if column.type == field.type else column.cast(field.type))
-        except pa.ArrowInvalid as error:
-            raise SchemaError(
-                f"{field.name!r} was {column.type} and is {field.type} now, which does not hold all of its values: "
-                f"{error}", field=field.name,
-                hint="read the older records with a pipeline of their own, or write into another topic",
-            ) from None  # fmt: skip
+    columns = columns_of(rows, schema, _narrower)
     fields = [f.with_nullable(True) if f.name not in rows.schema.names else f for f in schema]
     columns += [rows.column(field.name) for field in more]
     return pa.Table.from_arrays(columns, schema=pa.schema([*fields, *more]))
+
+
+def _narrower(field: pa.Field[Any], was: pa.DataType, error: Exception) -> SchemaError:
+    return SchemaError(
+        f"{field.name!r} was {was} and is {field.type} now, which does not hold all of its values: {error}",
+        field=field.name,
+        hint="read the older records with a pipeline of their own, or write into another topic",
+    )
 
 
 def covers(known: pa.Schema, arriving: pa.Schema) -> bool:

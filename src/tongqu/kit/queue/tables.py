@@ -120,7 +120,6 @@ def writing(file: QueueFile, new_id: str) -> SqliteDb:
             db.run(f"PRAGMA page_size = {PAGE_BYTES}")
             db.run("PRAGMA auto_vacuum = incremental")
         db.rows("PRAGMA journal_mode = wal")
-        db.run("PRAGMA synchronous = full")
         db.begin()
         if not db.rows("SELECT 1 FROM sqlite_master WHERE type = 'table'"):
             for statement in _TABLES:

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any
 
 from tongqu.core.errors import CertificateError, ConnectError
-from tongqu.kit.tls import context
+from tongqu.kit.tls import Tls, context
 
 _LEAST = 0.0005
 
@@ -19,25 +19,28 @@ class Pipe:
     """A connection whose address was checked, through all hops, with TLS where the settings have `tls`. Used by one
     thread at a time. Raises ConnectError (retryable) for a lost one."""
 
-    def __init__(self, settings: Any):
+    def __init__(self, settings: Any, *, greeted: bool = False):
+        """`greeted`: the server speaks first and in the clear; whoever uses the connection calls `secure` then."""
         self.where: str = settings.display()
         self.buffer = bytearray()
         self.out = bytearray()
         self.heard = monotonic()
         """When something came last."""
+        self._host: str = settings.host
         self._seconds: float = settings.answer_seconds
         self._lock, self._over = Lock(), Event()
         self._beats: Thread | None = None
         self._socket: socket.socket = settings.egress((settings.host, settings.port)).connect(
             settings.host, settings.port, settings.connect_seconds
         )
-        if settings.tls is not None:
-            self._secure(settings)
+        if settings.tls is not None and not greeted:
+            self.secure(settings.tls, settings.connect_seconds)
 
-    def _secure(self, settings: Any) -> None:
+    def secure(self, tls: Tls, seconds: float) -> None:
+        """Go on in TLS, which is agreed upon in so many seconds; raises CertificateError."""
         try:
-            self._socket.settimeout(settings.connect_seconds)
-            self._socket = context(settings.tls).wrap_socket(self._socket, server_hostname=settings.host)
+            self._socket.settimeout(seconds)
+            self._socket = context(tls).wrap_socket(self._socket, server_hostname=self._host)
         except ssl.SSLError as error:
             self._socket.close()
             raise CertificateError(f"tls: {error.reason or error}", path=self.where, hint="check tls") from None
