@@ -10,8 +10,8 @@ from sqlglot import exp
 
 from tongqu.connectors.sqlite import catalog
 from tongqu.connectors.sqlite.encode import encode
-from tongqu.connectors.sqlite.serving_functions import stored
-from tongqu.connectors.sqlite.serving_rows import as_compared
+from tongqu.connectors.sqlite.serving.functions import stored
+from tongqu.connectors.sqlite.serving.rows import as_compared
 from tongqu.core.errors import CastError, RefusedRowsError
 from tongqu.core.server import Change, Limits, Page, Query
 from tongqu.kit.serving.changing import GIVEN, TOUCHED, Hands, over_touched

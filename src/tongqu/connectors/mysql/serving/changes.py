@@ -12,9 +12,9 @@ import pyarrow as pa
 from sqlglot import exp
 
 from tongqu.connectors.mysql.db import quoted
-from tongqu.connectors.mysql.serving_connection import Connection, bound, place_of, shown, stored
-from tongqu.connectors.mysql.serving_errors import DEADLOCK, failures, number, told
-from tongqu.connectors.mysql.serving_sql import Statement, field_of, marked
+from tongqu.connectors.mysql.serving.connection import Connection, bound, place_of, shown, stored
+from tongqu.connectors.mysql.serving.errors import DEADLOCK, failures, number, told
+from tongqu.connectors.mysql.serving.sql import Statement, field_of, marked
 from tongqu.core.errors import (
     AccessError,
     ConnectError,
@@ -32,7 +32,7 @@ from tongqu.kit.serving.encode import page, table_of
 from tongqu.kit.serving.pool import Pool
 
 if TYPE_CHECKING:
-    from tongqu.connectors.mysql.serving import MysqlServer
+    from tongqu.connectors.mysql.serving.server import MysqlServer
     from tongqu.core.data import Dataset
 
 _TRIES = 4

@@ -16,10 +16,10 @@ from sqlglot import exp
 
 from tongqu.connectors.sqlite import catalog
 from tongqu.connectors.sqlite.db import open_source
-from tongqu.connectors.sqlite.serving_changes import SqliteHands
-from tongqu.connectors.sqlite.serving_costs import cost
-from tongqu.connectors.sqlite.serving_functions import MASK, install, stored
-from tongqu.connectors.sqlite.serving_rows import Backticks, Columns, approved_schema, in_sqlite, moments, stands
+from tongqu.connectors.sqlite.serving.changes import SqliteHands
+from tongqu.connectors.sqlite.serving.costs import cost
+from tongqu.connectors.sqlite.serving.functions import MASK, install, stored
+from tongqu.connectors.sqlite.serving.rows import Backticks, Columns, approved_schema, in_sqlite, moments, stands
 from tongqu.connectors.sqlite.settings import SqliteSettings
 from tongqu.core.data import Dataset
 from tongqu.core.errors import (

@@ -16,12 +16,12 @@ from sqlglot import exp
 
 from tongqu.connectors.mysql import catalog
 from tongqu.connectors.mysql.db import MysqlDb
-from tongqu.connectors.mysql.serving_changes import Changes
-from tongqu.connectors.mysql.serving_connection import Connection, bound, connected, place_of, shown
-from tongqu.connectors.mysql.serving_errors import failures, told
-from tongqu.connectors.mysql.serving_masks import mask_sql
-from tongqu.connectors.mysql.serving_rights import may_create
-from tongqu.connectors.mysql.serving_sql import (
+from tongqu.connectors.mysql.serving.changes import Changes
+from tongqu.connectors.mysql.serving.connection import Connection, bound, connected, place_of, shown
+from tongqu.connectors.mysql.serving.errors import failures, told
+from tongqu.connectors.mysql.serving.masks import mask_sql
+from tongqu.connectors.mysql.serving.rights import may_create
+from tongqu.connectors.mysql.serving.sql import (
     LACKS,
     Statement,
     by_code_point,

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 import pyarrow as pa
 
-from tongqu.connectors.postgres import serving_catalog
-from tongqu.connectors.postgres.serving_batches import Shape, can_join, joined_sql
-from tongqu.connectors.postgres.serving_changes import Changes
-from tongqu.connectors.postgres.serving_connection import Connection, TooWideError, connected
-from tongqu.connectors.postgres.serving_errors import NAMELESS, STALE, failures, in_our_words, told
-from tongqu.connectors.postgres.serving_masks import mask_sql
-from tongqu.connectors.postgres.serving_sql import (
+from tongqu.connectors.postgres.serving import catalog
+from tongqu.connectors.postgres.serving.batches import Shape, can_join, joined_sql
+from tongqu.connectors.postgres.serving.changes import Changes
+from tongqu.connectors.postgres.serving.connection import Connection, TooWideError, connected
+from tongqu.connectors.postgres.serving.errors import NAMELESS, STALE, failures, in_our_words, told
+from tongqu.connectors.postgres.serving.masks import mask_sql
+from tongqu.connectors.postgres.serving.sql import (
     SEPARATOR,
     Statement,
     as_json,
@@ -100,7 +100,7 @@ class PostgresServer(Server):
         self._plans: OrderedDict[tuple[Any, ...], Plan] = OrderedDict()
         self._places: dict[str, tuple[str, str]] = {}
         self._texts: OrderedDict[str, Mapping[str, Known]] = OrderedDict()
-        self._collations = serving_catalog.Collations()
+        self._collations = catalog.Collations()
 
     def _pool(self, *, writing: bool, size: int) -> Pool[Connection]:
         return Pool(lambda: connected(self._settings, writing=writing), lambda one: one.alive, Connection.drop, size)
@@ -119,7 +119,7 @@ class PostgresServer(Server):
     async def open(self) -> None:
         """See Server.open."""
         async with self.reading(self._settings.connect_seconds) as connection:
-            self._collations = await serving_catalog.collations(connection)
+            self._collations = await catalog.collations(connection)
 
     async def keeps_keys(self) -> bool:
         """See Server.keeps_keys."""
@@ -147,9 +147,9 @@ class PostgresServer(Server):
 
     async def describe(self, name: str) -> Dataset:
         """See Server.describe."""
-        found = await asyncio.to_thread(serving_catalog.described, self._settings, name)
+        found = await asyncio.to_thread(catalog.described, self._settings, name)
         async with self.reading(self._settings.connect_seconds) as connection:
-            self._collations = await serving_catalog.collations(connection)
+            self._collations = await catalog.collations(connection)
         self._places.pop(name, None)
         self._plans.clear()
         self._texts.clear()
@@ -157,8 +157,8 @@ class PostgresServer(Server):
 
     async def columns(self, sql: str, params: Mapping[str, Any]) -> pa.Schema:
         """See Server.columns."""
-        statement = serving_catalog.approved(sql, params)
-        return await asyncio.to_thread(serving_catalog.columns_of, self._settings, statement)
+        statement = catalog.approved(sql, params)
+        return await asyncio.to_thread(catalog.columns_of, self._settings, statement)
 
     def mask(self, mask: Any, column: pa.Field[Any]) -> exp.Expr | None:
         """See Server.mask."""
@@ -300,7 +300,7 @@ class PostgresServer(Server):
 
         async def resolve(name: str) -> tuple[str, str]:
             if name not in self._places:
-                self._places[name] = await serving_catalog.place(connection, name)
+                self._places[name] = await catalog.place(connection, name)
             return self._places[name]
 
         tree = await placed(tree, resolve)
@@ -313,7 +313,7 @@ class PostgresServer(Server):
             inner = numbered(bare)
             if inner.sql not in self._texts:
                 attributes = (await connection.prepare(f"SELECT * FROM {inner.sql} q")).attributes()
-                self._texts[inner.sql] = {one.name: Known(serving_catalog.is_text(one)) for one in attributes}
+                self._texts[inner.sql] = {one.name: Known(catalog.is_text(one)) for one in attributes}
             return self._texts[inner.sql]
 
         is_text = texts(await known_columns(tree, describe))
@@ -346,7 +346,7 @@ class PostgresServer(Server):
 
         async def work(connection: Connection, plan: Plan, values: Sequence[Any]) -> Cost:
             rows = await connection.fetch(f"EXPLAIN (FORMAT JSON) {plan.statement.sql}", values, 10.0)
-            return serving_catalog.cost(json.loads(rows[0][0]))
+            return catalog.cost(json.loads(rows[0][0]))
 
         return await self._asked(query, True, Limits(), work)
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from sqlglot import exp
 
 from tongqu.connectors.postgres.db import quoted
-from tongqu.connectors.postgres.serving_catalog import place
-from tongqu.connectors.postgres.serving_connection import Connection, TooWideError
-from tongqu.connectors.postgres.serving_errors import AGAIN, NAMELESS, STALE, failures, told
-from tongqu.connectors.postgres.serving_sql import Statement, as_json, numbered
+from tongqu.connectors.postgres.serving.catalog import place
+from tongqu.connectors.postgres.serving.connection import Connection, TooWideError
+from tongqu.connectors.postgres.serving.errors import AGAIN, NAMELESS, STALE, failures, told
+from tongqu.connectors.postgres.serving.sql import Statement, as_json, numbered
 from tongqu.core.data import Meta
 from tongqu.core.errors import (
     AccessError,
@@ -33,7 +33,7 @@ from tongqu.kit.serving.encode import dumps
 from tongqu.kit.serving.pool import Pool
 
 if TYPE_CHECKING:
-    from tongqu.connectors.postgres.serving import PostgresServer
+    from tongqu.connectors.postgres.serving.server import PostgresServer
 
 _TRIES = 4
 _TOUCHED = "_tongqu_touched"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from tongqu.connectors.mysql.db import session
-from tongqu.connectors.mysql.serving_errors import failures, told
+from tongqu.connectors.mysql.serving.errors import failures, told
 from tongqu.core.data import Meta
 from tongqu.core.errors import CastError, ConnectError, NotFoundError
 from tongqu.kit.drivers import driver

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 from sqlglot import exp
 
-from tongqu.connectors.mysql.serving_sql import in_utf8
+from tongqu.connectors.mysql.serving.sql import in_utf8
 from tongqu.meaning.masks import KEYED, Mask, masked
 
 _EXACT_DIGITS = 15

@@ -15,9 +15,9 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from tongqu.connectors.postgres.db import SESSION, quoted
-from tongqu.connectors.postgres.serving_dates import odd, teach
-from tongqu.connectors.postgres.serving_errors import in_our_words
-from tongqu.connectors.postgres.serving_sql import Attribute
+from tongqu.connectors.postgres.serving.dates import odd, teach
+from tongqu.connectors.postgres.serving.errors import in_our_words
+from tongqu.connectors.postgres.serving.sql import Attribute
 from tongqu.core.errors import CastError
 from tongqu.kit.drivers import driver
 from tongqu.kit.serving.encode import dumps

@@ -13,7 +13,7 @@ from sqlglot.dialects.sqlite import SQLite
 
 from tongqu.connectors.sqlite import catalog
 from tongqu.connectors.sqlite.decode import Decoder
-from tongqu.connectors.sqlite.serving_functions import EXACT, LOWER, MOMENT, NUMBER, SUM
+from tongqu.connectors.sqlite.serving.functions import EXACT, LOWER, MOMENT, NUMBER, SUM
 from tongqu.connectors.sqlite.types import INSTANT, LOCAL, TIME, Kind, affinity, field_of
 from tongqu.core.errors import CastError, ExpressionError
 from tongqu.core.server import Query
@@ -51,7 +51,7 @@ def stands(table: catalog.Relation) -> exp.Expr:
 
 
 def moments(kind: pa.DataType) -> str:
-    """How `serving_functions.moment` calls a type; empty where it is none of its."""
+    """How `functions.moment` calls a type; empty where it is none of its."""
     if kind == TIME:
         return "time"
     return {LOCAL: "local", INSTANT: "instant"}.get(kind, "")

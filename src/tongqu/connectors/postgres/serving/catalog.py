@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tongqu.connectors.postgres import catalog
 from tongqu.connectors.postgres.db import PgDb
-from tongqu.connectors.postgres.serving_sql import Attribute, Statement, numbered
+from tongqu.connectors.postgres.serving.sql import Attribute, Statement, numbered
 from tongqu.connectors.postgres.types import arrow_type
 from tongqu.core.data import Dataset, Meta
 from tongqu.core.errors import ExpressionError, NotFoundError
@@ -19,7 +19,7 @@ from tongqu.kit.serving.trees import bind, holes
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tongqu.connectors.postgres.serving_connection import Connection
+    from tongqu.connectors.postgres.serving.connection import Connection
     from tongqu.connectors.postgres.settings import PostgresSettings
 
 _COLLATIONS = """

@@ -1,0 +1,1 @@
+"""What a MariaDB or MySQL database answers to the gateway."""

@@ -1,0 +1,1 @@
+"""What a PostgreSQL database answers to the gateway."""

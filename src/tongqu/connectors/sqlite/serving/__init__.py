@@ -1,0 +1,1 @@
+"""What a SQLite file answers to the gateway."""
