@@ -1,12 +1,14 @@
-"""MariaDB's row binlog, decoded in one process: our columns against the rows of mysql-replication's own reader."""
+"""MariaDB's row binlog: decoded in one process, our columns against the rows of mysql-replication's own reader, and a
+backlog of it applied to PostgreSQL."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from bench.measure import Row
+from bench.measure import Method, Row
 from bench.scenarios.mariadb import fill
 from bench.scenarios.scenario import Scenario
 from bench.world import World
@@ -14,6 +16,10 @@ from tongqu.kit.drivers import driver
 
 _SERVER_ID = 99
 _ROUNDS = 2
+_AGAIN = (
+    "INSERT INTO {table} SELECT id + 1000000000, order_no, customer, amount, discount, created_at, ship_date, is_paid, "
+    "status, remark, attrs, qty FROM {table}"
+)
 
 
 def _decode(world: World) -> list[Row]:
@@ -32,10 +38,7 @@ def _decode(world: World) -> list[Row]:
     fill(world, "cdc_orders")
     log = source.log("bench", source.datasets(["cdc_orders"]))
     begun = log.begin()
-    fill_again = (
-        "INSERT INTO cdc_orders SELECT id + 1000000000, order_no, customer, amount, discount, created_at, ship_date, "
-    )
-    world.shell(f"{world.mysql} -e '{fill_again} is_paid, status, remark, attrs, qty FROM cdc_orders'")
+    world.shell(f"{world.mysql} -e '{_AGAIN.format(table='cdc_orders')}'")
     end = log.head()
     rows = int(world.shell(f"{world.mysql} -BNe 'SELECT count(*) DIV 2 FROM cdc_orders'"))
 
@@ -95,7 +98,40 @@ def _row(name: str, found: list[tuple[float, float, int]], limit: list[tuple[flo
     )  # fmt: skip
 
 
+def _apply(world: World) -> list[Row]:
+    """A backlog as large as the table, followed into PostgreSQL."""
+    table = "shop_changes"
+    sync = world.sync(world.shop, world.url("dst"), f"--mode cdc --until-caught-up --table {table}")
+
+    def behind() -> None:
+        world.sql("dst", f"DROP TABLE IF EXISTS {table}")
+        fill(world, table)
+        world.shell(sync + " --restart")
+        world.settle("dst")
+        world.shell(f"{world.mysql} -e '{_AGAIN.format(table=table)}'")
+
+    behind()
+    expect = world.shell(f"{world.mysql} -BNe 'SELECT count(*), sum(id), sum(amount) FROM {table}'").replace("\t", "|")
+    rows = int(expect.split("|")[0]) // 2
+    world.empty_like("dst", "shop_limit")
+    bare = (
+        f"{world.mysql} --quick -BN -e 'SELECT * FROM {table} WHERE id > 1000000000' | psql -qX -d dst "
+        "--single-transaction -c 'TRUNCATE shop_limit' -c \"COPY shop_limit FROM STDIN (NULL 'NULL')\""
+    )
+    found = world.compare(
+        Method("mariadb --quick | COPY text of the same rows", bare, None,
+               lambda: world.sql("dst", "SELECT count(*) FROM shop_limit"), str(rows)),
+        Method("tongqu sync --mode cdc, applied", sync, behind, lambda: world.counts("dst", table), expect),
+    )  # fmt: skip
+    return [
+        replace(one, value=rows / one.seconds, told=f"{rows / one.seconds:,.0f} rows/s, {rows / one.cpu:,.0f} a CPU s")
+        for one in found
+    ]
+
+
 SCENARIOS = [
     Scenario("mariadb-cdc-decode", "MariaDB's binlog decoded, rows of 12 columns, by CPU time",
              "mysql-replication's own row reader", 2.0, 1.0, _decode),
+    Scenario("mariadb-cdc", "MariaDB → PostgreSQL, a backlog of changes of 12 columns (rows/s)", "15,000 a second",
+             15_000, 10_000, _apply, "value"),
 ]  # fmt: skip

@@ -14,7 +14,7 @@ import pytest
 
 from tongqu.core.data import Batch
 from tongqu.core.errors import CancelledError
-from tongqu.core.feeling import Feeling
+from tongqu.core.feeling import QUESTIONS, Feeling, answered
 from tongqu.engine.governing import Allowed, Valve, judged, paced, resting, slots
 from tongqu.store.home import Home
 from tongqu.store.jobs.budgets import Budgets, State
@@ -32,7 +32,9 @@ def budgets(tmp_path: Path) -> Iterator[Budgets]:
 
 
 def valve(budgets: Budgets, allowed: Allowed, holder: str = "a") -> Valve:
-    return Valve("erp", allowed, budgets, holder, lambda: datetime.now(UTC), lambda: WELL if allowed.adapts else ILL)
+    return Valve(
+        "erp", allowed, budgets, holder, lambda: datetime.now(UTC), lambda between: WELL if allowed.adapts else ILL
+    )
 
 
 def test_the_rate_grows_while_nobody_feels_it() -> None:
@@ -56,6 +58,36 @@ def test_a_system_that_is_slow_without_us_is_no_fault_of_ours() -> None:
         state = judged(state, ILL, 1.0, Allowed(adapts=True))
     assert state.usual == ILL.seconds
     assert judged(replace(state, passing=state.rate), ILL, 1.0, Allowed(adapts=True)).rate > state.rate
+
+
+def test_after_a_cut_the_rate_comes_back_fast_and_then_feels_its_way() -> None:
+    state = judged(replace(BUSY, rate=20_000), ILL, 1.0, Allowed(adapts=True))
+    rates = []
+    for _ in range(20):
+        state = judged(replace(state, passing=state.rate), WELL, 1.0, Allowed(adapts=True))
+        rates.append(state.rate)
+    assert state.edge == 20_000
+    assert rates[3] == 18_000, "nine tenths of where it was cut, in four looks"
+    assert 18_000 < rates[-1] < 20_000, "and slowly from there"
+
+
+def test_looks_that_differ_by_themselves_are_no_evidence() -> None:
+    state = replace(BUSY, spread=0.0005)
+    assert judged(state, Feeling(0.0015), 1.0, Allowed(adapts=True)).rate > state.rate
+    assert judged(replace(state, spread=0.0), Feeling(0.0015), 1.0, Allowed(adapts=True)).rate < state.rate
+
+
+def test_a_few_slow_answers_among_many_are_seen_and_one_of_them_is_clipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([at for n in range(QUESTIONS) for at in (n, n + (0.030 if n in (3, 9) else 0.001))])
+    monkeypatch.setattr("tongqu.core.feeling.perf_counter", lambda: next(times))
+    waits: list[int] = []
+    assert answered(lambda: None, lambda: waits.append(1)) == pytest.approx((18 * 0.001 + 2 * 0.004) / 20)
+    assert len(waits) == QUESTIONS
+
+
+def test_where_nobody_shall_feel_it_few_rows_are_asked_for_at_once(budgets: Budgets) -> None:
+    assert valve(budgets, Allowed(adapts=True)).chunk_rows == 1_000
+    assert valve(budgets, Allowed(rate=5_000)).chunk_rows is None
 
 
 def test_the_rate_never_exceeds_what_is_allowed() -> None:

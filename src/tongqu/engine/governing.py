@@ -1,13 +1,15 @@
 """Keeps a load from being felt by those who use its source: how many splits at once, and how many rows a second.
 
 The rate follows the system by additive increase and multiplicative decrease (Chiu and Jain 1989): it grows while small
-questions are answered as fast as without us, and falls when they are not, or when replicas lag. How fast they are
+questions are answered as fast as without us, and falls when they are not, or when replicas lag. It comes back fast to
+near where it was cut last, and from there only feels its way (as CUBIC does, Ha et al. 2008). How fast questions are
 answered without us is looked at again and again, while everybody holds still for two seconds (as BBR probes, Cardwell
 et al. 2016).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -18,7 +20,7 @@ from typing import TypeVar
 
 from tongqu.core.data import Batch, Bytes
 from tongqu.core.errors import CancelledError, TongquError
-from tongqu.core.feeling import Feeling
+from tongqu.core.feeling import QUESTIONS, Feeling
 from tongqu.store.jobs.budgets import Budgets, State
 
 BEAT = 0.5
@@ -28,8 +30,13 @@ _FIRST = 5_000.0
 """Rows a second to begin with, where nobody knows what the system stands."""
 _LEAST = 500.0
 """Rows a second that are always let through: a load must come to its end."""
-_SHARE = 1.05
-_CUT = 0.7
+_SHARE, _FEELING = 1.05, 1.005
+"""How the rate grows far from where it was cut last, and near it."""
+_CUT, _NEAR = 0.7, 0.9
+_DOUBT = 0.5
+"""What looks differ by from each other is no evidence: so much of it is tolerated on top."""
+_RANGE = 1_000
+"""Rows that a system is asked for at once where its users shall not feel it: longer reads come in bursts."""
 _ROUND, _STILL = 60, 4
 """Of so many looks so many are made while everybody holds still."""
 _SLOW = 2.5
@@ -63,15 +70,22 @@ def judged(state: State, feeling: Feeling, own: float, allowed: Allowed) -> Stat
     usual, felt, rate, beat = state.usual, state.felt, state.rate or _FIRST, state.beats % _ROUND
     if beat < _STILL:
         if beat >= _STILL // 2:  # what was under way has come to its end
-            usual = feeling.seconds if not usual else usual + (feeling.seconds - usual) * 0.5
+            usual = feeling.seconds if not usual else usual + (feeling.seconds - usual) * 0.3
         return replace(state, rate=min(rate, allowed.rate or rate), usual=usual, felt=usual, beats=state.beats + 1)
+    spread = state.spread + (abs(feeling.seconds - felt) - state.spread) * 0.1
     felt += (feeling.seconds - felt) * 0.3
-    pressure = max(felt / (usual * allowed.latency), (feeling.lag_seconds or 0.0) / allowed.lag_seconds, own / _SLOW)
+    tolerated = usual * allowed.latency + spread * _DOUBT
+    pressure = max(felt / tolerated, (feeling.lag_seconds or 0.0) / allowed.lag_seconds, own / _SLOW)
+    edge = state.edge
     if pressure > 1.0:
-        rate, felt = max(rate * _CUT, _LEAST), usual  # the next cut needs evidence of its own
+        edge, rate, felt = rate, max(rate * _CUT, _LEAST), usual  # the next cut needs evidence of its own
     elif state.passing > rate * 0.5:
-        rate = rate * _SHARE + _LEAST
-    return replace(state, rate=min(rate, allowed.rate or rate), felt=felt, pressure=pressure, beats=state.beats + 1)
+        near = edge * _NEAR
+        rate = rate * _FEELING if edge and rate >= near else min(rate * _SHARE + _LEAST, near or math.inf)
+    rate = min(rate, allowed.rate or rate)
+    return replace(
+        state, rate=rate, edge=edge, felt=felt, spread=spread, pressure=pressure, beats=state.beats + 1
+    )  # fmt: skip
 
 
 @dataclass
@@ -83,7 +97,8 @@ class Valve:
     budgets: Budgets
     holder: str
     now: Callable[[], datetime]
-    feel: Callable[[], Feeling] | None = None
+    feel: Callable[[Callable[[], object]], Feeling] | None = None
+    """Looks at the system; what it is given is called between two questions."""
     _rate: float | None = None
     _quiet: bool = False
     _still: bool = False
@@ -154,6 +169,11 @@ class Valve:
                 self._thread.start()
         self._ready.wait()
 
+    @property
+    def chunk_rows(self) -> int | None:
+        """The most rows to ask for at once; None: any number."""
+        return _RANGE if self.allowed.adapts else None
+
     def _look(self) -> None:
         told, since = 0, monotonic()
         while True:
@@ -167,13 +187,17 @@ class Valve:
                 self._rate = self._rate if self._rate is not None else self.allowed.rate
             told, since = passed, now
             self._ready.set()
-            if self._over.wait(BEAT):
+            if self._over.wait(max(since + BEAT - monotonic(), 0.01)):
                 return
+
+    def _between(self) -> None:
+        """Questions are spread over most of a beat: they shall see what users see, and be no burst themselves."""
+        self._over.wait(BEAT * 0.8 / QUESTIONS)
 
     def _beat(self, passing: float) -> None:
         state, allowed = self.budgets.beat(self.name, self.holder, passing), self.allowed
         if allowed.adapts and self.feel is not None and self.budgets.turn(self.name, BEAT * 0.9):
-            state = judged(state, self.feel(), self._own, allowed)
+            state = judged(state, self.feel(self._between), self._own, allowed)
             self.budgets.judge(self.name, state)
         rate = state.rate or allowed.rate if allowed.adapts else allowed.rate
         with self._lock:

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 from tongqu.store.jobs.database import Database
 
+_BEGIN = """INSERT INTO tongqu_budgets (place, connection, rate, usual, felt, pressure, beats, judged)
+    VALUES (?, ?, 0, 0, 0, 0, 0, ?)"""
+_STANDING = """SELECT rate, usual, edge, felt, spread, pressure, beats, judged FROM tongqu_budgets
+    WHERE place = ? AND connection = ?"""
 GONE = 15.0
 """After so many seconds without a sign of life a process's slots are free."""
 
@@ -18,8 +22,12 @@ class State:
     rate: float = 0.0
     usual: float = 0.0
     """Seconds that a small question takes when we do nothing."""
+    edge: float = 0.0
+    """The rate at which it was cut last; 0: never."""
     felt: float = 0.0
     """Seconds that one took lately, smoothed."""
+    spread: float = 0.0
+    """By how many seconds looks differ, smoothed."""
     pressure: float = 0.0
     beats: int = 0
     """How often it was judged."""
@@ -97,16 +105,26 @@ class Budgets:
             if not self._database.run(
                 "UPDATE tongqu_budgets SET judged = ? WHERE place = ? AND connection = ?", (now, *key)
             ):
-                self._database.run("INSERT INTO tongqu_budgets VALUES (?, ?, 0, 0, 0, 0, 0, ?)", (*key, now))
+                self._database.run(_BEGIN, (*key, now))
             return True
 
     def judge(self, connection: str, state: State) -> None:
         """Set what was judged."""
         with self._database.turn():
             self._database.run(
-                "UPDATE tongqu_budgets SET rate = ?, usual = ?, felt = ?, pressure = ?, beats = ? "
-                "WHERE place = ? AND connection = ?",
-                (state.rate, state.usual, state.felt, state.pressure, state.beats, self._place, connection),
+                "UPDATE tongqu_budgets SET rate = ?, usual = ?, edge = ?, felt = ?, spread = ?, pressure = ?, "
+                "beats = ? WHERE place = ? AND connection = ?",
+                (
+                    state.rate,
+                    state.usual,
+                    state.edge,
+                    state.felt,
+                    state.spread,
+                    state.pressure,
+                    state.beats,
+                    self._place,
+                    connection,
+                ),
             )
 
     def took(self, connection: str, other: str) -> None:
@@ -134,15 +152,16 @@ class Budgets:
             return self._state(connection)
 
     def _state(self, connection: str) -> State:
-        sql = "SELECT rate, usual, felt, pressure, beats, judged FROM tongqu_budgets WHERE place = ? AND connection = ?"
-        found = self._rows(sql, connection)
-        rate, usual, felt, pressure, beats, judged = found[0] if found else (0.0,) * 6
+        found = self._rows(_STANDING, connection)
+        rate, usual, edge, felt, spread, pressure, beats, judged = found[0] if found else (0.0,) * 8
         [(holders, passing)] = self._rows(
             "SELECT count(*), coalesce(sum(passing), 0) FROM tongqu_holders WHERE place = ? AND connection = ?",
             connection,
         )
         [(slots,)] = self._rows("SELECT count(*) FROM tongqu_slots WHERE place = ? AND connection = ?", connection)
-        return State(rate, usual, felt, pressure, int(beats), judged, float(passing), int(holders), int(slots))
+        return State(
+            rate, usual, edge, felt, spread, pressure, int(beats), judged, float(passing), int(holders), int(slots)
+        )
 
     def _rows(self, sql: str, connection: str) -> list[tuple[float, ...]]:
         return self._database.rows(sql, (self._place, connection))

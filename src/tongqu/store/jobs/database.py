@@ -86,7 +86,7 @@ class SqliteJobs(Database):
         self._fifos = Fifos(bells)
         self._database = sqlite3.connect(path, timeout=30.0, isolation_level=None, check_same_thread=False)
         path.chmod(0o600)
-        for pragma in ("busy_timeout = 30000", "journal_mode = WAL", "synchronous = NORMAL"):
+        for pragma in ("busy_timeout = 30000", "journal_mode = WAL", "synchronous = EXTRA"):
             self._database.execute(f"PRAGMA {pragma}")
         with self._whole(), self.turn():
             self._migrate(int(self.rows("PRAGMA user_version")[0][0]), "PRAGMA user_version = {}")

@@ -35,5 +35,9 @@ STEPS: tuple[tuple[str, ...], ...] = (
             place TEXT NOT NULL, connection TEXT NOT NULL, other TEXT NOT NULL, times BIGINT NOT NULL,
             PRIMARY KEY (place, connection, other))""",
     ),
+    (
+        "ALTER TABLE tongqu_budgets ADD COLUMN edge DOUBLE PRECISION NOT NULL DEFAULT 0",
+        "ALTER TABLE tongqu_budgets ADD COLUMN spread DOUBLE PRECISION NOT NULL DEFAULT 0",
+    ),
 )
 """`dedup` is emptied when a job is over, so that the index holds open jobs only."""
