@@ -9,7 +9,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Literal
 
 from tongqu.core.data import Batch, Position
-from tongqu.core.errors import InvalidPlanError
+from tongqu.core.errors import InvalidPlanError, TongquError
 
 if TYPE_CHECKING:
     from tongqu.core.connector import Source
@@ -65,7 +65,10 @@ class Follow:
 
     `after` is a position that a batch or `Log.begin` gave; `until` a position of `head` at which to end. `ready` waits
     until whoever takes the batches has nothing to do, at most so many seconds: a log that gathers what has come calls
-    it before it looks, so that few changes come in one batch rather than in many that wait for each other.
+    it before it looks, so that few changes come in one batch rather than in many that wait for each other. `lost` is
+    told of a dataset that is lost to the log, and why, while changes of the others come; None: nobody goes on without.
+    `by_time` wants the messages of several partitions by their time, as far as they are there: a backlog that is handed
+    out partition by partition would be late for windows of event time.
     """
 
     after: Position
@@ -73,6 +76,14 @@ class Follow:
     batch_rows: int = 65_536
     stop: Event = field(default_factory=Event)
     ready: Callable[[float], None] = lambda _: None
+    lost: Callable[[str, TongquError], None] | None = None
+    by_time: bool = False
+
+    def lose(self, dataset: str, error: TongquError) -> None:
+        """One dataset is lost from here on: tell it, or raise the error where nobody wants to know."""
+        if self.lost is None:
+            raise error
+        self.lost(dataset, error)
 
 
 class Log(ABC):
@@ -87,6 +98,10 @@ class Log(ABC):
     after all of its rows of all datasets; a transaction may come in many batches. Reading again after a position gives
     exactly the rows behind it. Ends at `until`, or within 5 s of `stop`.
 
+    A dataset of which the log does not have or cannot read what is behind a place (dropped, taken out, altered beyond
+    reading) is told to `Follow.lose`, between the batches before and behind that place; no rows of it follow, those of
+    the others do. Reading again from before that place tells it again.
+
     Raises LostPositionError if what is behind `after` is gone, or if the log is another one than it was (a recreated
     slot, another server), naming the cheapest repair; never goes on elsewhere. Raises ConnectError (retryable) for a
     lost connection: the reader calls `read` again after the last position that is durable.
@@ -99,6 +114,13 @@ class Log(ABC):
     def begin(self) -> Position:
         """Have the log kept for us from now on and return where it begins; if it is kept already, from where it is.
         Idempotent by name."""
+
+    def rejoin(self, dataset: str) -> Position:
+        """Have the log kept from now on for a dataset that was lost, or shall be read anew: a place behind which all of
+        its changes are told, while every later read of the dataset sees all that was before it. Called while nobody
+        reads. Raises NotFoundError if it is not there, InvalidPlanError if it cannot be followed as it is."""
+        del dataset
+        return self.head()
 
     def snapshot(self) -> Source | None:
         """Reads that see exactly the instant of the `begin` that began to keep the log; None at any other time, and
@@ -137,6 +159,12 @@ class Log(ABC):
         Creates nothing. A column that is only lacking where no value that is there now is left out need not be told."""
         del dataset
         return None
+
+    def filled(self, dataset: str, columns: Sequence[str], *, renamed: bool) -> bool:
+        """Whether rows of the dataset may hold values in columns that the log has told for the first time just now, and
+        that no change has told: a default or, where others went at the same time (`renamed`), the values of those."""
+        del dataset, columns, renamed
+        return True
 
     def resnapshot(self, dataset: str) -> None:
         """Read all rows of one dataset again while the log is read: they come as `r` rows among the changes, each in

@@ -484,3 +484,35 @@ def test_a_table_is_loaded_and_then_followed_without_a_gap(
     assert "connector.lost_position" in lost.out
     again = inside(tmp_path, *command, "--restart")
     assert again.code == 0, again.out
+
+
+@pytest.mark.parametrize("changes", ["tables", "tracking"])
+def test_a_table_whose_changes_are_switched_off_is_lost_alone_and_joins_again(
+    server: ChangingServer, changes: str
+) -> None:
+    plant = Plant(server, changes)
+    for name in ("items", "lines"):
+        server.create(name, COLUMNS)
+        server.enable(name) if changes == "tables" else server.track(name)
+    lost: list[tuple[str, int]] = []
+    with plant.log("items", "lines") as log:
+        after = log.begin()
+        server.commit(put("items", 2, "two"), put("lines", 2, "two"))
+        rows: list[tuple[Any, ...]] = []
+        reading = log.read(Follow(after, until=None, lost=lambda name, _: lost.append((name, len(rows)))))
+        for batch in reading:
+            rows += [(batch.dataset, *row) for row in rows_of([batch])]
+            if len(rows) == 2 and not lost:
+                server.captured, server.held["lines"].since = server.captured[:1], None
+                server.commit(put("items", 3, "three"), put("lines", 3, "unseen"))
+            if len(rows) == 3:
+                break
+        reading.close()  # type: ignore[attr-defined]  # it is a generator
+        assert sorted(rows) == [("items", "c", 2, "two"), ("items", "c", 3, "three"), ("lines", "c", 2, "two")]
+        assert lost == [("lines", 2)]
+        with pytest.raises(NotFoundError):
+            log.rejoin("lines")
+        server.enable("lines", "own_lines_2") if changes == "tables" else server.track("lines")
+        place = log.rejoin("lines")
+        server.commit(put("lines", 4, "four"))
+        assert rows_of(upto_now(log, place)) == [("c", 4, "four")]

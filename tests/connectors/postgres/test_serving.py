@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlglot import exp, parse_one
 
-from tongqu.connectors.postgres.serving import PostgresServer
+from tongqu.connectors.postgres.serving.server import PostgresServer
 from tongqu.connectors.postgres.settings import from_url
 from tongqu.core import errors
 from tongqu.core.server import Change, Idempotency, Limits, Query

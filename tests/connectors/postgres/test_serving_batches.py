@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tongqu.connectors.postgres.serving_batches import LANES, MOST, UNDER_WAY, Shape, can_join, joined_sql
+from tongqu.connectors.postgres.serving.batches import LANES, MOST, UNDER_WAY, Shape, can_join, joined_sql
 
 
 class Database:
@@ -70,7 +70,7 @@ def test_others_gather_while_some_are_under_way() -> None:
 
 def test_slow_questions_go_alone_and_beside_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     async def work() -> None:
-        monkeypatch.setattr("tongqu.connectors.postgres.serving_batches.BUDGET_SECONDS", 0.0)
+        monkeypatch.setattr("tongqu.connectors.postgres.serving.batches.BUDGET_SECONDS", 0.0)
         database = Database()
         shape = database.shape()
         database.gate.set()

@@ -24,7 +24,7 @@ def _sink(settings: PostgresSettings) -> Sink:
 
 
 def _server(settings: PostgresSettings) -> Server:
-    from tongqu.connectors.postgres.serving import PostgresServer
+    from tongqu.connectors.postgres.serving.server import PostgresServer
 
     return PostgresServer(settings)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -62,6 +62,8 @@ class PgDb(Db):
             self.connection.prepare_threshold = None
         self._prepared: set[str] = set()
         self._relaxed = False
+        self.mark: Callable[[], str] = str
+        """Whose its transactions are, shown by the server as the name of the application; nothing: the role's alone."""
 
     @property
     def version(self) -> int:
@@ -129,7 +131,9 @@ class PgDb(Db):
     def _beginning(self) -> str:
         lock, idle = self._settings.lock_seconds, self._settings.idle_seconds
         limits = f"SET LOCAL lock_timeout = '{lock}s'; SET LOCAL idle_in_transaction_session_timeout = '{idle}s'"
-        return f"BEGIN; {limits}; SET CONSTRAINTS ALL IMMEDIATE"
+        mark = self.mark()
+        named = f"; SET LOCAL application_name = {literal(mark)}" if mark else ""
+        return f"BEGIN; {limits}{named}; SET CONSTRAINTS ALL IMMEDIATE"
 
     def begin(self) -> None:
         """See Db.begin. Deferrable constraints are checked with each statement, so a bad row is found while it can

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tongqu.connectors.postgres import ddl, generation, merging, undoing
+from tongqu.connectors.postgres import ddl, evicting, generation, merging, undoing
 from tongqu.connectors.postgres.db import PgDb, literal, quoted
 from tongqu.connectors.postgres.settings import PostgresSettings
 from tongqu.connectors.postgres.types import binary_fit, csv_fit, field_of, native_type, text_fit
-from tongqu.core.data import Bytes, Deletes, Write, WriteMode, Written
-from tongqu.core.errors import PrivilegeError
+from tongqu.core.data import Bytes, Counts, Deletes, Opened, Position, Split, Started, Write, WriteMode, Written
+from tongqu.core.errors import ConnectError, PrivilegeError
 from tongqu.kit.db import Db
 from tongqu.kit.sql.landing import Landing, Target
 from tongqu.kit.sql.sink import SqlSink
@@ -37,6 +38,7 @@ class PostgresSink(SqlSink):
             super().__init__(now)
         self._settings = settings
         self._user_types: dict[str, bool] | None = None
+        self._mark = ""
 
     def check(self) -> Iterator[str]:
         """See Sink.check."""
@@ -55,7 +57,53 @@ class PostgresSink(SqlSink):
 
     def connect(self) -> PgDb:
         """See SqlSink.connect."""
-        return PgDb(self._settings, "sink")
+        made = PgDb(self._settings, "sink")
+        made.mark = lambda: self._mark
+        return made
+
+    def start(self, sync: str, run: str, restart: bool) -> Started:
+        """See Sink.start. From now on its transactions are known by sync, run and attempt."""
+        started = super().start(sync, run, restart)
+        self._mark = f"{evicting.of(sync)}{started.run[-24:]}.{started.attempt}"
+        return started
+
+    def open(self, write: Write) -> Opened:
+        """See Sink.open."""
+        with self._evicting(write):
+            return super().open(write)
+
+    def begin(self, write: Write, splits: Sequence[Split]) -> None:
+        """See Sink.begin."""
+        with self._evicting(write):
+            super().begin(write, splits)
+
+    def reopen(self, write: Write) -> Opened:
+        """See Sink.reopen."""
+        opened = super().reopen(write)
+        self._evict(write)
+        return opened
+
+    def finish(self, write: Write, counts: Counts, position: Position | None) -> Written:
+        """See Sink.finish."""
+        with self._evicting(write):
+            return super().finish(write, counts, position)
+
+    @contextmanager
+    def _evicting(self, write: Write) -> Iterator[None]:
+        """Where a lock could not be had, those of our predecessors who sleep on it are gone at the next attempt."""
+        try:
+            yield
+        except ConnectError as error:
+            if error.params.get("state") == evicting.LOCKED:
+                self._evict(write)
+            raise
+
+    def _evict(self, write: Write) -> None:
+        if self._mark.startswith(evicting.of(write.sync)):
+            with self._lock:
+                db = self._pg(self.control())
+                db.rollback()  # what could not get its lock was in a transaction, which is over
+                evicting.evict(db, write.sync, self._mark, self._settings.lock_seconds)
 
     @staticmethod
     def _pg(db: Db) -> PgDb:

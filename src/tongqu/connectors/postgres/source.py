@@ -311,12 +311,12 @@ class PostgresSource(Source):
         """See Dated.instant."""
         return self._shared_snapshot() or ""
 
-    def feel(self) -> Feeling:
+    def feel(self, between: Callable[[], object] | None = None) -> Feeling:
         """See Felt.feel."""
         from tongqu.connectors.postgres.feeling import feel
 
         with self._lock:
-            return feel(self._db())
+            return feel(self._db(), between)
 
     def at(self, instant: str) -> None:
         """See Dated.at."""

@@ -36,14 +36,14 @@ def stamped(dataset: Dataset) -> Dataset:
 
 def first_load(
     asked: Asked, streams: Sequence[Stream], log: Log, load: Callable[[Job, Emit], Report],
-    reports: Sequence[StreamReport],
+    reports: Sequence[StreamReport], *, again: int,
 ) -> dict[str, Counts]:  # fmt: skip
     """Load the streams in full and return the counts of those that could be; the others have their problem in their
     report. The load is a sync of its own with the same run: after a crash it goes on, and finished it is not done
-    again. Raises CancelledError if stopping was asked for."""
-    snapshot = log.snapshot()
+    again. `again`: how often they were read anew. Raises CancelledError if stopping was asked for."""
+    snapshot = None if again else log.snapshot()
     try:
-        wanted = [_full(stream, snapshot or stream.source) for stream in streams]
+        wanted = [_full(stream, snapshot or stream.source, again) for stream in streams]
         job = Job(wanted, asked.job.restart, asked.job.limits, run=asked.run)
         report = load(job, _without_ends(asked.emit))
     finally:
@@ -59,8 +59,9 @@ def first_load(
     return {one.name: replace(one.counts) for one in report.streams if one.problem is None}
 
 
-def _full(stream: Stream, source: Source) -> Stream:
-    sync = hashlib.sha256(f"load {stream.sync}".encode()).hexdigest()[:32]
+def _full(stream: Stream, source: Source, again: int) -> Stream:
+    name = f"load {stream.sync} {again}" if again else f"load {stream.sync}"
+    sync = hashlib.sha256(name.encode()).hexdigest()[:32]
     alone = replace(stream.source_dataset, foreign_keys=())  # changes of several tables are committed one by one
     made = replace(stream, mode=Mode.FULL, source=source, source_dataset=alone, sync=sync, lane=None, cursor=None)
     if stream.write.value != "append":

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from threading import Event, Lock, Thread
 from typing import Any
@@ -51,7 +52,7 @@ class Follower:
 
     def run(self) -> None:
         """Open, load what was never loaded, follow; the reports are filled in whatever happens."""
-        opening = Opening(self._asked, self._group, self._started, self._load)
+        self._opening = opening = Opening(self._asked, self._group, self._started, self._load)
         try:
             self._followed = opening.run()
             assert opening.log is not None  # noqa: S101
@@ -59,7 +60,7 @@ class Follower:
             for report in self._group.reports:
                 if report.problem is not None:
                     self._asked.ended(report)
-                    self._say_left_behind(report.name, None)
+                    self._say_left_behind(report.name, None, lost=report.name in opening.paused)
             self._until = self._log.head() if self._asked.job.until_caught_up else None
             self._follow()
             for one in self._running:
@@ -125,6 +126,9 @@ class Follower:
         if len(behind) == len(self._running):
             return False
         for one in behind:
+            one.forget()
+            with suppress(TongquError):
+                error = one.lose(error)
             self._fail(one, error)
         return True
 
@@ -137,7 +141,7 @@ class Follower:
                     pass
             except TongquError as error:
                 self._staged = None
-                if isinstance(error, LostPositionError) and self._left_behind(error):
+                if isinstance(error, LostPositionError) and self._running and self._left_behind(error):
                     delay = 0.0
                 elif not error.retryable:
                     raise
@@ -180,7 +184,8 @@ class Follower:
         running, lowest, reached = self._running, self._lowest(), self._log.reached
         behind = [one for one in running if reached(lowest, one.position)]
         others = [one for one in running if not reached(lowest, one.position)]
-        if all(one.write.mode is WriteMode.UPSERT for one in others) or lowest == self._staged:
+        plain = all(one.write.mode is WriteMode.UPSERT and not one.rejoined for one in others)
+        if plain or lowest == self._staged:
             return running, self._until
         self._staged = lowest
         until = self._lowest(others)
@@ -189,7 +194,7 @@ class Follower:
     def _attempt(self) -> bool:
         """Follow with all streams, or some; whether there is more to follow."""
         assert self._log is not None  # noqa: S101
-        self._progress = False
+        self._progress = self._opening.filling = False
         running, end = self._stage()
         before = len(self._running)
         parallel = all(one.stream.sink.parallel for one in running)
@@ -227,7 +232,7 @@ class Follower:
         if problems:
             raise problems[0]
         self._acknowledge()
-        return len(running) < before and not self._stopped
+        return (len(running) < before or self._opening.filling) and not self._stopped
 
     def _cut_off(self, reader: Thread) -> None:
         """A reader does not end: take its log away, and open the log anew. Two would read the same log otherwise.
@@ -266,7 +271,13 @@ class Follower:
         log = self._log
         assert log is not None  # noqa: S101
         places = {one.stream.source_dataset.name: (one, writing) for writing in writings for one in writing.streams}
-        with _closing(log.read(follow)) as batches:
+
+        def lost(dataset: str, error: TongquError) -> None:
+            if dataset in places:
+                followed, writing = places[dataset]
+                writing.queue.put(Item("lost", followed, error=error))
+
+        with _closing(log.read(replace(follow, lost=lost))) as batches:
             for batch in batches:
                 found = places.get(batch.dataset)
                 if found is not None and batch.kind != "heartbeat":
@@ -291,7 +302,10 @@ class Follower:
         assert self._log is not None  # noqa: S101
         if self._unknown:
             return
-        position = lowest([one.durable for one in self._followed], self._log.reached)
+        kept = [one.durable for one in self._followed if not one.lost]
+        if not kept:
+            return
+        position = lowest(kept, self._log.reached)
         if position != self._acknowledged:
             self._progress = self._progress or self._acknowledged is not None
             self._log.acknowledge(position)
@@ -306,7 +320,7 @@ class Follower:
             lag = self._log.lag(self._lowest())
             for one in self._followed:
                 if one.failed is not None:
-                    self._warn(one, self._log.lag(one.durable or one.position))
+                    self._warn(one, Lag() if one.lost else self._log.lag(one.durable or one.position))
         except TongquError:
             return
         for one in self._running:
@@ -327,12 +341,14 @@ class Follower:
         if one.warned_at and abs(now - one.warned_at) < _WARN_SECONDS:
             return
         one.warned_at = now
-        self._say_left_behind(one.stream.name, lag.until_loss)
+        self._say_left_behind(one.stream.name, lag.until_loss, lost=one.lost)
 
-    def _say_left_behind(self, name: str, seconds: float | None) -> None:
+    def _say_left_behind(self, name: str, seconds: float | None, *, lost: bool) -> None:
         left = "" if seconds is None else f", which it is for about {seconds:.0f} s more"
         message = f"it has failed and the others go on; the log is kept from its position{left}: mend it and run again"
-        self._asked.emit(Warned(self._asked.run, name, "stream.left_behind", message))
+        if lost:
+            message = "its changes are not in the log any more; the others go on: mend it and read it anew (--reload)"
+        self._asked.emit(Warned(self._asked.run, name, "stream.lost" if lost else "stream.left_behind", message))
 
 
 def _carried(act: Callable[[], None], problems: list[BaseException]) -> None:

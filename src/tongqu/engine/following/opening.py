@@ -20,9 +20,12 @@ from tongqu.core.data import (
     WriteMode,
 )
 from tongqu.core.errors import InvalidPlanError, RunError, TongquError
-from tongqu.core.events import Emit, SchemaChanged, StreamPlanned
+from tongqu.core.events import Emit, SchemaChanged, StreamPlanned, Warned
 from tongqu.core.lending import Shared
 from tongqu.core.log import Log
+from tongqu.core.schema_changes import Kind
+from tongqu.engine.following import lost
+from tongqu.engine.following.filling import added, fill, wants
 from tongqu.engine.following.first import first_load, stamped
 from tongqu.engine.following.job import SPLIT, Asked, Group, fail, isolated
 from tongqu.engine.following.sent import check_sent
@@ -37,6 +40,14 @@ class LoadFailedError(Exception):
     """No stream could be loaded for the first time; why is in their reports."""
 
 
+class NeverBegunError(Exception):
+    """What was asked for cannot be, and nothing of it was ever done: `error` says why."""
+
+    def __init__(self, error: TongquError):
+        super().__init__(error.message)
+        self.error = error
+
+
 class Opening:
     """Opens one group of streams. `log` is there as soon as it is open, to be closed whatever happens after.
 
@@ -49,6 +60,11 @@ class Opening:
         self.log: Log | None = None
         self.unknown = False
         """Whether there is a stream of which it is not known how far it has come, since it could not be opened."""
+        self.paused: set[str] = set()
+        """Streams that the log has lost, and that are not read anew."""
+        self.filling = False
+        """Whether a log was asked for rows that were there."""
+        self._loaded: set[str] = set()
 
     def run(self) -> list[Followed]:
         """Open the log and the sinks, load what was never loaded; the streams, ready to go on, or `failed`."""
@@ -61,6 +77,7 @@ class Opening:
         writes = [self._write(stream) for stream in streams]
         if self._asked.job.restart:
             log.forget()
+        self._excuse(streams, writes)
         begun: list[Position] = []
 
         def begin() -> Position:
@@ -80,7 +97,7 @@ class Opening:
                 problems.append(error)
         if not opened:
             raise problems[0]
-        self.unknown = bool(problems)
+        self.unknown = len(problems) > len(self.paused)
         crash_point("after_begin")
         fresh = [s for s in streams if s.name in opened and opened[s.name].checkpoints[SPLIT].position is None]
         self._first(fresh, opened)
@@ -94,6 +111,18 @@ class Opening:
             raise LoadFailedError
         return made
 
+    def _excuse(self, streams: Sequence[Stream], writes: Sequence[Write]) -> None:
+        """Raise NeverBegunError for streams that are absent if none of this sync was ever begun: then it is what was
+        asked for that is wrong, not the table that went."""
+        absent = self._asked.job.absent
+        for stream, write in zip(streams, writes, strict=True) if absent else ():
+            patience = Patience(self._asked.run, stream.name, self._asked.job.limits, self._around, self._asked.emit)
+            found = patience.asking(partial(stream.sink.open, write))
+            if found.previous is not None or found.checkpoints:
+                return
+        if absent:
+            raise NeverBegunError(next(iter(absent.values())))
+
     def _opened(self, stream: Stream, write: Write, begin: Callable[[], Position]) -> Opened:
         patience = Patience(self._asked.run, stream.name, self._asked.job.limits, self._around, self._asked.emit)
         found = patience.asking(partial(stream.sink.open, write))
@@ -103,7 +132,13 @@ class Opening:
             check_sent(self.log, stream.source_dataset.name, stream, write.key)
         after, loads, counts = found.previous, False, found.counts
         shared = [one for id, one in found.checkpoints.items() if id != SPLIT]
+        known = found.previous is not None or SPLIT in found.checkpoints
+        if known and not shared and self._asked.job.reloads(stream):
+            return self._anew(stream, write, found)
         if SPLIT in found.checkpoints and not shared:
+            if why := lost.stored(found.checkpoints[SPLIT].position):
+                self.paused.add(stream.name)
+                raise why
             return found
         if shared:
             after = self._alone(stream, found.checkpoints.get(SPLIT), shared, begin)
@@ -116,6 +151,23 @@ class Opening:
         split = Split(SPLIT, stream.source_dataset.name, {"after": after, "load": loads})
         patience.asking(partial(stream.sink.begin, write, [split]))
         return replace(found, checkpoints={SPLIT: Checkpoint(split, None, counts)})
+
+    def _anew(self, stream: Stream, write: Write, found: Opened) -> Opened:
+        """Read the table of one stream anew, from where the log has all of it again."""
+        log, before = self.log, found.checkpoints.get(SPLIT)
+        assert log is not None  # noqa: S101
+        if not log.changes:
+            raise InvalidPlanError("messages cannot be read anew", path=stream.name, hint="run it without --reload")
+        if before is not None and lost.stored(before.position):
+            self.paused.add(stream.name)
+        patience = Patience(self._asked.run, stream.name, self._asked.job.limits, self._around, self._asked.emit)
+        after = patience.asking(partial(log.rejoin, stream.source_dataset.name))
+        times = int(before.split.spec.get(lost.AGAIN, 0)) if before is not None else 0
+        split = Split(SPLIT, stream.source_dataset.name, {"after": after, "load": True, lost.AGAIN: times + 1})
+        patience.asking(partial(stream.sink.begin, write, [split]))
+        self.paused.discard(stream.name)
+        crash_point("after_rejoin")
+        return replace(found, checkpoints={SPLIT: Checkpoint(split, None, Counts())})
 
     def _alone(
         self, stream: Stream, before: Checkpoint | None, shared: Sequence[Checkpoint], begin: Callable[[], Position]
@@ -134,9 +186,12 @@ class Opening:
         """Load streams that were never loaded, and note where their log begins."""
         loads = [s for s in fresh if opened[s.name].checkpoints[SPLIT].split.spec.get("load")]
         counts: dict[str, Counts] = {}
-        if loads:
+        self._loaded = {s.name for s in loads}
+        times = {s.name: int(opened[s.name].checkpoints[SPLIT].split.spec.get(lost.AGAIN, 0)) for s in loads}
+        for again in sorted(set(times.values())):
             assert self.log is not None  # noqa: S101
-            counts = first_load(self._asked, loads, self.log, self._load, self._group.reports)
+            some = [stream for stream in loads if times[stream.name] == again]
+            counts |= first_load(self._asked, some, self.log, self._load, self._group.reports, again=again)
         for stream in fresh:
             if stream in loads and stream.name not in counts:
                 continue
@@ -167,6 +222,9 @@ class Opening:
         made = Followed(
             stream, write, report, self._asked, self._asked.emit, self.log.changes, source_key(stream), self._write
         )
+        made.fill = self.fill
+        if wants(stream) and stream.name not in self._loaded and (new := added(opened.changes)):
+            self.fill(stream, new, any(change.kind is Kind.DROPPED for change in opened.changes))
         made.opened(opened)
         if report.problem is not None:
             made.failed = RunError(report.problem["message"])
@@ -177,6 +235,13 @@ class Opening:
         )  # fmt: skip
         self._asked.emit(plan)
         return made
+
+    def fill(self, stream: Stream, columns: Sequence[str], renamed: bool) -> None:
+        """See Followed.fill."""
+        assert self.log is not None  # noqa: S101
+        told = partial(Warned, self._asked.run, stream.name, "stream.unfilled")
+        will = fill(self.log, stream, columns, lambda why: self._asked.emit(told(why)), renamed=renamed)
+        self.filling = self.filling or will
 
     def _write(self, stream: Stream) -> Write:
         log = self.log

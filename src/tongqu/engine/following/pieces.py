@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from tongqu.core.log import OP
+
 TRUNCATE = "truncate"
 _MEMORY = 64 << 20
+_AGAIN = "r"
 _SLICE = 131_072
 
 
@@ -87,8 +90,20 @@ class Pieces:
             else:
                 yield item
 
+    def overtaken(self) -> None:
+        """Forget the changes, which are known; rows that were read again are of now, and stay."""
+        kept = [item for item in self._read() if isinstance(item, pa.RecordBatch) and _read_again(item)]
+        self.clear()
+        for item in kept:
+            self.add(item)
+
     def clear(self) -> None:
         """Forget everything; files are deleted."""
         for path in self._files:
             path.unlink(missing_ok=True)
         self._items, self._files, self._bytes, self.rows = [], [], 0, 0
+
+
+def _read_again(rows: pa.RecordBatch) -> bool:
+    """Whether these are rows that were read again, which come in batches of their own."""
+    return OP in rows.schema.names and set(rows.column(OP).unique().to_pylist()) == {_AGAIN}

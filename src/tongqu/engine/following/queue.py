@@ -9,6 +9,7 @@ from threading import Condition
 from typing import TYPE_CHECKING, Literal
 
 from tongqu.core.data import Batch, Position
+from tongqu.core.errors import TongquError
 
 if TYPE_CHECKING:
     from tongqu.engine.following.stream import Followed
@@ -18,12 +19,13 @@ ROWS, BYTES = 200_000, 64 << 20
 
 @dataclass(frozen=True)
 class Item:
-    """A batch for a stream, a place where the log may be cut, or the end of the log."""
+    """A batch for a stream, why the log has lost a stream, a place where the log may be cut, or the end of the log."""
 
-    kind: Literal["batch", "cut", "end"]
+    kind: Literal["batch", "lost", "cut", "end"]
     followed: Followed | None = None
     batch: Batch | None = None
     position: Position | None = None
+    error: TongquError | None = None
 
 
 class Queue:

@@ -12,13 +12,14 @@ from tongqu.core.events import Emit
 from tongqu.core.turns import short_turns
 from tongqu.engine.following.job import Asked, Group, fail
 from tongqu.engine.following.log import Follower
-from tongqu.engine.job import Job, Surroundings
+from tongqu.engine.following.opening import NeverBegunError
+from tongqu.engine.job import Job, Stream, Surroundings
 from tongqu.engine.report import Report, StreamReport
 
 
 def follow(job: Job, emit: Emit, around: Surroundings, load: Callable[[Job, Emit], Report]) -> Report:
     """Run a job whose streams follow logs; `load` runs a job of full reads. Raises nothing that a stream met: it is in
-    its report, and the others go on."""
+    its report, and the others go on; but why a stream is absent (`Job.absent`) if none of them was ever begun."""
     asked = Asked(job, emit, around)
     asked.run = job.run or around.new_id()
     first = job.streams[0]
@@ -30,8 +31,11 @@ def follow(job: Job, emit: Emit, around: Surroundings, load: Callable[[Job, Emit
         groups = _groups(job, reports)
         with short_turns():
             _together(asked, groups, started, load)
+        reports += [_absent(name, why, first) for name, why in job.absent.items()]
         if all(report.status in ("succeeded", "attention", "stopped") for report in reports):
             first.sink.end(first.sync, asked.run, [])
+    except NeverBegunError as never:
+        raise never.error from None
     except TongquError as error:
         fail(reports[0], error, first.name)
         started = Started(asked.run)
@@ -42,6 +46,12 @@ def follow(job: Job, emit: Emit, around: Surroundings, load: Callable[[Job, Emit
         asked.ended(report)
     stopped = around.stop.is_set() and not any(report.status == "failed" for report in reports)
     return Report(asked.run, reports, started.attempt, stopped, follows=True)
+
+
+def _absent(name: str, why: TongquError, beside: Stream) -> StreamReport:
+    report = StreamReport(name, beside.mode.value, beside.write.value, lane="columnar")
+    fail(report, why, name)
+    return report
 
 
 def _groups(job: Job, reports: Sequence[StreamReport]) -> list[Group]:

@@ -108,6 +108,11 @@ class Steps:
         arrays: list[Any] = [rows.column(self._copies[name]).cast(schema.field(name).type) for name in self._write.key]
         return pa.Table.from_arrays(arrays, names=list(self._write.key))
 
+    def committed(self) -> None:
+        """The rows that went through are written."""
+        if self._chain is not None:
+            self._chain.committed()
+
     def close(self) -> None:
         """Release the steps' database."""
         if self._chain is not None:

@@ -11,11 +11,13 @@ import pyarrow as pa
 
 from tongqu.core.connector import Session
 from tongqu.core.data import BadRow, Batch, Checkpoint, Counts, Dataset, Opened, Position, Split, Write
-from tongqu.core.errors import FencedError, SchemaError, TongquError
+from tongqu.core.errors import FencedError, LostPositionError, SchemaError, TongquError
 from tongqu.core.events import Emit, SchemaChanged
 from tongqu.core.log import CONTROL
 from tongqu.engine.chain import Chain
+from tongqu.engine.following import lost
 from tongqu.engine.following.apply import Applying
+from tongqu.engine.following.filling import Fill, wants
 from tongqu.engine.following.job import SPLIT, Asked
 from tongqu.engine.following.lag import Latency, commits
 from tongqu.engine.following.pieces import Pieces
@@ -63,7 +65,11 @@ class Followed:
     told: int = -1
     failed: TongquError | None = None
     """What it met that the others did not: it stays where it is, and they go on."""
+    lost: bool = False
+    """Whether the log has lost it, so that it need not be kept for it."""
     warned_at: float = 0.0
+    fill: Fill = lambda stream, columns, renamed: None
+    """Has the rows that were there come again where they may have values in new columns."""
 
     def __post_init__(self) -> None:
         self._session: Session | None = None
@@ -92,6 +98,11 @@ class Followed:
         self._applying.blocked.load()
 
     @property
+    def rejoined(self) -> bool:
+        """Whether its table was read anew, and nothing of the log behind that has come yet."""
+        return lost.rejoined(Checkpoint(self.split, self.position, self.counts))
+
+    @property
     def waiting(self) -> bool:
         """Whether anything waits to be made durable."""
         return bool(self.pieces or self._beside)
@@ -114,12 +125,12 @@ class Followed:
             self._beside.append((batch.bad, batch.counts))
 
     def commit(self, cut: Position, *, overtaken: bool, position: bool = True, firm: bool = False) -> None:
-        """Make everything up to the cut durable; `overtaken`: it was before. Without `position` the rows alone, which
-        come again after a crash; `firm`: never relaxed."""
-        if not self.waiting and not position:
-            return
+        """Make everything up to the cut durable; `overtaken`: it was before, but for rows that were read again. Without
+        `position` the rows alone, which come again after a crash; `firm`: never relaxed."""
         if overtaken:
-            self.drop()
+            self.overtake()
+            position = False
+        if not self.waiting and not position:
             return
         self._applying.look(self.pieces.tables())
         reached = cut if position else self.position
@@ -132,6 +143,7 @@ class Followed:
             self._applying.blocked.load()
             seen = self._committed(reached, firm=firm)
         crash_point("after_commit")
+        self._steps.committed()
         self.latency.saw(seen, self.asked.around.now())
         self.report.counts = replace(self.counts)
         self.moved_at = time.monotonic()
@@ -170,10 +182,24 @@ class Followed:
                 session.abort()
         return seen
 
+    def overtake(self) -> None:
+        """Forget what waits, but for rows that were read again."""
+        self.pieces.overtaken()
+        self._beside.clear()
+
     def drop(self) -> None:
         """Forget what waits."""
         self.pieces.clear()
         self._beside.clear()
+
+    def lose(self, error: TongquError) -> LostPositionError:
+        """Store durably that the log has lost this stream; what it says of it from now on."""
+        self.drop()
+        told = lost.paused(self.stream, error)
+        self._opened_session().commit(Checkpoint(self.split, lost.marked(self.position, told), self.counts))
+        crash_point("after_loss")
+        self.lost = True
+        return told
 
     def _opened_session(self) -> Session:
         if self._session is None:
@@ -207,6 +233,9 @@ class Followed:
             self._chains.append(chain)
         stream = replace(self.stream, source_dataset=dataset, chain=chain)
         write = self.make(stream)
+        new = [name for name in rows.names if name not in before.columns]
+        if new and wants(stream):  # first: whoever dies behind it finds that it was asked for
+            self.fill(stream, new, not set(before.columns) <= set(rows.names))
         opened = stream.sink.open(write)
         self.stream, self.write = stream, write
         self._steps.close()

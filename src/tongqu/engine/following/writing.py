@@ -58,11 +58,13 @@ class Writing:
                 return
             if item.batch is not None and item.followed is not None:
                 self._take(item.followed, item.batch)
+            elif item.error is not None and item.followed is not None:
+                self._lost(item.followed, item.error)
             elif item.position is not None:
                 self._cut = item.position
                 for followed in self._left:  # what it has from before the log was opened
                     if id(followed) in self._inside and self._has(followed, item.position):
-                        followed.drop()
+                        followed.overtake()
                 self._inside.clear()
                 self._consider()
 
@@ -80,6 +82,18 @@ class Writing:
                 self._taken(followed, batch)
             except TongquError as error:
                 self._met(followed, error)
+
+    def _lost(self, followed: Followed, error: TongquError) -> None:
+        """The log has no more of a stream: what came of it in whole transactions is committed, the loss behind it."""
+        if followed.failed is not None:
+            return
+        try:
+            if self._cut is not None and id(followed) not in self._inside:
+                self._committed(followed, self._cut, position=True, firm=False)
+            error = followed.lose(error)
+        except TongquError as met:
+            error = met
+        self._met(followed, error)
 
     def _met(self, followed: Followed, error: TongquError) -> None:
         if not isolated(error):

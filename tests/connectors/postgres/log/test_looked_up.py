@@ -64,3 +64,23 @@ def test_prices_of_now_are_found_over_kills_truncates_and_lost_logs(pg_url: str,
         assert query(tmp_path / "lake.db", "select price from priced where id > 3 order by id") == [(9,), (11,)]
         erp.execute("select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = "
                     "current_database()")  # fmt: skip
+
+
+def test_what_the_server_keeps_for_a_removed_pipeline_is_named_and_given_up(pg_url: str, tmp_path: Path) -> None:
+    (tmp_path / "tongqu.yaml").write_text(PROJECT.replace("URL", pg_url), encoding="utf-8")
+    with psycopg.connect(pg_url, autocommit=True) as erp:
+        erp.execute("create table prices (code text primary key, price int, about text)")
+        erp.execute("create table sales (id int primary key, item text)")
+        assert inside(tmp_path, *RUN).code == 0
+        ours = "select count(*) from pg_replication_slots where database = current_database()"
+        assert erp.execute(ours).fetchone() == (2,)
+        assert "kept_log" not in inside(tmp_path, "cdc", "doctor", "erp", "--json").out
+        assert inside(tmp_path, "cdc", "forget", "--json").document["forgotten"] == []
+
+        (tmp_path / "tongqu.yaml").write_text(PROJECT.replace("URL", pg_url).partition("pipelines:")[0])
+        doctor = inside(tmp_path, "cdc", "doctor", "erp", "--json").document["connections"][0]["findings"]
+        named = [one for one in doctor if one["what"] == "kept_log"]
+        assert sorted(one["found"].startswith("tongqu_side_") for one in named) == [False, True]
+        assert {one["fix"] for one in named} == {"tongqu cdc forget erp"}
+        assert len(inside(tmp_path, "cdc", "forget", "--json").document["forgotten"]) == 2
+        assert erp.execute(ours).fetchone() == (0,)

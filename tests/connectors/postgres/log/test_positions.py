@@ -195,11 +195,33 @@ def test_a_server_that_comes_back_goes_on(postgres_of_our_own: Postgres) -> None
 @pytest.mark.parametrize(
     ("done", "message"),
     [
-        ("alter publication {0} drop table t", "t was dropped, or taken out of the publication {0}"),
-        ("alter publication {0} drop table t; alter publication {0} add table t", "put in again"),
-        ("alter publication {0} set table t where (id < 5)", "leaves out rows or columns of t"),
         ("alter publication {0} set (publish = 'insert')", "does not publish insert, update, delete and truncate"),
         ("drop publication {0}", "was dropped"),
+    ],
+)
+def test_a_publication_that_was_changed_is_noticed(sql: Sql, follow: Make, done: str, message: str) -> None:
+    sql("create table t (id int primary key)")
+    log = follow("t")
+    after = log.begin()
+    batches(log, after)
+    log.close()
+    sql(done.format(log.slot))
+    log = follow("t")
+    found = {finding.what: finding for finding in log.examine() if finding.state == "error"}
+    assert "--restart" in found["publication"].fix
+    assert message in lost(log, after)
+    with pytest.raises(LostPositionError):
+        log.begin()  # another table joins
+    log.forget()
+    assert log.begin()
+
+
+@pytest.mark.parametrize(
+    ("done", "message"),
+    [
+        ("alter publication {0} drop table t", "t was dropped, or taken out of the publication {0}"),
+        ("alter publication {0} drop table t; alter publication {0} add table t", "put in again"),
+        ("alter publication {0} set table t where (id < 5), u, new", "leaves out rows or columns of t"),
         ("drop table t; create table t (id int primary key)", "t is another table than the one that was followed"),
         ("alter table t rename to old; alter table new rename to t", "t is another table"),
     ],
@@ -208,21 +230,28 @@ def test_changes_that_were_not_published_are_noticed(sql: Sql, follow: Make, don
     """Nothing in the log says that they are missing, so the next start looks what was done to the publication."""
     sql("create table t (id int primary key)")
     sql("create table new (id int primary key)")
-    log = follow("t", "new")
+    sql("create table u (id int primary key)")
+    log = follow("t", "new", "u")
     after = log.begin()
     batches(log, after)
     log.close()
     for statement in done.split("; "):
         sql(statement.format(log.slot))
     sql("insert into t values (7)")
-    log = follow("t", "new") if "rename" not in done else follow("t")
+    sql("insert into u values (7)")
+    log = follow("t", "u")
     found = {finding.what: finding for finding in log.examine() if finding.state == "error"}
-    assert "--restart" in found["publication"].fix
+    assert found["publication"].fix.endswith("--reload t")
     assert message.format(log.slot) in lost(log, after)
-    with pytest.raises(LostPositionError):
-        log.begin()  # another table joins
-    log.forget()
-    assert log.begin()
+    assert log.begin()  # another table joins: it does not put this one right in silence
+    why: list[str] = []
+    for times in (1, 2):  # who did not note it is told again
+        reading = log.read(Follow(after, until=log.head(), lost=lambda name, _: why.append(name)))
+        assert told(list(reading)) == [("c", 7)]
+        assert why == ["t"] * times
+    place = log.rejoin("t")
+    sql("insert into t values (8)")
+    assert told(batches(log, place)) == [("c", 8)]
 
 
 def test_a_table_that_is_unpublished_while_it_is_read_ends_the_log(
@@ -261,6 +290,35 @@ def test_a_deferrable_key_is_refused(sql: Sql, follow: Make) -> None:
     assert {finding.what for finding in log.examine() if finding.state == "error"} == {"key"}
     sql(refused.value.hint)
     assert follow("t").begin()
+
+
+def test_a_server_that_was_restored_to_before_our_place_is_not_read_on(sql: Sql, follow: Make) -> None:
+    """Its system and timeline are the same, and what it writes up to our place would be passed over."""
+    sql("create table t (id int primary key)")
+    log = follow("t")
+    after = log.begin() | {"lsn": "FFFF/0"}
+    sql("insert into t values (1)")
+    with pytest.raises(LostPositionError, match="was restored to before it"):
+        batches(log, after)
+
+
+def test_a_table_that_others_inherit_from_is_refused(sql: Sql, follow: Make) -> None:
+    """A read of it has the rows of its children, whose changes the log tells as theirs: they would be lost."""
+    sql("create table plain (id int primary key)")
+    sql("create table parent (id int primary key)")
+    sql("create table child (primary key (id)) inherits (parent)")
+    log = follow("plain", "parent")
+    with pytest.raises(InvalidPlanError, match="rows of child too") as refused:
+        log.begin()
+    assert "children" in {finding.what for finding in log.examine() if finding.state == "error"}
+    assert "leave the parent out" in refused.value.hint
+    log = follow("plain", "child")
+    after = log.begin()
+    sql("insert into child values (1)")
+    assert told(batches(log, after)) == [("c", 1)]
+    sql("create table grandchild (primary key (id)) inherits (child)")
+    with pytest.raises(LostPositionError, match="child has the rows of grandchild too"):
+        batches(log, after)
 
 
 def test_a_server_without_logical_log_says_how_to_get_one() -> None:

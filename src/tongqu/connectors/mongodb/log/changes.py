@@ -19,7 +19,8 @@ from tongqu.core.kernels import pc
 from tongqu.core.log import AT, OP
 
 _FIELDS = (
-    "_id", "operationType", "clusterTime", "wallTime", "fullDocument", "ns", "documentKey", "fullDocumentBeforeChange",
+    "_id", "operationType", "clusterTime", "wallTime", "fullDocument", "ns", "to", "documentKey",
+    "fullDocumentBeforeChange",
 )  # fmt: skip
 _OPS = ("insert", "update", "replace", "delete")
 _LETTERS: Any = pa.array(["c", "u", "d"])
@@ -35,8 +36,9 @@ class Events:
         self.buffer = Buffer(b"".join(raw))
         self.starts = walking.documents(self.buffer)
         self.fields = walking.walk(self.buffer, self.starts, list(_FIELDS))
-        space = walking.walk(self.buffer, self._inner("ns"), ["db", "coll"])
+        space, to = (walking.walk(self.buffer, self._inner(field), ["db", "coll"]) for field in ("ns", "to"))
         self._kinds, self._names = self._texts(self.fields["operationType"]), self._texts(space["coll"])
+        self._targets = self._texts(to["coll"])
         self.times = self.buffer.at("<u8")[self.fields["clusterTime"].places]
 
     def last_whole(self) -> int:
@@ -50,18 +52,20 @@ class Events:
         token = self.buffer.cut(start, start + int.from_bytes(self.buffer.cut(start, start + 4), "little"))
         return replace(at, time=(whole >> 32, whole & 0xFFFFFFFF), token=text_of(token))
 
-    def ending(self) -> tuple[int, str] | None:
-        """The first event that is no change of a document, and what it is."""
+    def endings(self) -> list[tuple[int, str, set[str]]]:
+        """The events that are no changes of documents, what they are, and of which collections; none: of all."""
         known = np.asarray(pc.is_in(self._kinds, value_set=pa.array(_OPS)))
-        if known.all():
-            return None
-        row = int(np.flatnonzero(~known)[0])
-        return row, f"{self._kinds[row].as_py()} of {self._names[row].as_py() or 'the database'}"
+        found = []
+        for row in np.flatnonzero(~known).tolist():
+            names = {name for name in (self._names[row].as_py(), self._targets[row].as_py()) if name}
+            found.append((row, f"{self._kinds[row].as_py()} of {self._names[row].as_py() or 'the database'}", names))
+        return found
 
-    def of(self, collection: str, until: int) -> Ints:
-        """The changes of one collection among the first so many events."""
-        rows: Ints = np.flatnonzero(np.asarray(pc.equal(self._names, collection).fill_null(False))[:until])
-        return rows
+    def of(self, collection: str, rows: tuple[int, int]) -> Ints:
+        """The changes of one collection among the events from one number up to another."""
+        first, until = rows
+        found: Ints = np.flatnonzero(np.asarray(pc.equal(self._names, collection).fill_null(False))[first:until])
+        return found + first
 
     def are(self, kind: str, rows: Ints) -> Marks:
         """Which of these are of a kind."""
@@ -99,10 +103,11 @@ class Followed:
         """The columns of its changes."""
         return pa.schema([*self.dataset.schema, pa.field(OP, pa.string()), pa.field(AT, pa.timestamp("us", "UTC"))])
 
-    def batch(self, events: Events, until: int, lookup: Lookup) -> Batch | None:
-        """Its rows among the first so many events; None if there are none. An update whose document is not sent is
-        looked up: it shows what is there now, and nothing if that was deleted since, which a later event says."""
-        rows = events.of(self.collection.source, until)
+    def batch(self, events: Events, among: tuple[int, int], lookup: Lookup) -> Batch | None:
+        """Its rows among the events from one number up to another; None if there are none. An update whose document is
+        not sent is looked up: it shows what is there now, and nothing if that was deleted since, as a later event says.
+        """
+        rows = events.of(self.collection.source, among)
         if not len(rows):
             return None
         gone = events.are("delete", rows)

@@ -35,6 +35,8 @@ class MongodbLog(Log):
         self._reach = Reach(settings)
         self._name = name
         self._followed = [Followed(dataset, _usable(dataset, collection)) for dataset, collection in followed]
+        self._lost: set[str] = set()
+        """Collections that the log has lost while it is read."""
         self._names = list(dict.fromkeys(one.collection.source for one in self._followed))
 
     def begin(self) -> Position:
@@ -63,6 +65,7 @@ class MongodbLog(Log):
     def read(self, follow: Follow) -> Iterator[Batch]:
         """See Log.read."""
         size = max(1, min(follow.batch_rows, _MOST))
+        self._lost = set()
         try:
             with closing(Feed(self._reach, self._names, place(follow.after), size)) as feed:
                 yield from self._follow(feed, follow)
@@ -89,7 +92,7 @@ class MongodbLog(Log):
                 if cut:
                     at = events.place(cut - 1, at)
                     at = at if sent.full or not sent.token else replace(at, token=sent.token)
-                for batch in self._batches(events, cut or len(raw), at if cut else None):
+                for batch in self._batches(events, cut or len(raw), at if cut else None, follow):
                     said = monotonic()
                     yield batch
                 continue
@@ -102,21 +105,35 @@ class MongodbLog(Log):
                 said = monotonic()
                 yield self._heartbeat(at)
 
-    def _batches(self, events: Events, until: int, at: Place | None) -> Iterator[Batch]:
+    def _batches(self, events: Events, until: int, at: Place | None, follow: Follow) -> Iterator[Batch]:
         """The rows of the first so many events, collection by collection; the last one has the place behind all. Raises
         SchemaError at what ends the log."""
-        ending = events.ending()
-        ends = ending is not None and ending[0] < until
-        if ending is not None and ends:
-            until = ending[0]
-            at = events.place(until - 1, at) if at is not None and until else None
-        made = [batch for one in self._followed if (batch := one.batch(events, until, self._now)) is not None]
-        if at is not None:
-            made = [*made[:-1], replace(made[-1], position=at.position())] if made else [self._heartbeat(at)]
+        first = 0
+        for row, what, names in events.endings():
+            if row >= until:
+                break
+            yield from self._part(events, (first, row), events.place(row - 1, at) if at is not None and row else None)
+            text = f"the log holds {what}, behind which the documents are other ones"
+            error = SchemaError(text, path=self._reach.where, hint=RESYNC)
+            if not names:
+                raise error
+            for one in self._followed:
+                if one.collection.source in names - self._lost:
+                    follow.lose(one.dataset.name, error)
+            self._lost |= names
+            first = row + 1
+        made = list(self._part(events, (first, until), at))
         yield from made
-        if ending is not None and ends:
-            what = f"the log holds {ending[1]}, behind which the documents are other ones"
-            raise SchemaError(what, path=self._reach.where, hint=RESYNC)
+        if at is not None and not made:
+            yield self._heartbeat(at)
+
+    def _part(self, events: Events, rows: tuple[int, int], at: Place | None) -> Iterator[Batch]:
+        """The rows of these events, the last batch with the place."""
+        left = [one for one in self._followed if one.collection.source not in self._lost]
+        made = [batch for one in left if (batch := one.batch(events, rows, self._now)) is not None]
+        if made and at is not None:
+            made = [*made[:-1], replace(made[-1], position=at.position())]
+        yield from made
 
     def _now(self, name: str, ids: list[Any]) -> bytes:
         """See changes.Lookup."""

@@ -61,6 +61,10 @@ class MssqlLog(Log):
         """See Log.begin."""
         return self._of(self._best() if self._setting == "auto" else self._setting).begin()
 
+    def rejoin(self, dataset: str) -> Position:
+        """See Log.rejoin."""
+        return self._of(self._best() if self._setting == "auto" else self._setting).rejoin(dataset)
+
     def head(self) -> Position:
         """See Log.head. Where nobody has said which way is read, it is the end of each that is on."""
         ways = ("tracking", "tables") if self._setting == "auto" else (self._setting,)

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from tongqu.connectors.mssql.log.session import Followed, Session
 from tongqu.core.data import Batch, Position
+from tongqu.core.errors import TongquError
 from tongqu.core.log import Follow, Log
 from tongqu.kit.tables.system import Reach
 
@@ -25,9 +26,29 @@ class Polling(Log):
     def __init__(self, reach: Reach, followed: Sequence[Followed]):
         self.reach = reach
         self.followed = followed
+        self.left = list(followed)
+        """Those of them that are not lost while the log is read."""
         self.more = False
         """Whether there was more behind what the last step gave."""
         self.reading, self.asking = Session(reach), Session(reach)
+        self._asked = Follow({})
+
+    @abstractmethod
+    def begun(self, some: Sequence[Followed]) -> Position:
+        """A place behind which all changes of these are told, while every later read sees what was before it."""
+
+    def begin(self) -> Position:
+        """See Log.begin."""
+        return self.begun(self.followed)
+
+    def rejoin(self, dataset: str) -> Position:
+        """See Log.rejoin."""
+        return self.begun([one for one in self.followed if one.dataset.name == dataset])
+
+    def lose(self, one: Followed, error: TongquError) -> None:
+        """Follow this table no more, or raise the error."""
+        self.left.remove(one)
+        self._asked.lose(one.dataset.name, error)
 
     @abstractmethod
     def known(self, at: Position) -> None:
@@ -41,6 +62,7 @@ class Polling(Log):
     def read(self, follow: Follow) -> Iterator[Batch]:
         """See Log.read."""
         at, said, few = follow.after, monotonic(), False
+        self._asked, self.left = follow, list(self.followed)
         for one in self.followed:
             one.afresh()
         self.known(at)

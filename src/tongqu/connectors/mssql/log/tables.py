@@ -109,13 +109,13 @@ class TablesLog(Polling):
         self._looked = ""
         self._again: set[tuple[str, int]] = set()
 
-    def begin(self) -> Position:
-        """See Log.begin. The capture job is behind the tables, so whatever it has not written yet comes later."""
+    def begun(self, some: Sequence[Followed]) -> Position:
+        """See Polling.begun. The capture job is behind the tables, so whatever it has not written yet comes later."""
         with self.asking.look() as db:
             now = self._now(db)
-            found = instances(db, self.followed)
+            found = instances(db, some)
             begun = []
-            for one in self.followed:
+            for one in some:
                 listed = found[one.table.schema, one.table.table]
                 newest = (live(listed) or [holding(one, listed, now.lsn, db.where)])[-1]
                 begun.append(newest.start)
@@ -173,15 +173,23 @@ class TablesLog(Polling):
             self._looked = lsn
             tables = self._held(db, found, lsn)
             for table in tables:
-                yield from self._altered(db, at, table, follow.batch_rows)
+                try:
+                    yield from self._altered(db, at, table, follow.batch_rows)
+                except SchemaError as error:
+                    self.lose(table.one, error)
+            tables = [table for table in tables if table.one in self.left]
             if lsn < now.lsn:
                 yield from self._window(db, lsn, now, tables, max(1, follow.batch_rows))
 
     def _held(self, db: TableDb, found: Instances, lsn: str) -> list[Held]:
+        """What has the changes behind a place; a table of which nothing has them is lost."""
         held = []
-        for one in self.followed:
+        for one in tuple(self.left):
             listed = found[one.table.schema, one.table.table]
-            held.append(Held(one, listed, holding(one, listed, lsn, db.where)))
+            try:
+                held.append(Held(one, listed, holding(one, listed, lsn, db.where)))
+            except (LostPositionError, NotFoundError) as error:
+                self.lose(one, error)
         return held
 
     def _ahead(self, db: TableDb, lsn: str, now: Now, found: Instances) -> None:

@@ -6,7 +6,7 @@ reference; "Work with change tracking" for the transaction that sees one instant
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -36,11 +36,11 @@ class TrackingLog(Polling):
     """The changes of tables that are tracked: of each key the last one since the place, without the row that was
     deleted. A position is a version: `{way: "tracking", version: 17, database: "guid"}`."""
 
-    def begin(self) -> Position:
-        """See Log.begin."""
+    def begun(self, some: Sequence[Followed]) -> Position:
+        """See Polling.begun."""
         with self.asking.look() as db:
             now = self._now(db)
-            for one in self.followed:
+            for one in some:
                 if tuple(one.dataset.key) != tuple(one.table.primary):
                     raise InvalidPlanError(
                         f"change tracking tells the primary key of {one.dataset.name!r} only", path=one.dataset.name,
@@ -90,8 +90,11 @@ class TrackingLog(Polling):
         """See Polling.known."""
         with self.reading.look() as db:
             self._here(at, self._now(db), db)
-            for one in self.followed:
-                self._valid(db, one, int(at["version"]))
+            for one in tuple(self.left):
+                try:
+                    self._valid(db, one, int(at["version"]))
+                except (LostPositionError, NotFoundError) as error:
+                    self.lose(one, error)
 
     @staticmethod
     def _here(at: Position, now: Position, db: TableDb) -> None:
@@ -103,15 +106,18 @@ class TrackingLog(Polling):
         with self.reading.look() as db:
             now, version = self._now(db), int(at["version"])
             self._here(at, now, db)
-            for one in self.followed:
-                altered = self._valid(db, one, version)
-                if one.marker != altered:
-                    yield from self._altered(db, one)
-                    one.marker = altered
+            for one in tuple(self.left):
+                try:
+                    altered = self._valid(db, one, version)
+                    if one.marker != altered:
+                        yield from self._altered(db, one)
+                        one.marker = altered
+                except (LostPositionError, NotFoundError, SchemaError) as error:
+                    self.lose(one, error)
             if version == int(now["version"]):
                 return
             held: Batch | None = None
-            for one in self.followed:
+            for one in self.left:
                 for batch in self._changes(db, one, version, follow.batch_rows):
                     if held is not None:
                         yield held

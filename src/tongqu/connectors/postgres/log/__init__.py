@@ -11,9 +11,9 @@ from tongqu.connectors.postgres import catalog
 from tongqu.connectors.postgres.db import PgDb
 from tongqu.connectors.postgres.log import publication
 from tongqu.connectors.postgres.log import slot as slots
-from tongqu.connectors.postgres.log.stream import Replication, number_of, text_of
+from tongqu.connectors.postgres.log.stream import Replication, number_of, text_of, up_to
 from tongqu.core.data import Batch, Dataset, Position
-from tongqu.core.errors import ConnectError, ConnectorError, InvalidPlanError, NotFoundError
+from tongqu.core.errors import ConnectError, ConnectorError, InvalidPlanError, LostPositionError, NotFoundError
 from tongqu.core.log import Finding, Follow, Lag, Log, Unsent
 
 if TYPE_CHECKING:
@@ -76,19 +76,19 @@ class PostgresLog(Log):
         """See Log.begin."""
         with self._lock:
             db = self._db()
-            tables = self._relations()
-            self._able()
-            slots.refuse(db, tables, self._keys(tables))
             found = slots.slot(db, self._name)
+            tables = self._relations(whole=found is None)
+            slots.able(db, self._settings)
             if found is not None:
                 why = "the server invalidated its slot" if found.lost else ""
                 if not why and found.here:
-                    why = publication.missed(db, self._name, tables, joining=True)
+                    why = publication.broken(db, self._name, tables)
                 if why:
                     raise slots.lost_because(self._name, text_of(found.confirmed), why)
-            publication.published(db, self._name, tables, self._settings, anew=True)
-            if why := publication.silent(db, self._name, tables):
-                raise InvalidPlanError(why, path=self._name, hint=f'DROP PUBLICATION "{self._name}"; the sync makes it')
+                lost = publication.missed(db, self._name, tables, joining=True)
+                tables = [relation for relation in tables if relation.name not in lost]
+            slots.refuse(db, tables, self._keys(tables))
+            self._publish(db, tables)
             if found is not None:
                 return self._identity().position(self._name, found.confirmed)
             self._release()
@@ -101,6 +101,34 @@ class PostgresLog(Log):
                 raise
             self._exporter, self._snapshot = exporter, snapshot
             return self._server.position(self._name, lsn)
+
+    def _publish(self, db: PgDb, tables: Sequence[catalog.Relation]) -> None:
+        """Publish these tables, of which one may be loaded now; the others of ours are lost."""
+        lost = {dataset.name for dataset in self._datasets} - {relation.name for relation in tables}
+        publication.published(db, self._name, tables, self._settings, lost=lost, anew=True)
+        parts = publication.partial(db, self._name, tables).values()
+        if why := publication.broken(db, self._name, tables) or next(iter(parts), ""):
+            raise InvalidPlanError(why, path=self._name, hint=f'DROP PUBLICATION "{self._name}"; the sync makes it')
+
+    def rejoin(self, dataset: str) -> Position:
+        """See Log.rejoin. Every transaction that is in the log before the place has ended when this returns, so that
+        later reads see it; a transaction is in the log before others can see it."""
+        with self._lock:
+            db = self._db()
+            tables = self._relations(whole=False)
+            own = next((relation for relation in tables if relation.name == dataset), None)
+            if own is None:
+                raise NotFoundError(f"there is no table {dataset!r}", path=self._settings.display())
+            found = slots.slot(db, self._name)
+            why = "its slot was dropped or invalidated" if found is None or found.lost else ""
+            if why := why or publication.broken(db, self._name, tables):
+                raise slots.lost_because(self._name, "0/0" if found is None else text_of(found.confirmed), why)
+            slots.refuse(db, [own], self._keys([own]))
+            lost = publication.missed(db, self._name, tables)
+            self._publish(db, [relation for relation in tables if relation is own or relation.name not in lost])
+            place = self.head()
+            publication.settled(db, self._settings)
+            return place
 
     def snapshot(self) -> Source | None:
         """See Log.snapshot."""
@@ -118,10 +146,16 @@ class PostgresLog(Log):
             db = self._db()
             server = slots.checked(replication, db, self._name, follow.after, tables.relations)
             self._server = server
-            publication.published(db, self._name, tables.relations, self._settings)
+            for dataset in self._datasets:
+                if all(relation.name != dataset.name for relation in tables.relations):
+                    follow.lose(dataset.name, self._loss(follow, f"{dataset.name} {publication.DROPPED}"))
+            self._leave(tables, None, follow)
+            lost = {dataset.name for dataset in self._datasets} - {relation.name for relation in tables.relations}
+            with self._lock:
+                publication.published(db, self._name, tables.relations, self._settings, lost=lost)
             slots.awaited(db, self._name, self._settings.connect_seconds, follow.stop)
             after = slots.lsn_of(follow.after)
-            decoder = Decoder(tables.resolve, lambda lsn: server.position(self._name, lsn), after)
+            decoder = Decoder(tables.resolving(follow), lambda lsn: server.position(self._name, lsn), after)
             again = self._rereading()
             again.load()
             self._durable = max(self._durable, after)
@@ -148,7 +182,7 @@ class PostgresLog(Log):
                 follow.ready(_READY)
             messages = replication.receive(min(_BLOCK, follow.batch_rows), patience)
             if end is not None:
-                messages = _up_to(messages, end)
+                messages = up_to(messages, end)
             for batch in decoder.batches(messages) if messages else ():
                 beat = time.monotonic()
                 if batch.position is not None:
@@ -159,7 +193,7 @@ class PostgresLog(Log):
             now = time.monotonic()
             if now - looked > _LOOK:
                 looked = now
-                self._look(tables, follow.after)
+                self._leave(tables, decoder, follow)
             if decoder.asked or replication.silent > 1:
                 decoder.asked = False
                 self._told = self._durable
@@ -172,19 +206,30 @@ class PostgresLog(Log):
             if not messages and now - asked > _ASK:
                 asked = now
                 replication.tell(decoder.lsn, ask=True)
-            reached = end is not None and decoder.between and decoder.lsn >= end
+            end = None if end is None else max(end, again.end)
+            reached = end is not None and decoder.between and decoder.lsn >= end and not again.pending
             if decoder.between and (now - beat > 0.5 or (reached and decoder.lsn > given)):
                 beat, given = now, decoder.lsn
                 yield self._heartbeat(decoder)
             if reached:
                 return
 
-    def _look(self, tables: Tables, after: Position) -> None:
-        """Raise LostPositionError if the server does not tell all changes of the tables any more."""
+    def _leave(self, tables: Tables, decoder: Decoder | None, follow: Follow) -> None:
+        """Leave out the tables of which the server does not tell all changes any more. Raises LostPositionError if
+        that is all of them."""
         with self._lock:
-            why = publication.missed(self._db(), self._name, tables.relations)
+            why = publication.broken(self._db(), self._name, tables.relations)
+            lost = {} if why else publication.missed(self._db(), self._name, tables.relations)
         if why:
-            raise slots.lost_because(self._name, str(after["lsn"]), why)
+            raise self._loss(follow, why)
+        for name, what in lost.items():
+            oid = tables.leave(name)
+            if decoder is not None:
+                decoder.leave(oid)
+            follow.lose(name, self._loss(follow, what))
+
+    def _loss(self, follow: Follow, why: str) -> LostPositionError:
+        return slots.lost_because(self._name, str(follow.after["lsn"]), why)
 
     def _heartbeat(self, decoder: Decoder) -> Batch:
         from pyarrow import RecordBatch
@@ -228,15 +273,21 @@ class PostgresLog(Log):
         from tongqu.connectors.postgres.log import health
 
         with self._lock:
-            return health.examine(self._db(), self._name, self._relations(), self._datasets)
+            return health.examine(self._db(), self._name, self._relations(whole=True), self._datasets)
 
     def unsent(self, dataset: str) -> Unsent | None:
         """See Log.unsent."""
         from tongqu.connectors.postgres.log import health
 
         with self._lock:
-            relation = next(one for one in self._relations() if one.name == dataset)
+            relation = next(one for one in self._relations(whole=True) if one.name == dataset)
             return health.unsent(self._db(), relation)
+
+    def filled(self, dataset: str, columns: Sequence[str], *, renamed: bool) -> bool:
+        """See Log.filled."""
+        from tongqu.connectors.postgres.log import health
+
+        return health.filled(self._settings, dataset, columns, renamed=renamed)
 
     def resnapshot(self, dataset: str) -> None:
         """See Log.resnapshot. It survives a restart of whoever reads."""
@@ -259,6 +310,8 @@ class PostgresLog(Log):
         with self._lock:
             self._release()
             try:
+                if self._again is not None:
+                    self._again.durable(self._durable)
                 if self._durable > self._told:
                     self._advance()
             except ConnectorError:
@@ -300,15 +353,6 @@ class PostgresLog(Log):
                     replication.close()
             return self._server
 
-    def _able(self) -> None:
-        level = str(self._db().rows("SELECT current_setting('wal_level')")[0][0])
-        if level != "logical":
-            raise InvalidPlanError(
-                f"the server's wal_level is {level}: it writes no log that can be followed",
-                path=self._settings.display(),
-                hint="ALTER SYSTEM SET wal_level = 'logical', then restart the server",
-            )
-
     def _release(self) -> None:
         """End the session that holds the exported snapshot."""
         with self._lock:
@@ -316,13 +360,14 @@ class PostgresLog(Log):
                 self._exporter.close()
             self._exporter = self._snapshot = None
 
-    def _relations(self) -> list[catalog.Relation]:
+    def _relations(self, *, whole: bool) -> list[catalog.Relation]:
+        """The tables that are there; with `whole` raises NotFoundError if one is not."""
         names = [dataset.name for dataset in self._datasets]
         found = {relation.name: relation for relation in catalog.relations(self._db(), names)}
-        for name in names:
+        for name in names if whole else ():
             if name not in found:
                 raise NotFoundError(f"there is no table {name!r}", path=self._settings.display())
-        return [found[name] for name in names]
+        return [found[name] for name in names if name in found]
 
     def _keys(self, tables: Sequence[catalog.Relation]) -> dict[int, tuple[str, ...]]:
         keys = {dataset.name: dataset.key for dataset in self._datasets}
@@ -332,22 +377,12 @@ class PostgresLog(Log):
         from tongqu.connectors.postgres.log.tables import Tables
 
         with self._lock:
-            return Tables(self._db, self._relations(), {dataset.name: dataset for dataset in self._datasets})
+            return Tables(self._db, self._relations(whole=False), {dataset.name: dataset for dataset in self._datasets})
 
     def _rereading(self) -> Again:
         from tongqu.connectors.postgres.log.again import Again
 
         with self._lock:
             if self._again is None:
-                self._again = Again(self._settings, self._db, self._name)
+                self._again = Again(self._settings, self._db, self._name, self._lock)
             return self._again
-
-
-def _up_to(messages: Sequence[Any], end: int) -> Sequence[Any]:
-    """The messages up to the first commit that ends there or behind: each begins with its place in the log."""
-    if not messages or int.from_bytes(messages[-1][1:9], "big") < end:
-        return messages
-    for number, message in enumerate(messages):
-        if message[25:26] == b"C" and int.from_bytes(message[35:43], "big") >= end:
-            return messages[: number + 1]
-    return messages

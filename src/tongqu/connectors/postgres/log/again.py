@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,12 +27,13 @@ from tongqu.connectors.postgres.log import publication
 from tongqu.connectors.postgres.ranges import Bound, Ordering
 from tongqu.connectors.postgres.settings import PostgresSettings
 from tongqu.core.data import Batch, Dataset
+from tongqu.core.errors import NotFoundError
 from tongqu.core.log import AT, OP
 
 CHUNK_ROWS = 8192
 SNAPSHOT = "SELECT txid_current_snapshot()::text"
 _XIDS = 1 << 32
-_AGAIN = "again"
+_AGAIN, _WANTED = "again", "wanted"
 
 
 @dataclass
@@ -46,17 +48,28 @@ class Table:
 class Again:
     """The tables that are being read again. All but `want` is called by the thread that reads the log."""
 
-    def __init__(self, settings: PostgresSettings, db: Callable[[], PgDb], name: str):
+    def __init__(
+        self, settings: PostgresSettings, db: Callable[[], PgDb], name: str, lock: AbstractContextManager[Any]
+    ):
         self._settings = settings
         self._db = db
         self._name = name
+        self._lock = lock
+        self.end = 0
+        """The log behind which all chunks that were given stand."""
         self._wanted: deque[str] = deque()
         self._tables: list[Table] = []
         self._marks: deque[tuple[int, str]] = deque()
 
     def want(self, dataset: str) -> None:
-        """Begin with this table when its turn comes."""
-        self._wanted.append(dataset)
+        """Begin with this table when its turn comes; that it is wanted is durable when this returns."""
+        with self._lock:
+            self._wanted.append(dataset)
+            self._noted(_WANTED, sorted(set(self._wanted)))
+
+    def _noted(self, what: str, value: Sequence[Any]) -> None:
+        with self._lock:
+            publication.noted(self._db(), self._name, what, value)
 
     @property
     def pending(self) -> bool:
@@ -65,8 +78,11 @@ class Again:
 
     def load(self) -> None:
         """Go on where an earlier process was known to be."""
-        note = publication.note(self._db(), self._name)
-        self._tables = [Table(**table) for table in note.get(_AGAIN, ())]
+        with self._lock:
+            note = publication.note(self._db(), self._name)
+            self._tables = [Table(**table) for table in note.get(_AGAIN, ())]
+            self._wanted = deque(note.get(_WANTED, ()))
+        self._marks.clear()
 
     def durable(self, lsn: int) -> None:
         """Everything up to `lsn` is durable: keep the newest state that lies before it."""
@@ -74,7 +90,7 @@ class Again:
         while self._marks and self._marks[0][0] <= lsn:
             note = self._marks.popleft()[1]
         if note is not None:
-            publication.noted(self._db(), self._name, _AGAIN, json.loads(note))
+            self._noted(_AGAIN, json.loads(note))
 
     def _note(self) -> str:
         return json.dumps([vars(table) for table in self._tables])
@@ -88,6 +104,7 @@ class Again:
         """The next chunk's rows, without position; nothing if its snapshot is too old, then it is asked for again."""
         while self._wanted:
             self._begin(self._wanted.popleft(), orderings)
+        self._tables = [table for table in self._tables if table.name in orderings]  # others were lost meanwhile
         if not self._tables:
             return
         table = self._tables[0]
@@ -116,19 +133,26 @@ class Again:
                         ends_transaction=False,
                         bad=tuple(refused),
                     )
+        except NotFoundError:
+            return  # it was altered since, and the log will come to that: read then
         finally:
             reader.close()
         table.last = bound
         if bound == table.end:
             self._tables.pop(0)
-        self._marks.append((head(), self._note()))
+        self.end = head()
+        self._marks.append((self.end, self._note()))
 
     def _begin(self, name: str, orderings: dict[str, tuple[Dataset, Ordering]]) -> None:
+        if name not in orderings:
+            self._noted(_WANTED, sorted(set(self._wanted)))
+            return
         if any(table.name == name for table in self._tables):
             self._tables = [table for table in self._tables if table.name != name]
         found = self._db().rows(orderings[name][1].last())
         self._tables.append(Table(name, None, [str(value) for value in found[0]] if found else None))
-        publication.noted(self._db(), self._name, _AGAIN, json.loads(self._note()))
+        self._noted(_AGAIN, json.loads(self._note()))
+        self._noted(_WANTED, sorted(set(self._wanted)))
 
 
 def _as_read(rows: pa.RecordBatch) -> pa.RecordBatch:

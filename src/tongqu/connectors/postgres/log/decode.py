@@ -91,6 +91,10 @@ class Decoder:
         self.committed_at = 0
         self.xids: list[Ints] = []
 
+    def leave(self, oid: int) -> None:
+        """A table is nothing to us any more."""
+        self._shapes[oid] = None
+
     def place(self) -> Position:
         """The position of `lsn`."""
         return self._position(self.lsn)

@@ -11,10 +11,12 @@ from typing import Any
 
 from tongqu.connectors.postgres import catalog
 from tongqu.connectors.postgres.db import PgDb, quoted
-from tongqu.connectors.postgres.log import publication
+from tongqu.connectors.postgres.log import children, publication
 from tongqu.connectors.postgres.log import slot as slots
 from tongqu.connectors.postgres.log.stream import number_of
+from tongqu.connectors.postgres.settings import PostgresSettings
 from tongqu.core.data import Dataset
+from tongqu.core.errors import ConnectError, ConnectorError
 from tongqu.core.log import Finding, Lag, Unsent
 
 _SETTINGS = """
@@ -57,6 +59,11 @@ GROUP BY a.attname ORDER BY min(a.attnum)
 """
 """Columns of a table, or of its partitions, that may lie out of line (47.2, TOAST: extended or external storage) and
 are not in the replica identity, where such values are there now; an update that leaves one alone is logged without."""
+_DEFAULTS = """
+SELECT bool_or(a.atthasdef OR a.atthasmissing OR a.attnotnull OR a.attidentity <> '')
+FROM pg_catalog.pg_attribute a WHERE a.attrelid = ? AND a.attname = ANY (?::text[])
+"""
+"""Whether rows that were there when a column came may have got a value; one that must have values had a default."""
 _RATE = """
 SELECT wal_bytes::float8 / greatest(extract(epoch FROM clock_timestamp() - stats_reset), 1)::float8
 FROM pg_catalog.pg_stat_wal
@@ -66,6 +73,7 @@ SELECT slot_name::text FROM pg_catalog.pg_replication_slots
 WHERE database = current_database() AND slot_name LIKE 'tongqu\\_%'
 UNION SELECT pubname::text FROM pg_catalog.pg_publication WHERE pubname LIKE 'tongqu\\_%' ORDER BY 1
 """
+_SEARCH_MS = 5000
 _SOON = 24 * 3600.0
 """Seconds to the loss of the position below which it is a warning."""
 
@@ -142,6 +150,8 @@ def _tables(
     published = {int(row[0]) for row in publication.members(db, name)}
     exists = bool(db.rows("SELECT 1 FROM pg_catalog.pg_publication WHERE pubname = ?", (name,)))
     user = quoted(str(db.rows("SELECT current_user")[0][0]))
+    for why in children.inherited(db, tables).values():
+        yield Finding("children", "error", why, children.FIX)
     for relation in tables:
         owner, select, persistence, toast, identity = about[relation.oid]
         table = f"{quoted(relation.schema)}.{quoted(relation.table)}"
@@ -176,6 +186,26 @@ def _tables(
             yield Finding("publication", "error", found, publication.create_publication(db.version, name, listed))
 
 
+def filled(settings: PostgresSettings, dataset: str, columns: Sequence[str], *, renamed: bool) -> bool:
+    """See Log.filled. Where a value is not found in a few seconds there may be one."""
+    db = PgDb(settings, "cdc")
+    try:
+        (relation,) = catalog.relations(db, [dataset])
+        if not renamed and not db.rows(_DEFAULTS, (relation.oid, list(columns)))[0][0]:
+            return False
+        there = {column.name for column in relation.columns}
+        some = " OR ".join(f"{quoted(name)} IS NOT NULL" for name in columns if name in there)
+        db.run(f"SET statement_timeout = {_SEARCH_MS}")
+        table = f"{quoted(relation.schema)}.{quoted(relation.table)}"
+        return bool(some) and bool(db.rows(f"SELECT EXISTS (SELECT FROM {table} WHERE {some})")[0][0])
+    except (ConnectorError, ValueError) as error:
+        if isinstance(error, ConnectError):
+            raise
+        return True
+    finally:
+        db.close()
+
+
 def unsent(db: PgDb, relation: catalog.Relation) -> Unsent | None:
     """See Log.unsent."""
     found = db.rows(_LARGE, (relation.oid,))
@@ -198,11 +228,18 @@ def _slots(db: PgDb, name: str) -> Iterator[Finding]:
 
 def _slot(db: PgDb, name: str) -> Iterator[Finding]:
     found = slots.slot(db, name)
-    why = publication.drifted(db, name)
+    why = publication.broken(db, name, ())
     if found is None or why:
         gone = why or f"{name} was dropped, its publication is still there"
         fix = f'read the tables again: the same sync with --restart; if nobody follows it, DROP PUBLICATION "{name}"'
         yield Finding("publication" if why else "slot", "error", gone, fix)
+    for table, what in publication.drifted(db, name).items() if not why else ():
+        fix = (
+            f"read this table alone anew, the others go on: the same sync with --reload {table.removeprefix('public.')}"
+        )
+        if what == publication.DROPPED:
+            fix = f"make it again, then {fix}; or leave it out of the sync"
+        yield Finding("publication", "warning" if what == publication.DROPPED else "error", f"{table} {what}", fix)
     if found is None:
         return
     if found.lost:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from threading import Event
 from typing import Any
 
 from tongqu.connectors.postgres import catalog
 from tongqu.connectors.postgres.db import PgDb, literal, quoted
+from tongqu.connectors.postgres.log.children import inherited
 from tongqu.connectors.postgres.settings import PostgresSettings
 from tongqu.core.errors import BusyError
 
@@ -47,27 +48,32 @@ UNION ALL SELECT 'the prepared transaction ' || quote_literal(gid) || ' (' || da
 ORDER BY 4 LIMIT 1
 """
 _TABLES = "tables"
+DROPPED = "was dropped or renamed"
 
 
 def published(
-    db: PgDb, name: str, tables: Sequence[catalog.Relation], settings: PostgresSettings, *, anew: bool = False
-) -> None:
+    db: PgDb, name: str, tables: Sequence[catalog.Relation], settings: PostgresSettings, *,
+    lost: Collection[str] = (), anew: bool = False,
+) -> None:  # fmt: skip
     """Have a publication of exactly these tables. Returns when no transaction is open any more that began before it
     was made, so that nothing of the tables can be missed. `anew`: one of them may be loaded now; it may have been
-    published by somebody who did not wait for that to the end."""
+    published by somebody who did not wait for that to the end. `lost` are datasets of which we still know that they
+    were published: nobody else may take them for whole."""
     wanted = {relation.oid for relation in tables}
-    found = {oid for oid, *_ in members(db, name)}
+    there = members(db, name)
+    found = {oid for oid, *_ in there}
     exists = bool(found) or bool(db.rows(_PUBLICATION, (name,)))
-    if not exists or found != wanted:
+    kept = _kept(db, name, lost)
+    if not exists or found != wanted or (anew and not all(whole for *_, whole in there)):
         listed = ", ".join(f"{quoted(relation.schema)}.{quoted(relation.table)}" for relation in tables)
-        if exists:
-            _remember(db, name, wanted)  # first: what is taken out by us is not missing
-            db.run(f"ALTER PUBLICATION {quoted(name)} SET TABLE {listed}")
-        else:
+        if not exists:
             db.run(create_publication(db.version, name, listed))
-    _remember(db, name)
+        elif listed:
+            _remember(db, name, kept, wanted)  # first: what is taken out by us is not missing
+            db.run(f"ALTER PUBLICATION {quoted(name)} SET TABLE {listed}")
+    _remember(db, name, kept, wanted)
     if anew or not wanted <= found:
-        _settled(db, settings)
+        settled(db, settings)
 
 
 def create_publication(version: int, name: str, listed: str) -> str:
@@ -91,26 +97,32 @@ def members(db: PgDb, name: str) -> Sequence[Sequence[Any]]:
     return db.rows(_MEMBERS, (found[0][0],)) if found else []
 
 
-def silent(db: PgDb, name: str, tables: Sequence[catalog.Relation]) -> str:
-    """Why the publication does not tell all changes of those of its tables that are among these, "" if it does."""
+def broken(db: PgDb, name: str, tables: Sequence[catalog.Relation]) -> str:
+    """Why the publication tells no table whole, "" if it is fit."""
     found = db.rows(_PUBLICATION, (name,))
-    if found and not found[0][1]:
+    if not found:
+        return f"the publication {name} was dropped"
+    if not found[0][1]:
         return f"the publication {name} does not publish insert, update, delete and truncate"
-    if found and not found[0][2] and any(relation.kind == "p" for relation in tables):
+    if not found[0][2] and any(relation.kind == "p" for relation in tables):
         return f"the publication {name} does not publish partitions as their root table"
-    ours = {relation.oid: relation.name for relation in tables}
-    for oid, _, _, _, whole in members(db, name):
-        if oid in ours and not whole:
-            return f"the publication {name} leaves out rows or columns of {ours[oid]}"
     return ""
 
 
-def missed(db: PgDb, name: str, tables: Sequence[catalog.Relation], *, joining: bool = False) -> str:
-    """Why changes of these tables may be missing from the log since they were published, "" if none can be. `joining`:
+def partial(db: PgDb, name: str, tables: Sequence[catalog.Relation]) -> dict[str, str]:
+    """Those of its tables that the publication does not tell whole, and why."""
+    ours = {relation.oid: relation.name for relation in tables}
+    return {
+        ours[oid]: f"the publication {name} leaves out rows or columns of {ours[oid]}"
+        for oid, _, _, _, whole in members(db, name)
+        if oid in ours and not whole
+    }
+
+
+def missed(db: PgDb, name: str, tables: Sequence[catalog.Relation], *, joining: bool = False) -> dict[str, str]:
+    """Those of these tables whose changes may be missing from the log since they were published, and why. `joining`:
     a table that was never published is not there yet."""
-    why = gone(db, name) or silent(db, name, tables)
-    if why:
-        return why
+    found = {**partial(db, name, tables), **inherited(db, tables)}
     there = {int(oid): (int(member), schema, table) for oid, member, schema, table, _ in members(db, name)}
     known = {(schema, table): (oid, member) for oid, member, schema, table in note(db, name).get(_TABLES, ())}
     for relation in tables:
@@ -122,25 +134,24 @@ def missed(db: PgDb, name: str, tables: Sequence[catalog.Relation], *, joining: 
         if not why and now is not None and now[1:] != own:
             why = f"was renamed to {'.'.join(now[1:])}"
         if why:
-            return f"{relation.name} {why}"
-    return ""
+            found.setdefault(relation.name, f"{relation.name} {why}")
+    return found
 
 
-def drifted(db: PgDb, name: str) -> str:
-    """What happened to a publication and to those of its tables that are still there, "" if nothing."""
-    why = gone(db, name) or silent(db, name, ())
-    there = {int(oid): int(member) for oid, member, *_ in members(db, name)}
-    for oid, member, schema, table in () if why else note(db, name).get(_TABLES, ()):
+def drifted(db: PgDb, name: str) -> dict[str, str]:
+    """What happened to the tables of a publication, by `schema.table`; of those that are not there, that."""
+    there = {int(oid): (int(member), whole) for oid, member, _, _, whole in members(db, name)}
+    found = {}
+    for oid, member, schema, table in note(db, name).get(_TABLES, ()):
         now = db.rows(_NAMED, (schema, table))
-        changed = _changed(name, (oid, member), int(now[0][0]), there.get(int(now[0][0]))) if now else ""
-        if changed:
-            return f"{schema}.{table} {changed}"
-    return why
-
-
-def gone(db: PgDb, name: str) -> str:
-    """That the publication was dropped, "" if it is there."""
-    return "" if db.rows(_PUBLICATION, (name,)) else f"the publication {name} was dropped"
+        if not now:
+            found[f"{schema}.{table}"] = DROPPED
+            continue
+        own = there.get(int(now[0][0]))
+        why = _changed(name, (oid, member), int(now[0][0]), own[0] if own else None)
+        if why or (own and not own[1]):
+            found[f"{schema}.{table}"] = why or f"is published by {name} without some of its rows or columns"
+    return found
 
 
 def _changed(name: str, before: tuple[int, int] | None, oid: int, member: int | None) -> str:
@@ -167,17 +178,24 @@ def noted(db: PgDb, name: str, what: str, value: Sequence[Any]) -> None:
     db.run(f"COMMENT ON PUBLICATION {quoted(name)} IS {literal(text) if text != '{}' else 'NULL'}")
 
 
-def _remember(db: PgDb, name: str, wanted: set[int] | None = None) -> None:
-    """Note what is published now, or those of it that are wanted; a publication of another role is compared without."""
+def _kept(db: PgDb, name: str, lost: Collection[str]) -> list[Any]:
+    """What was noted of these datasets."""
+    noted = note(db, name).get(_TABLES, ()) if lost else ()
+    here = str(db.rows("SELECT current_schema()")[0][0]) if lost else ""
+    return [one for one in noted if f"{one[2]}.{one[3]}" in lost or (one[2] == here and one[3] in lost)]
+
+
+def _remember(db: PgDb, name: str, kept: Sequence[Any], wanted: set[int]) -> None:
+    """Note what of the wanted is published now, and what is kept; a publication of another role is compared without."""
     now = [[int(oid), int(member), schema, table] for oid, member, schema, table, _ in members(db, name)]
-    listed = sorted(one for one in now if wanted is None or one[0] in wanted)
+    listed = sorted([*(one for one in now if one[0] in wanted), *kept])
     if db.rows(_PUBLICATION, (name,))[0][3] and listed != note(db, name).get(_TABLES):
         noted(db, name, _TABLES, listed)
 
 
-def _settled(db: PgDb, settings: PostgresSettings) -> None:
-    """Wait until every transaction that is open now has ended: what it wrote before the publication knew its tables
-    is not in the log."""
+def settled(db: PgDb, settings: PostgresSettings) -> None:
+    """Wait until every transaction that is open now has ended, and others see it: what it wrote before the publication
+    knew its tables is not in the log."""
     last = int(db.rows("SELECT txid_snapshot_xmax(txid_current_snapshot())")[0][0])
     until, pause = time.monotonic() + settings.lock_seconds, Event()
     while int(db.rows("SELECT txid_snapshot_xmin(txid_current_snapshot())")[0][0]) < last:

@@ -11,7 +11,7 @@ from threading import Event
 
 from tongqu.connectors.postgres import catalog
 from tongqu.connectors.postgres.db import PgDb, quoted
-from tongqu.connectors.postgres.log import publication
+from tongqu.connectors.postgres.log import children, publication
 from tongqu.connectors.postgres.log.stream import Replication, number_of, text_of
 from tongqu.connectors.postgres.settings import PostgresSettings
 from tongqu.core.data import Position
@@ -103,6 +103,17 @@ def lsn_of(position: Position) -> int:
     return number_of(str(position["lsn"]))
 
 
+def able(db: PgDb, settings: PostgresSettings) -> None:
+    """Raise InvalidPlanError if the server writes no log that can be followed."""
+    level = str(db.rows("SELECT current_setting('wal_level')")[0][0])
+    if level != "logical":
+        raise InvalidPlanError(
+            f"the server's wal_level is {level}: it writes no log that can be followed",
+            path=settings.display(),
+            hint="ALTER SYSTEM SET wal_level = 'logical', then restart the server",
+        )
+
+
 def misfits(db: PgDb, tables: Sequence[catalog.Relation], keys: dict[int, tuple[str, ...]]) -> dict[str, str]:
     """Tables whose changes the log cannot tell by their key, with the statement that mends it."""
     found = {}
@@ -151,6 +162,8 @@ def refuse(db: PgDb, tables: Sequence[catalog.Relation], keys: dict[int, tuple[s
                 path=relation.name,
                 hint=fix,
             )
+    for name, why in children.inherited(db, tables).items():
+        raise InvalidPlanError(why, path=name, hint=children.FIX)
     for name, fix in misfits(db, tables, keys).items():
         raise InvalidPlanError(
             f"the log of {name} cannot tell which row was changed: its replica identity lacks the key",
@@ -173,7 +186,7 @@ def checked(
 ) -> Server:
     """Raise LostPositionError if the log of these tables behind `after` is not there, or is another one than it was."""
     now = server(replication)
-    lsn = lsn_of(after)
+    lsn, end = lsn_of(after), number_of(str(replication.rows("IDENTIFY_SYSTEM")[0][2]))
 
     def lost(why: str) -> LostPositionError:
         return lost_because(name, str(after["lsn"]), why)
@@ -189,11 +202,15 @@ def checked(
         raise lost(f"the server invalidated the replication slot {name} ({found.reason or 'wal_removed'})")
     if found.confirmed > lsn:
         raise lost(f"the replication slot {name} stands at {text_of(found.confirmed)} already: it was made anew")
+    if lsn > end:
+        if db.rows("SELECT pg_is_in_recovery()")[0][0]:
+            raise ConnectError(f"the standby has come to {text_of(end)}, not yet to {after['lsn']}", path=name)
+        raise lost(f"the server's log ends at {text_of(end)}: it was restored to before it")
     if int(after.get("timeline", now.timeline)) != now.timeline:
         fork = _fork(replication, int(after["timeline"]), now.timeline)
         if fork is None or lsn > fork:
             raise lost(f"the server was replaced by one that left its history at {text_of(fork or 0)}")
-    why = publication.missed(db, name, tables)
+    why = publication.broken(db, name, tables)
     if why:
         raise lost(why)
     return now

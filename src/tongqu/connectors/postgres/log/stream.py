@@ -9,7 +9,7 @@ import select
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -201,3 +201,13 @@ class Replication:
 def _state(result: Any) -> str:
     found = result.error_field(ord("C"))
     return found.decode() if found else ""
+
+
+def up_to(messages: Sequence[Any], end: int) -> Sequence[Any]:
+    """The messages up to the first commit that ends there or behind: each begins with its place in the log."""
+    if not messages or int.from_bytes(messages[-1][1:9], "big") < end:
+        return messages
+    for number, message in enumerate(messages):
+        if message[25:26] == b"C" and int.from_bytes(message[35:43], "big") >= end:
+            return messages[: number + 1]
+    return messages

@@ -10,11 +10,12 @@ import pyarrow as pa
 
 from tongqu.connectors.postgres import catalog
 from tongqu.connectors.postgres.db import PgDb, quoted
-from tongqu.connectors.postgres.log.decode import Relation
+from tongqu.connectors.postgres.log.decode import Relation, Resolve
 from tongqu.connectors.postgres.log.shape import Shape
 from tongqu.connectors.postgres.ranges import Ordering
 from tongqu.core.data import Dataset, Meta
 from tongqu.core.errors import SchemaError
+from tongqu.core.log import Follow
 
 _TYPES = """
 SELECT pg_catalog.format_type(u.kind, u.modifier), t.typtype::text,
@@ -56,6 +57,26 @@ class Tables:
         shape = Shape(dataset, [name for name, _, _ in relation.columns], self._money_digits(dataset))
         self._known[relation.oid] = (relation, shape)
         return shape, other
+
+    def resolving(self, follow: Follow) -> Resolve:
+        """As `resolve`; a table whose rows cannot be told by its key any more is left out."""
+
+        def resolved(relation: Relation) -> tuple[Shape | None, bool]:
+            try:
+                return self.resolve(relation)
+            except SchemaError as error:
+                self.leave(error.path)
+                follow.lose(error.path, error)
+                return None, False
+
+        return resolved
+
+    def leave(self, name: str) -> int:
+        """Follow a table no more; its oid."""
+        (oid,) = (relation.oid for relation in self.relations if relation.name == name)
+        self.relations = [relation for relation in self.relations if relation.oid != oid]
+        del self._datasets[oid]
+        return oid
 
     def orderings(self) -> dict[str, tuple[Dataset, Ordering]]:
         """The tables as they can be read again."""
