@@ -7,8 +7,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
-import pyarrow as pa
-
+from tongqu.core.arrow import pa
 from tongqu.core.data import Dataset, ForeignKey, Index
 from tongqu.core.errors import InvalidPlanError, UnknownNameError
 

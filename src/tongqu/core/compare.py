@@ -112,6 +112,9 @@ class Sum:
 class Comparable(ABC):
     """One side of a comparison. Its methods are called by one thread at a time and see the present, not a snapshot."""
 
+    live: bool = True
+    """Whether each answer is of the moment of its question, and not of one reading."""
+
     @abstractmethod
     def nulls(self) -> int:
         """Rows with a null in the key; 0 where the key cannot hold one."""

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import pyarrow as pa
-
+from tongqu.core.arrow import pa
 from tongqu.core.columns import nearest
 from tongqu.core.data import Dataset
 from tongqu.core.errors import InvalidSettingsError, UnknownNameError
+from tongqu.core.history import History
 from tongqu.core.settings import Settings
 from tongqu.core.treatment import Repair, Treated
 
@@ -138,6 +138,16 @@ class Operator(Settings):
         """Where rows are looked up as they come: after how many seconds what is looked up is read anew (None: never),
         and how many seconds a row waits for what it does not find there (see `absent`)."""
         return None, 0.0
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What `plan` shows of the step, each a sentence that goes on after its name."""
+        return ()
+
+    @property
+    def side_history(self) -> History | None:
+        """Where what is looked up is kept with its history, and rows are looked up as of their own time."""
+        return None
 
     def needs_all(self, number: int) -> bool:
         """Whether the result is wrong unless this input gives all its rows, not only changes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
@@ -261,6 +262,21 @@ class Chain:
             if side.mirror is not None:
                 side.mirror.begin()
 
+    def committed(self) -> None:
+        """The rows that went through are written: what only they could look up need not be kept."""
+        for side in self._sides.values():
+            if side.mirror is not None:
+                side.mirror.committed()
+
+    def ended(self, *, whole: bool) -> None:
+        """A run that ends by itself has written its rows (`whole`: all there are; the next one may bring them again).
+        Histories are brought to now, so that they begin with the first run, also where it had no rows."""
+        for side in self._sides.values():
+            if side.mirror is not None and side.mirror.history is not None:
+                side.mirror.caught_up(time.monotonic())
+                if not whole:
+                    side.mirror.committed()
+
     def close(self) -> None:
         """Release the private database, and with the chain itself what its forks share; may be called twice."""
         if self._connection is not None:
@@ -272,7 +288,7 @@ class Chain:
     def _tables(self, part: Expanding, rows: pa.Table) -> list[str]:
         if not part.step.operator.side_names:
             return []
-        return self._kept[0].tables(part.step, rows if self._live and rows.num_rows else None, part.inputs)
+        return self._kept[0].tables(part.step, rows, part.inputs, live=self._live and rows.num_rows > 0)
 
     def _database(self) -> DuckDBPyConnection:
         if self._connection is None and self._sides:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from tongqu.core.connector import Sink, Source
 from tongqu.core.data import Dataset, Deletes, Lane, Mode, WriteMode
-from tongqu.core.errors import InvalidPlanError, NotFoundError, SchemaError, learnt
+from tongqu.core.errors import InvalidPlanError, NotFoundError, SchemaError, TongquError, learnt
 from tongqu.core.schema_changes import SchemaChanges
 from tongqu.engine.job import Stream
 from tongqu.kit.ledger import PREFIX
@@ -43,24 +44,53 @@ def sync_id(source_id: str, sink_id: str, wanted: Wanted) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def plan_sync(source: Source, sink: Sink, *, source_id: str, sink_id: str, wanted: Wanted) -> list[Stream]:
+def plan_sync(
+    source: Source, sink: Sink, *, source_id: str, sink_id: str, wanted: Wanted,
+    absent: dict[str, TongquError] | None = None,
+) -> list[Stream]:  # fmt: skip
     """One stream per dataset, parents of foreign keys first.
 
-    Raises NotFoundError for a table that is not there, InvalidPlanError for a combination that cannot work.
+    Raises NotFoundError for a table that is not there, InvalidPlanError for a combination that cannot work; where a log
+    is followed such a table is put into `absent` with its error, if that is given and others are left.
     """
+    left = absent if wanted.mode is Mode.CDC else None
     if wanted.write is not None:
         _check_write(sink, wanted.write, "--write")
     names = _names(wanted.tables)
     sync = sync_id(source_id, sink_id, wanted)
     with learnt():
         found = source.datasets(list(names) or None)
-        _all_found(source, names, found)
-        streams = [_stream(source, sink, dataset, names=names, sync=sync, wanted=wanted) for dataset in found]
+        _all_found(source, names, found, left)
+        making = partial(_stream, source, sink, names=names, sync=sync, wanted=wanted)
+        streams = _those_that_can(found, making, left)
         check_targets(streams)
         streams = _parents_first(streams)
-    for stream in streams:
+
+    def checked(stream: Stream) -> Stream:
         check_followed(stream, wanted.write)
-    return streams
+        return stream
+
+    return _those_that_can(streams, checked, left)
+
+
+T = TypeVar("T", Dataset, Stream)
+
+
+def _those_that_can(
+    some: Sequence[T], make: Callable[[T], Stream], absent: dict[str, TongquError] | None
+) -> list[Stream]:
+    """The streams that can be made; why the others cannot is in `absent`, or raised if that is None or none is left."""
+    made = []
+    for one in some:
+        try:
+            made.append(make(one))
+        except TongquError as error:
+            if absent is None or len(some) == 1:
+                raise
+            absent[one.name] = error
+    if absent and not made:
+        raise next(iter(absent.values()))
+    return made
 
 
 def check_targets(streams: Sequence[Stream]) -> None:
@@ -109,7 +139,9 @@ def _target_of(text: str) -> tuple[str, str | None]:
     return name, target or None
 
 
-def _all_found(source: Source, names: dict[str, str | None], found: Sequence[Dataset]) -> None:
+def _all_found(
+    source: Source, names: dict[str, str | None], found: Sequence[Dataset], absent: dict[str, TongquError] | None
+) -> None:
     if not found and not names:
         raise NotFoundError("the source has no tables", hint="check the database and schema of the source's URL")
     there = {dataset.name for dataset in found}
@@ -119,11 +151,14 @@ def _all_found(source: Source, names: dict[str, str | None], found: Sequence[Dat
             raise InvalidPlanError(f"a glob cannot be renamed: {name}={target}", hint="name one table before the =")
         if not glob and name not in there and not any(d.endswith(f".{name}") or name.endswith(f".{d}") for d in there):
             known = [dataset.name for dataset in source.datasets(None)]
-            raise NotFoundError(
+            error = NotFoundError(
                 f"there is no table {name!r} in the source",
                 hint=f"similar or present: {nearest(name, known) or 'none'}",
                 params={"name": name},
             )
+            if absent is None or not found:
+                raise error
+            absent[name] = error
     if not found:
         raise NotFoundError(f"no table matches {', '.join(names)}", hint="a glob is quoted in the shell: --table 'a_*'")
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import PrivateAttr
 
+from tongqu.core.arrow import pa
 from tongqu.core.data import Dataset
+from tongqu.core.kernels import pc
 from tongqu.core.operator import Lineage, Operator, Step
 from tongqu.core.plan import Plan
 from tongqu.core.settings import titled

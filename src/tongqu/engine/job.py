@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from fnmatch import fnmatchcase
 from threading import Event
 from typing import TYPE_CHECKING
 
 from tongqu.core.connector import Sink, Source
 from tongqu.core.data import Counts, Dataset, Deletes, Lane, Mode, WriteMode
+from tongqu.core.errors import TongquError
 from tongqu.core.schema_changes import SchemaChanges
 
 if TYPE_CHECKING:
@@ -92,6 +94,15 @@ class Job:
     """Other processes run the same job at the same time, and each follows its share of the log."""
     elsewhere: Elsewhere | None = None
     """Other processes that move splits of big loads; None: this one does it all."""
+    absent: Mapping[str, TongquError] = field(default_factory=dict)
+    """Streams that would follow a log and cannot be planned now, by name, and why: the others go on without them."""
+    reload: Sequence[str] = ()
+    """Streams that follow a log of changes and whose dataset is read anew, by globs of its name or theirs."""
+
+    def reloads(self, stream: Stream) -> bool:
+        """Whether the stream's dataset is to be read anew."""
+        names = (stream.name, stream.source_dataset.name)
+        return any(fnmatchcase(name, glob) for name in names for glob in self.reload)
 
 
 @dataclass(frozen=True)

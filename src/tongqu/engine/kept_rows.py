@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from tongqu.core.data import Dataset, Position
 from tongqu.core.errors import QualityError
-from tongqu.engine.following.net import Net
-from tongqu.engine.private_database import private_database
+from tongqu.engine.following.net import Net, net
+from tongqu.engine.private_database import commit, private_database
 from tongqu.engine.segment import conform
 from tongqu.kit.faults import crash_point
 from tongqu.meaning.sandbox import quoted, relation_names
@@ -30,6 +30,9 @@ class KeptRows:
     is written goes with the position in one transaction (`change`). Opening raises BusyError while another process has
     the file, and begins anew if it holds another dataset's rows, or other columns (`fresh`)."""
 
+    kind: tuple[str, ...] = ()
+    """What else is in the file, besides rows."""
+
     def __init__(self, path: Path, dataset: Dataset, *, anew: bool = False):
         self.dataset, self._path = dataset, path
         self._inner = relation_names(dataset.columns)
@@ -38,12 +41,12 @@ class KeptRows:
         self.fresh = False
         self.position: Position | None = None
         told = [f"{field.name} {field.type}" for field in dataset.schema]
-        recipe = hashlib.sha256("\n".join([dataset.name, *told, "", *dataset.key]).encode()).hexdigest()
-        found = self._database.execute("SELECT recipe, position FROM about").fetchone()
-        if anew or found is None or found[0] != recipe:
+        recipe = hashlib.sha256("\n".join([dataset.name, *told, "", *dataset.key, *self.kind]).encode()).hexdigest()
+        found = self._database.execute("SELECT recipe, position FROM about").fetchall()
+        if anew or not found or found[0][0] != recipe:
             self._made(recipe)
-        elif found[1] is not None:
-            self.position = dict(json.loads(found[1]))
+        elif found[0][1] is not None:
+            self.position = dict(json.loads(found[0][1]))
 
     def _opened(self) -> DuckDBPyConnection:
         made = private_database(
@@ -60,9 +63,13 @@ class KeptRows:
             database.begin()
             database.execute("DROP TABLE IF EXISTS kept")
             database.execute("CREATE TABLE kept AS SELECT * FROM _shape")
+            self._extend()
             database.execute("DELETE FROM about")
             database.execute("INSERT INTO about VALUES (?, NULL)", [recipe])
-            database.commit()
+            commit(database, self._path)
+
+    def _extend(self) -> None:
+        """Make what else is in the file."""
 
     @contextmanager
     def change(self, position: Position) -> Iterator[None]:
@@ -72,7 +79,7 @@ class KeptRows:
             yield
             self._database.execute("UPDATE about SET position = ?", [json.dumps(position)])
             crash_point("before_state")
-            self._database.commit()
+            commit(self._database, self._path)
         except BaseException:
             self._database.rollback()
             raise
@@ -92,6 +99,22 @@ class KeptRows:
         """Rows with the dataset's columns whose keys are not there."""
         with self._named("_rows", self.inside(rows)):
             self._database.execute("INSERT INTO kept SELECT * FROM _rows")
+
+    def loaded(self, now: int) -> None:
+        """All rows were inserted, as they were at a time before `now` (microseconds since 1970)."""
+
+    def carry(self, pieces: Sequence[pa.Table | None], now: int) -> list[pa.Table] | None:
+        """Carry out changes in their order (None: the table was emptied, before `now`); the rows that they touched, as
+        they were and as they are, or None where that may be all."""
+        del now
+        emptied = max((number for number, rows in enumerate(pieces) if rows is None), default=-1)
+        if emptied >= 0:
+            self.clear()
+        tables = [rows for rows in pieces[emptied + 1 :] if rows is not None]
+        touched = []
+        if tables:
+            touched = self.carry_out(net(pa.concat_tables(tables, promote_options="default"), self.dataset.key))
+        return None if emptied >= 0 else touched
 
     def carry_out(self, found: Net) -> list[pa.Table]:
         """Carry out a net change; the rows that it touched, as they were and as they are. Raises QualityError if one

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import groupby
 from pathlib import Path
 from threading import Event, RLock, Thread
 from typing import TYPE_CHECKING
@@ -20,9 +21,11 @@ from tongqu.core.errors import (
     SchemaError,
     TongquError,
 )
+from tongqu.core.history import History
 from tongqu.core.log import Follow, Log
-from tongqu.engine.following.net import net
 from tongqu.engine.kept_rows import KeptRows
+from tongqu.engine.kept_versions import KeptVersions, versioned
+from tongqu.meaning.versions import EVER
 
 if TYPE_CHECKING:
     from tongqu.core.connector import Source
@@ -34,6 +37,8 @@ _NOTE_SECONDS = 1.0
 """So often at most a place is noted up to which the log told nothing of the dataset."""
 _TOGETHER = 65_536
 """Changes from which on what has come is made durable before more is read."""
+_SHARE = 16
+"""Versions are forgotten when so large a part of the time for which they are kept has passed."""
 _TOLD = 100_000
 """Changed rows that are remembered for those who follow the copy; beyond them they take all of it."""
 
@@ -49,9 +54,17 @@ class Mirror:
     what is looked up is what is there now.
 
     `version` grows with every change; `changed` tells the rows that differ from an earlier version.
+
+    With a `history` all versions of the rows are kept; `whole` and `among` give them with two columns more (`given`).
+    Everything that was committed before `reached` is told then, and between `gaps` (microseconds since 1970) nobody
+    knows what held. What ended longer ago than wanted before the newest row that was looked up (`answered`) is
+    forgotten when the rows that were looked up are `committed`.
     """
 
-    def __init__(self, source: Source, dataset: Dataset, place: tuple[Path, str], stop: Event, *, anew: bool = False):
+    def __init__(
+        self, source: Source, dataset: Dataset, place: tuple[Path, str], stop: Event, *,
+        anew: bool = False, history: History | None = None,
+    ):  # fmt: skip
         """`place`: the file, and the stable name of the log. `anew`: what was kept is forgotten."""
         if not dataset.key:
             raise InvalidPlanError(
@@ -60,6 +73,9 @@ class Mirror:
                 hint="give its source a `key`, or read it with `mode: full` and `refresh`",
             )
         self.dataset = dataset
+        self.history = history
+        self.given = dataset if history is None else versioned(dataset)
+        self.reached = self._answered = self._let_go = EVER
         self.version = 0
         self._source, self._stop, self._anew = source, stop, anew
         self._path, self._name = place
@@ -79,7 +95,7 @@ class Mirror:
             log, kept = self._opened()
             if self._since >= since:
                 return
-            now = time.monotonic()
+            now, clock = time.monotonic(), _now()
             try:
                 self._read(log, kept)
             except LostPositionError:
@@ -87,6 +103,9 @@ class Mirror:
                 kept.unknown()
                 self._read(log, kept)
             self._since = now
+            if self.history is not None and isinstance(kept, KeptVersions):
+                self.reached = max(self.reached, max(clock, kept.newest) - self.history.lateness)
+                kept.come_to(self.reached)
 
     @contextmanager
     def still(self) -> Iterator[None]:
@@ -113,6 +132,30 @@ class Mirror:
         with self._lock:
             return self._opened()[1].among(columns, values)
 
+    def gaps(self) -> list[tuple[int, int]]:
+        """See the class."""
+        with self._lock:
+            kept = self._opened()[1]
+            return kept.gaps if isinstance(kept, KeptVersions) else []
+
+    def answered(self, newest: int) -> None:
+        """Rows up to this instant were looked up."""
+        with self._lock:
+            self._answered = max(self._answered, newest)
+
+    def committed(self) -> None:
+        """The rows that were looked up until now are written: versions that ended long before the newest of them can be
+        forgotten. It is done now and then."""
+        if self.history is None:
+            return
+        with self._lock:
+            before = self._answered - self.history.retention
+            if self._open is not None and before - self._let_go > self.history.retention // _SHARE:
+                kept = self._open[1]
+                assert isinstance(kept, KeptVersions)  # noqa: S101  # made with the history
+                kept.let_go(before)
+                self._let_go = before
+
     def begin(self) -> None:
         """Follow the log from now on, in the background."""
         if self._keeper is None:
@@ -136,7 +179,7 @@ class Mirror:
     def _opened(self) -> tuple[Log, KeptRows]:
         if self._open is None:
             self._stopped()
-            kept = KeptRows(self._path, self.dataset, anew=self._anew)
+            kept = self._kept()
             try:
                 log = self._source.log(self._name, [self.dataset])
                 if kept.fresh:  # what the system keeps is of other rows
@@ -146,6 +189,12 @@ class Mirror:
                 raise
             self._anew, self._open = False, (log, kept)
         return self._open
+
+    def _kept(self) -> KeptRows:
+        wants = self.history
+        if wants is None:
+            return KeptRows(self._path, self.dataset, anew=self._anew)
+        return KeptVersions(self._path, self.dataset, lateness=wants.lateness, always=wants.always, anew=self._anew)
 
     def _keep(self) -> None:
         while not self._halt.is_set():
@@ -192,6 +241,7 @@ class Mirror:
                         self._stopped()
                         kept.insert(self._good(batch))
                 self._stopped()
+                kept.loaded(_now())
         finally:
             if snapshot is not None:
                 snapshot.close()
@@ -210,9 +260,7 @@ class Mirror:
 
     def _apply(self, kept: KeptRows, batches: Sequence[Batch], position: Position) -> None:
         """Whole transactions of the log, in one of the file."""
-        tables: list[pa.Table] = []
-        touched: list[pa.Table] = []
-        emptied = False
+        pieces: list[pa.Table | None] = []
         for batch in batches:
             if batch.kind == "schema" and not batch.rows.schema.equals(self.dataset.schema, check_metadata=False):
                 raise SchemaError(
@@ -221,17 +269,15 @@ class Mirror:
                     hint="run the pipeline again: it is read anew with its columns as they are now",
                 )
             if batch.kind == "truncate":
-                emptied, tables = True, []
-            else:
-                rows = self._good(batch)
-                tables += [rows] if batch.kind == "rows" and rows.num_rows else []
+                pieces.append(None)
+            elif (rows := self._good(batch)).num_rows and batch.kind == "rows":
+                pieces.append(rows)
+        touched: list[pa.Table] | None = []
         with kept.change(position):
-            if emptied:
-                kept.clear()
-            if tables:
-                touched = kept.carry_out(net(pa.concat_tables(tables, promote_options="default"), self.dataset.key))
+            if pieces:
+                touched = kept.carry(_joined(pieces), _now())
         self._noted = time.monotonic()
-        if emptied:
+        if touched is None:
             self._forgotten()
         elif touched:
             self.version += 1
@@ -243,6 +289,20 @@ class Mirror:
         """Nobody can tell what differs from before: all of it may."""
         self.version += 1
         self._whole, self._told = self.version, []
+
+
+def _now() -> int:
+    """The time by the clock here, in microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+def _joined(pieces: Sequence[pa.Table | None]) -> list[pa.Table | None]:
+    """Tables that follow each other as one."""
+    made: list[pa.Table | None] = []
+    for emptied, run in groupby(pieces, key=lambda piece: piece is None):
+        tables = [piece for piece in run if piece is not None]
+        made.append(None if emptied else pa.concat_tables(tables, promote_options="default"))
+    return made
 
 
 def _closed(batches: Iterator[Batch]) -> Iterator[Batch]:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tongqu.core.errors import BusyError
+from tongqu.core.errors import BusyError, CheckpointError
+from tongqu.kit import lasting
+from tongqu.kit.fresh_duckdb import fresh_duckdb
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -16,11 +18,11 @@ def private_database(
     path: Path, *, memory_mib: int, threads: int, busy: Callable[[str], str], hint: str
 ) -> DuckDBPyConnection:
     """The file, made where there is none: no files beside it, no extensions, no objects of Python, times in UTC, and
-    none of it can be set otherwise. Raises BusyError while another process has it: `busy` makes its message
-    of DuckDB's."""
+    none of it can be set otherwise. Raises BusyError while another process has it (`busy` makes its message of
+    DuckDB's), CheckpointError if it is damaged."""
     import duckdb
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    lasting.make_folder(path.parent)
     config: dict[str, Any] = {
         "threads": str(threads),
         "memory_limit": f"{memory_mib}MiB",
@@ -30,9 +32,17 @@ def private_database(
         "allow_community_extensions": "false",
     }
     try:
+        fresh_duckdb(path)
         made = duckdb.connect(str(path), config=config)
-    except duckdb.IOException as error:
-        raise BusyError(busy(str(error).splitlines()[0]), hint=hint) from None
+    except duckdb.ConnectionException:
+        raise
+    except duckdb.Error as error:
+        said = str(error).splitlines()[0]
+        if "lock" in said:
+            raise BusyError(busy(said), hint=hint) from None
+        raise CheckpointError(
+            f"{path} is damaged: {said}", hint=f"remove {path}, then run the same command with --restart"
+        ) from None
     for statement in (
         "SET GLOBAL TimeZone = 'UTC'",
         "SET python_enable_replacements = false",
@@ -41,3 +51,9 @@ def private_database(
     ):
         made.execute(statement)
     return made
+
+
+def commit(database: DuckDBPyConnection, path: Path) -> None:
+    """Commit so that it survives a loss of power: DuckDB syncs the log of a file, but not the log's name."""
+    database.commit()
+    lasting.sync(path.parent)

@@ -173,9 +173,13 @@ class Pump:
             cursor=self.stream.cursor,
             ties=bool(self.write.key) and self.write.mode.value in ("upsert", "history"),
             batch_rows=min(self.limits.batch_rows, self.limits.chunk_rows),
-            chunk_rows=self.limits.chunk_rows,
+            chunk_rows=self._at_once(self.limits.chunk_rows),
             stop=self.around.stop,
         )
+
+    def _at_once(self, rows: int) -> int:
+        """So many rows, or as many as the valves would have a system asked for at once."""
+        return min([rows, *(valve.chunk_rows for valve in self.stream.valves if valve.chunk_rows)])
 
     # ---- pass lane
 
@@ -184,6 +188,7 @@ class Pump:
         assert self.route.select is not None  # noqa: S101  # the pass lane's route always has one
         whole = self.limits.chunk_rows
         rows = min(whole, _MERGED_ROWS) if self.write.mode in (WriteMode.UPSERT, WriteMode.HISTORY) else whole
+        rows = self._at_once(rows)
         read = replace(self._read(checkpoint, None), chunk_rows=rows)
         pieces = self.stream.source.copy_out(read, self.route.select, self.route.format)
         if self.stream.valves:

@@ -246,6 +246,8 @@ class _StreamTask:
                 _correct(report.counts, sink.finish(self.write, report.counts, position))
 
         self._patience.asking(ask)
+        if self.stream.chain is not None:
+            self.stream.chain.ended(whole=self.stream.mode is Mode.FULL)
 
     def _all_done(self, checkpoints: Sequence[Checkpoint]) -> bool:
         stored = self.stream.sink.reopen(self.write).checkpoints

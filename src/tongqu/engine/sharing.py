@@ -11,13 +11,13 @@ import hashlib
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from tongqu.core.connector import Session
 from tongqu.core.data import Checkpoint, Counts, Lane, Mode, Position, Split, Started, Write, WriteMode
 from tongqu.core.errors import FencedError, InvalidPlanError, TongquError
 from tongqu.core.events import Emit, Followed, Retrying, StreamEnded, StreamPlanned
 from tongqu.core.lending import Lends, Shared
-from tongqu.core.log import Log
 from tongqu.engine.job import Job, Stream, Surroundings
 from tongqu.engine.lanes import Route
 from tongqu.engine.patience import Patience
@@ -25,6 +25,9 @@ from tongqu.engine.pump import Pump, Tally
 from tongqu.engine.report import Report, StreamReport
 from tongqu.engine.wanting import write_of
 from tongqu.kit.faults import crash_point
+
+if TYPE_CHECKING:
+    from tongqu.core.log import Log
 
 _ROWS = 20_000
 _ALONE = "log"

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Any, Literal
 
-import pyarrow as pa
 from pydantic import field_validator, model_validator
 
+from tongqu.core.arrow import pa
 from tongqu.core.errors import ExpressionError, InvalidPlanError
 from tongqu.core.operator import Fault
 from tongqu.core.settings import Settings, titled

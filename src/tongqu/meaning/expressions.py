@@ -15,8 +15,7 @@ from difflib import get_close_matches
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
+from tongqu.core.arrow import pa
 from tongqu.core.data import Meta
 from tongqu.core.errors import ExpressionError
 from tongqu.meaning.functions import AGGREGATES, CAST_TYPES, SCALARS, allowed

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import pyarrow as pa
-
+from tongqu.core.arrow import pa
 from tongqu.core.data import Meta
 
 _MEANING = (Meta.TITLE, Meta.UNIT, Meta.CLASS, Meta.OWNER)

@@ -8,9 +8,9 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
-import pyarrow as pa
 from pydantic import Field, field_validator, model_validator
 
+from tongqu.core.arrow import pa
 from tongqu.core.errors import ExpressionError, InvalidPlanError
 from tongqu.core.settings import Settings, titled
 from tongqu.meaning.cleaning import parsed, text

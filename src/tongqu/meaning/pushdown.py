@@ -6,8 +6,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
+from tongqu.core.arrow import pa
 from tongqu.core.data import Meta
 from tongqu.core.errors import ExpressionError
 from tongqu.meaning.dialects import DIALECTS, Dialect

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
+from tongqu.core.arrow import pa
 from tongqu.core.errors import InvalidPlanError
 
 if TYPE_CHECKING:

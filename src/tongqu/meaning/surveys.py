@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import pyarrow as pa
-
+from tongqu.core.arrow import pa
 from tongqu.core.data import Dataset
 from tongqu.meaning.expressions import relation_types
 from tongqu.meaning.sandbox import ROW_COLUMN, quoted, relation_names

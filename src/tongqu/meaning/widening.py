@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import pyarrow as pa
-
+from tongqu.core.arrow import pa
 from tongqu.core.data import Meta
 from tongqu.meaning.fields import metadata
 
