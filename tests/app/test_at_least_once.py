@@ -10,8 +10,8 @@ import psycopg
 import pymysql
 import pytest
 
-from tongqu.connectors.mysql.serving import MysqlServer
-from tongqu.connectors.mysql.serving_rights import may_create
+from tongqu.connectors.mysql.serving.rights import may_create
+from tongqu.connectors.mysql.serving.server import MysqlServer
 from tongqu.connectors.mysql.settings import from_url
 from tongqu.testing.command_line import inside
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tongqu.app.services.drilling_oracle import Invariant, judge
-from tongqu.app.services.drilling_places import SqlitePlace
-from tongqu.app.services.drilling_work import Ledger, Op, Workload, begin, expected
+from tongqu.app.services.drilling.oracle import Invariant, judge
+from tongqu.app.services.drilling.places import SqlitePlace
+from tongqu.app.services.drilling.work import Ledger, Op, Workload, begin, expected
 from tongqu.catalog.certificate import sha256
 from tongqu.store.drills import Drills
 from tongqu.testing.command_line import inside

@@ -86,10 +86,11 @@ def test_a_key_that_a_step_makes_keeps_its_rows(tmp_path: Path) -> None:
         ('[{rename: {id: x}}, {rename: {x: id}}, {check: {v: {min: 0}}}, {filter: "v = 1"}]', []),
         ('[{rename: {v: id, id: v}}, {cast: {v: varchar}}, {filter: "v = 1"}]', []),
         ('[{rename: {v: id, id: v}}, {cast: {id: varchar}}, {filter: "v = 1"}]', ["cast"]),
-        ('[{filter: "v = 1"}, {mask: {id: {with: hash, key: "${secret:k}"}}}]', ["mask"]),
+        ('[{filter: "v = 1"}, {mask: {id: {with: hash, key: "${file:mask.key}"}}}]', ["mask"]),
     ],
 )
 def test_check_follows_the_key_through_the_files(tmp_path: Path, steps: str, made: list[str]) -> None:
+    (tmp_path / "mask.key").write_text("ab" * 16, encoding="utf-8")
     found = notes(folder(tmp_path, steps))
     assert [note.rpartition(" ")[2].strip("'") for note in found] == made
 

@@ -23,7 +23,7 @@ ONCE = ("after_open", "after_begin", "before_finish", "in_finish", "after_swap",
 ELSEWHERE = (
     "in_undo", "before_call", "after_call", "after_new_key", "mid_rotation", "before_retire", "in_retire",
     "before_append", "after_append", "after_intent", "after_side", "before_undo", "before_agreed",
-    "after_join", "before_state", "after_state",
+    "after_join", "before_state", "after_state", "after_loss", "after_rejoin",
 )  # fmt: skip
 """Points that a sync never reaches."""
 FACTORS: dict[str, list[str]] = {

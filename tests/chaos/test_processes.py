@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from pathlib import Path
 from subprocess import Popen
 from threading import Event
@@ -10,11 +11,12 @@ from threading import Event
 import pytest
 
 from tongqu.core.data import Lane
-from tongqu.testing.drills import Command, ended
+from tongqu.testing.drills import SECONDS, Command, ended
 from tongqu.testing.psql import execute, rows
 from tongqu.testing.services import FaultProxy
 
 ROWS = 2000
+PAUSE = Event()
 PARTS = "SELECT k, n, name FROM parts"
 BOTH_LANES = pytest.mark.parametrize("lane", [Lane.PASS, Lane.COLUMNAR])
 
@@ -51,6 +53,16 @@ def first_commit(process: Popen[str]) -> None:
             return
         said.append(line)
     pytest.fail(f"the command ended without a commit: {''.join(said)}")
+
+
+def until_asleep(process: Popen[str]) -> None:
+    """Wait until it was stopped, by itself."""
+    until = time.monotonic() + SECONDS
+    while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        if process.poll() is not None:
+            pytest.fail(f"the command ended with {process.returncode} and did not fall asleep")
+        assert time.monotonic() < until
+        PAUSE.wait(0.02)
 
 
 @BOTH_LANES
@@ -121,18 +133,16 @@ def test_several_splits_go_on_where_each_of_them_was(
 
 
 @pytest.mark.parametrize("write", ["replace", "append", "upsert", "history"])
-def test_a_process_that_slept_is_fenced_off(
-    write: str, source_url: str, sink_url: str, proxy: FaultProxy, tmp_path: Path
-) -> None:
-    proxy.latency(150)  # it falls asleep between two commits, long before it locks rows again
-    options = ["--table", "parts", "--chunk-rows", "50", "--write", write, "--lane", "columnar"]
-    through = ["sync", source_url, proxy.url(sink_url), *options]
-    with Command(tmp_path / "a", [*through, "--progress", "jsonl"]).start() as first:
-        first_commit(first)
-        first.send_signal(signal.SIGSTOP)
+def test_a_process_that_slept_is_fenced_off(write: str, source_url: str, sink_url: str, tmp_path: Path) -> None:
+    """It falls asleep after a commit, perhaps while it writes the next chunk: then it sleeps on locks, and is evicted
+    by the next process when that has waited for them."""
+    target = f"{sink_url}{'&' if '?' in sink_url else '?'}lock_seconds=2"
+    sync = ["sync", source_url, target, "--table", "parts", "--chunk-rows", "50", "--write", write]
+    sync += ["--lane", "columnar"]
+    with Command(tmp_path / "a", sync).start(TONGQU_SLEEP_AT="after_commit:2") as first:
         try:
-            proxy.heal()
-            second = Command(tmp_path / "b", through).run(seconds=90)
+            until_asleep(first)
+            second = Command(tmp_path / "b", sync).run(seconds=90)
         finally:
             first.send_signal(signal.SIGCONT)
         slept = ended(first)

@@ -16,8 +16,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sqlglot import exp
 
-from tongqu.connectors.sqlite.serving import SqliteServer
-from tongqu.connectors.sqlite.serving_functions import install
+from tongqu.connectors.sqlite.serving.functions import install
+from tongqu.connectors.sqlite.serving.server import SqliteServer
 from tongqu.connectors.sqlite.settings import SqliteSettings
 from tongqu.core.errors import AccessError, BusyError, CastError, DuplicateError, RefusedRowsError, TongquError
 from tongqu.core.server import Change, Query

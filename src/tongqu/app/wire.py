@@ -17,7 +17,7 @@ from tongqu.store.scrub import Scrubber, known
 
 if TYPE_CHECKING:
     from tongqu.app.project.load import Project
-    from tongqu.app.services.assessing import Assessing
+    from tongqu.app.services.assessing.assessment import Assessing
     from tongqu.app.services.contracting import Promises
     from tongqu.app.services.diffing import Comparing
     from tongqu.app.services.ends import Ends
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tongqu.app.services.reviewing import Reviewing
     from tongqu.app.services.secrets import Keeping
     from tongqu.app.services.taken_in import TakenIn
-    from tongqu.app.services.testing import Testing
+    from tongqu.app.services.testing.cases import Testing
     from tongqu.app.services.touching import Touching
     from tongqu.engine.forgetting import Forgetting
     from tongqu.engine.job import Surroundings
@@ -230,10 +230,10 @@ class Wire:
 
     def assessing(self) -> Assessing:
         """Assesses vendors' interfaces, and watches their documents."""
-        from tongqu.app.services.assess_markdown import markdown
-        from tongqu.app.services.assess_page import page
-        from tongqu.app.services.assess_words import worded
-        from tongqu.app.services.assessing import Assessing, Pages
+        from tongqu.app.services.assessing.assessment import Assessing, Pages
+        from tongqu.app.services.assessing.markdown import markdown
+        from tongqu.app.services.assessing.page import page
+        from tongqu.app.services.assessing.words import worded
         from tongqu.store.runs import instant
 
         return Assessing(
@@ -256,9 +256,9 @@ class Wire:
         """Makes and runs the cases of connections."""
         from time import monotonic
 
-        from tongqu.app.services.testing import Pages, Testing
-        from tongqu.app.services.testing_page import junit, page
-        from tongqu.app.services.testing_targets import Targets
+        from tongqu.app.services.testing.cases import Pages, Testing
+        from tongqu.app.services.testing.page import junit, page
+        from tongqu.app.services.testing.targets import Targets
         from tongqu.store.runs import instant
 
         return Testing(

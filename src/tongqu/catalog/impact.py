@@ -86,6 +86,8 @@ class _Change:
     kind: Literal["new", "dropped", "renamed", "widened", "retyped", "key", "optional"]
     detail: str = ""
     new: str = ""
+    whole: str = ""
+    """The detail as a sentence with the field: whole, so that phrase books can hold it."""
 
 
 def impact(before: DatasetState, after: DatasetState, pipelines: Sequence[PipelineUse]) -> list[Affected]:
@@ -109,21 +111,28 @@ def _changes(before: DatasetState, after: DatasetState) -> list[_Change]:
         for name, state in after.fields.items()
         if state.renamed_from in before.fields and name not in before.fields and state.renamed_from not in after.fields
     }
-    found = [_Change(old, "renamed", f"is now {new!r}", new) for old, new in renamed.items() if old is not None]
+    found = [
+        _Change(old, "renamed", f"is now {new!r}", new, f"{old!r} is now {new!r}")
+        for old, new in renamed.items()
+        if old is not None
+    ]
     for name, old in before.fields.items():
         new = after.fields.get(renamed.get(name, name))
         if new is None:
-            found.append(_Change(name, "dropped", "is gone"))
+            found.append(_Change(name, "dropped", "is gone", whole=f"{name!r} is gone"))
             continue
         if old.type is not None and new.type is not None and old.type != new.type:
             wider = holds(pa.field(name, new.type), pa.field(name, old.type))
             told = f"was {old.type} and is {new.type}"
-            found.append(_Change(name, "widened" if wider else "retyped", told))
+            whole = f"{name!r} was {old.type} and is {new.type}"
+            found.append(_Change(name, "widened" if wider else "retyped", told, whole=whole))
         if old.required and not new.required:
-            found.append(_Change(name, "optional", "may be null now"))
+            found.append(_Change(name, "optional", "may be null now", whole=f"{name!r} may be null now"))
     taken = set(renamed.values())
     found += [
-        _Change(name, "new", "is new") for name in after.fields if name not in before.fields and name not in taken
+        _Change(name, "new", "is new", whole=f"{name!r} is new")
+        for name in after.fields
+        if name not in before.fields and name not in taken
     ]
     if set(before.key) != {renamed_back(renamed, name) for name in after.key}:
         told = f"the key was ({', '.join(before.key)}) and is ({', '.join(after.key)})"
@@ -155,7 +164,7 @@ def _on(pipeline: PipelineUse, change: _Change) -> list[Affected]:
                 line(step.path, "breaks", f"the step needs the type of {change.field!r}, which {change.detail}")
             )
         elif change.field in step.reads and change.kind in ("retyped", "widened"):
-            found.append(line(step.path, "follows", f"{change.field!r} {change.detail}; the step takes it"))
+            found.append(line(step.path, "follows", f"{change.whole}; the step takes it"))
     for what, names in (("key", pipeline.key), ("cursor", (pipeline.cursor,))):
         if change.field in names and gone:
             found.append(
@@ -193,7 +202,7 @@ _FOLLOWED = {
 
 def _at_the_sink(pipeline: PipelineUse, change: _Change) -> tuple[Verdict, str]:
     """What the sink does with a field that no step stops."""
-    told = f"{change.field!r} {change.detail}"
+    told = change.whole
     reaches = not pipeline.steps or any(change.field in step.passes | step.reads for step in pipeline.steps[-1:])
     if not reaches and change.kind != "new":
         return "follows", f"{told}; it does not reach the sink"

@@ -1,4 +1,5 @@
-"""Crash points: named places where a run can be made to die, inert unless `TONGQU_CRASH_AT=point[:n]` is set."""
+"""Crash points: named places where a run can be made to die (`TONGQU_CRASH_AT=point[:n]`), or to fall asleep as on a
+machine that is suspended (`TONGQU_SLEEP_AT=point[:n]`); inert unless one of these is set."""
 
 from __future__ import annotations
 
@@ -26,6 +27,8 @@ POINTS: dict[str, str] = {
     "in_undo": "the kept generation is put back, not committed where the system has transactions for that",
     "before_state": "what a chunk changes in what steps keep is in the state's open transaction",
     "after_state": "the state has its new version, the sink has nothing of it",
+    "after_loss": "following: that a table is lost is stored, its stream is not told as failed",
+    "after_rejoin": "following: where a table that is read anew joins its log is stored, none of its rows is read",
     "before_append": "queue: what a group of appenders wants is in the open transaction",
     "after_append": "queue: it is on disk, and no appender was told",
     "after_intent": "two-way: what will be written is noted, and nothing is written",
@@ -39,30 +42,33 @@ POINTS: dict[str, str] = {
 }
 """Every crash point and what has happened when it is reached."""
 
-_armed: dict[str, int] = {}
+_SIGNALS = {"TONGQU_CRASH_AT": signal.SIGKILL, "TONGQU_SLEEP_AT": signal.SIGSTOP}
+_armed: dict[str, dict[str, int]] = {}
 
 
-def _arm() -> None:
-    value = os.environ.get("TONGQU_CRASH_AT", "")
+def _arm(variable: str) -> None:
+    value = os.environ.get(variable, "")
     if value:
         point, _, count = value.partition(":")
         if point not in POINTS:
-            raise _refused(f"unknown crash point {point!r}")
+            raise _refused(f"unknown crash point {point!r}", variable)
         if count and not (count.isdigit() and int(count) > 0):
-            raise _refused(f"the count after the crash point must be a number from 1 (got {count!r})")
-        _armed[point] = int(count or 1)
+            raise _refused(f"the count after the crash point must be a number from 1 (got {count!r})", variable)
+        _armed.setdefault(point, {})[variable] = int(count or 1)
 
 
-def _refused(message: str) -> InvalidSettingsError:
-    return InvalidSettingsError(message, path="TONGQU_CRASH_AT", hint=f"point[:n], valid points: {', '.join(POINTS)}")
+def _refused(message: str, variable: str) -> InvalidSettingsError:
+    return InvalidSettingsError(message, path=variable, hint=f"point[:n], valid points: {', '.join(POINTS)}")
 
 
-_arm()
+for _variable in _SIGNALS:
+    _arm(_variable)
 
 
 def crash_point(name: str) -> None:
-    """Die here with SIGKILL, as a power cut would, if this point is armed and reached for the n-th time."""
-    if name in _armed:
-        _armed[name] -= 1
-        if _armed[name] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+    """Die here with SIGKILL, as a power cut would, or be stopped here until SIGCONT, if this point is armed and reached
+    for the n-th time."""
+    for variable in _armed.get(name, ()):
+        _armed[name][variable] -= 1
+        if _armed[name][variable] == 0:
+            os.kill(os.getpid(), _SIGNALS[variable])

@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol, cast
 from urllib.parse import unquote
 
 from tongqu.core.errors import BusyError, ConnectorError, NotFoundError, PrivilegeError, WriteError
+from tongqu.kit import lasting
 from tongqu.kit.local_path import FULL_DISK
 
 COMPRESSIONS = {".gz": "gz", ".zst": "zst"}
@@ -269,28 +270,10 @@ def translated(path: File) -> Iterator[None]:
         raise WriteError(f"{path}: {error.strerror or error}", path=address(path), hint=hint) from error
 
 
-def sync_file(path: Path) -> None:
-    """Make a file's content, or a folder's entries, durable."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def replace(source: Path, target: Path) -> None:
-    """Durably rename a finished file over the target, in one step."""
-    sync_file(source)
-    source.replace(target)
-    sync_file(target.parent)
-
-
 def write_atomically(path: Path, content: bytes) -> None:
-    """Readers see the old content or the new, never a part; durable on return."""
-    temporary = path.with_name(f"{path.name}.tmp")
+    """`lasting.put`, with the system's errors as ours."""
     with translated(path):
-        temporary.write_bytes(content)
-        replace(temporary, path)
+        lasting.put(path, content)
 
 
 def append_file(source: Path, target: Any, buffer: int = 1 << 20) -> int:
@@ -307,8 +290,8 @@ def exchange(one: Path, other: Path) -> bool:
         return False
     done: bool = rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0
     if done:
-        sync_file(one.parent)
-        sync_file(other.parent)
+        lasting.sync(one.parent)
+        lasting.sync(other.parent)
     return done
 
 

@@ -186,7 +186,7 @@ def busy(settings: SqliteFile) -> BusyError:
 
 
 def connect(settings: SqliteFile, mode: Literal["ro", "rw", "rwc"]) -> SqliteDb:
-    """A new connection; `rwc` creates the file if it is missing."""
+    """A new connection; `rwc` creates the file if it is missing. What it commits survives a loss of power."""
     uri = f"file:{quote(absolute(settings.path))}?mode={mode}"
     writes = mode != "ro"
     with Translated(settings, WriteError if writes else ReadError):
@@ -197,6 +197,8 @@ def connect(settings: SqliteFile, mode: Literal["ro", "rw", "rwc"]) -> SqliteDb:
     db = SqliteDb(connection, settings, writes=writes)
     try:
         db.rows("SELECT 1 FROM sqlite_master LIMIT 1")
+        if writes:  # without a WAL a transaction is committed by unlinking its journal: EXTRA syncs the folder as well
+            db.run("PRAGMA synchronous = extra")
     except BaseException:
         db.close()
         raise

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tongqu.store.home import Home
-from tongqu.store.writing import opened, writing
+from tongqu.store.writing import durable, writing
 
 Address = tuple[str, str]
 """Version and name of an API."""
@@ -38,7 +38,7 @@ class Contracts:
     """One home's contracts, by environment and applied version. Safe for several processes. Raises sqlite3.Error."""
 
     def __init__(self, path: Path):
-        self._database = opened(path, SCHEMA)
+        self._database = durable(path, SCHEMA)
 
     @classmethod
     def open(cls, home: Home) -> Contracts:

@@ -14,7 +14,7 @@ from threading import RLock
 from typing import Literal
 
 from tongqu.store.home import Home
-from tongqu.store.writing import opened, writing
+from tongqu.store.writing import durable, writing
 
 Op = Literal["insert", "update", "delete", "touched"]
 KEEP_SECONDS = 7 * 86_400.0
@@ -74,13 +74,13 @@ class Feed:
     """The feed of one home, in one SQLite file (WAL) for all processes and threads. Holds keys, never other values.
 
     A position is larger than all before it, and none is seen before those below it: appending is one transaction at a
-    time. What `append` returned from survives the process. Raises sqlite3.Error, OSError and CheckpointError.
+    time. What `append` returned from survives a loss of power. Raises sqlite3.Error, OSError and CheckpointError.
     """
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time):
         self._clock = clock
         self._lock = RLock()
-        self._database = opened(path, SCHEMA)
+        self._database = durable(path, SCHEMA)
         self._appended = 0
         self.listeners: list[Callable[[], None]] = []
         """Called after this process appended; others learn of it by looking."""

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tongqu.kit import lasting
+
 KEY_FILE = "secret.key"
 """Name of the file in a home that holds the keys of its secrets."""
 
@@ -26,7 +28,7 @@ class Home:
     def ensure(self) -> Path:
         """The folder, made with mode 0700 and kept out of version control; raises OSError if it cannot be."""
         if not self.path.is_dir():
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lasting.make_folder(self.path, 0o700)
             (self.path / ".gitignore").write_text("*\n", encoding="utf-8")
         return self.path
 

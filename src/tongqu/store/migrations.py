@@ -307,6 +307,11 @@ TWO_WAY: tuple[str, ...] = (
     ALTER TABLE syncs ADD COLUMN told TEXT NOT NULL DEFAULT '{}';
     UPDATE syncs SET told = json_object('move', (SELECT coalesce(max(id), 0) FROM moves));
     """,
+    """
+    ALTER TABLE syncs ADD COLUMN sides TEXT NOT NULL DEFAULT '{}';
+    ALTER TABLE records ADD COLUMN made TEXT NOT NULL DEFAULT '{}';
+    ALTER TABLE records ADD COLUMN echoes TEXT NOT NULL DEFAULT '{}';
+    """,
 )
 """The same for two-way syncs: records as they were agreed, what was intended and done, what waits for a person."""
 

@@ -13,7 +13,7 @@ from typing import Any
 from tongqu.core.errors import NotFoundError
 from tongqu.store.home import Home
 from tongqu.store.migrations import PROFILES
-from tongqu.store.writing import opened
+from tongqu.store.writing import durable
 
 KEEP = 200
 """Profiles kept of one dataset; older ones are dropped."""
@@ -28,7 +28,7 @@ class Profiles:
 
     def __init__(self, path: Path):
         self._lock = RLock()
-        self._database = opened(path, PROFILES)
+        self._database = durable(path, PROFILES)
 
     @classmethod
     def open(cls, home: Home) -> Profiles:

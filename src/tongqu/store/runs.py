@@ -7,8 +7,8 @@ import os
 import socket
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -163,7 +163,7 @@ class Runs:
         """Note the end of a run with its document; an attempt that another process has taken over changes nothing."""
         streams = document.get("streams", [])
         totals = [sum(int(stream.get(name, 0)) for stream in streams) for name in ("read", "written", "quarantined")]
-        with self._lock:
+        with self._lock, self._lastingly():
             self.flush()
             self._database.execute(
                 "UPDATE runs SET status = ?, finished = ?, attempts = max(attempts, ?), lane = ?, read = ?,"
@@ -179,6 +179,15 @@ class Runs:
                     os.getpid(),
                 ),
             )
+
+    @contextmanager
+    def _lastingly(self) -> Iterator[None]:
+        """What is written inside, and all that was before it, is there after a loss of power."""
+        self._database.execute("PRAGMA synchronous = EXTRA")
+        try:
+            yield
+        finally:
+            self._database.execute("PRAGMA synchronous = NORMAL")
 
     def flow(self, id: str, flow: Mapping[str, Any]) -> None:
         """Keep how columns went from sources to a target, for lineage; it outlives the run."""

@@ -20,6 +20,8 @@ _TOKEN = re.compile(
 )
 """Parameters of calls that a system may echo in its errors: nobody here knows the tokens that it gave meanwhile."""
 _HEADER = re.compile(r"(?P<name>\b(?:Basic|Bearer)\s+)(?P<password>[A-Za-z0-9+/=._~-]{16,})")
+HIDDEN = "***"
+"""What stands where a secret did."""
 _SHORT = 8
 _LINE = 16
 """Characters from which a single line of a secret (of a private key) is one itself."""
@@ -70,9 +72,9 @@ class Scrubber:
         """The text without secrets; a password in any URL is replaced even if it was never added."""
         for secret in self._ordered:
             if len(secret) >= _SHORT:
-                text = text.replace(secret, "***")
+                text = text.replace(secret, HIDDEN)
             elif secret in text:
-                text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
+                text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN, text)
         return _TOKEN.sub(_masked, _HEADER.sub(_masked, QUERY.sub(_masked, LITERAL.sub(_masked, text))))
 
     def deep(self, value: Any) -> Any:

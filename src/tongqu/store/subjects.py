@@ -11,8 +11,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from tongqu.kit import lasting
 from tongqu.store.home import Home
-from tongqu.store.key_file import key_file
 from tongqu.store.migrations import TOMBSTONES
 from tongqu.store.writing import durable, writing
 
@@ -30,7 +30,7 @@ class Digests:
     def open(cls, home: Home) -> Digests:
         """With the home's key, which is made with its first use (mode 0600)."""
         home.ensure()
-        return cls(key_file(home.subject_key, secrets.token_bytes(32)))
+        return cls(lasting.put_first(home.subject_key, secrets.token_bytes(32)))
 
     def of(self, identity: str, value: Any) -> str:
         """The digest of who has this value of an identity (`employee`): 24 hex digits."""

@@ -46,5 +46,6 @@ def opened(path: Path, schema: tuple[str, ...], *pragmas: str, seconds: float = 
 
 
 def durable(path: Path, schema: tuple[str, ...], *pragmas: str, seconds: float = 5.0) -> sqlite3.Connection:
-    """As `opened`; what is committed survives a loss of power."""
-    return opened(path, schema, "synchronous = FULL", *pragmas, seconds=seconds)
+    """As `opened`; what is committed survives a loss of power, also where the file cannot have a WAL: EXTRA is as FULL,
+    and syncs the folder when a journal was unlinked."""
+    return opened(path, schema, "synchronous = EXTRA", *pragmas, seconds=seconds)

@@ -14,7 +14,8 @@ from time import time
 from tongqu.engine.twoway.packing import pack, unpacked
 from tongqu.engine.twoway.place import Want
 from tongqu.engine.twoway.saga import Item, Outcomes, Saga
-from tongqu.store.twoway import Book, Settlement, Waiting
+from tongqu.store.agreements import Settlement, Waiting
+from tongqu.store.twoway import Book
 from tongqu.testing.places import Died, MemoryPlace
 
 OPENING = 1000

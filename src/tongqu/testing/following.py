@@ -19,8 +19,9 @@ from threading import Event
 from typing import Any
 
 from tongqu.core import registry
-from tongqu.core.connector import Sink
+from tongqu.core.connector import Sink, Source
 from tongqu.core.data import Dataset, Deletes, Mode, WriteMode
+from tongqu.core.errors import TongquError
 from tongqu.core.events import Emit, silent
 from tongqu.core.operator import parse_step
 from tongqu.core.schema_changes import SchemaChanges
@@ -54,30 +55,33 @@ def around(stop: Event | None = None, wait: Callable[[float], bool] | None = Non
 
 
 def follow(
-    path: Path,
+    path: Path | Source,
     sink: Sink | str,
     wanted: Wanted = WANTED,
     *,
     steps: Sequence[dict[str, Any]] = (),
     until_caught_up: bool = True,
     restart: bool = False,
+    reload: Sequence[str] = (),
     changes: bool = True,
     faults: Sequence[tuple[int, Exception]] = (),
     surroundings: Surroundings | None = None,
     emit: Emit = silent,
     limits: Limits | None = None,
 ) -> Report:
-    """One run: all tables of the file, or those that are wanted, into the sink."""
+    """One run: all tables of the file or source, or those that are wanted, into the sink."""
     with ExitStack() as open_ends:
-        source = LogSource(path, changes=changes, faults=faults)
+        source = path if isinstance(path, Source) else LogSource(path, changes=changes, faults=faults)
         open_ends.callback(source.close)
         if isinstance(sink, str):
             sink = opened(sink)
             open_ends.callback(sink.close)
-        streams = plan_sync(source, sink, source_id="log", sink_id="sink", wanted=wanted)
+        absent: dict[str, TongquError] = {}
+        streams = plan_sync(source, sink, source_id="log", sink_id="sink", wanted=wanted, absent=absent)
         if steps:
             streams = [_stepped(stream, steps, open_ends) for stream in streams]
-        job = Job(streams, restart=restart, until_caught_up=until_caught_up, limits=limits or Limits())
+        limits = limits or Limits()
+        job = Job(streams, restart, limits, until_caught_up=until_caught_up, absent=absent, reload=reload)
         return run(job, emit, surroundings or around())
 
 

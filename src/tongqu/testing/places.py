@@ -18,14 +18,16 @@ class Died(BaseException):
 @dataclass
 class MemoryPlace(Place):
     """A side whose `held` rows are a mapping of packed texts. `refuses` tells which wants it refuses; where `away` it
-    cannot be reached; `dies` is asked before and after each write and may raise `Died`."""
+    cannot be reached; `dies` is asked before and after each write and may raise `Died`; `makes` is what becomes of a
+    row."""
 
     name: str
     held: dict[str, str] = field(default_factory=dict)
     refuses: Callable[[Want], bool] = lambda want: False
     away: bool = False
     dies: Callable[[], None] = lambda: None
-    done: dict[str, list[bool]] = field(default_factory=dict)
+    makes: Callable[[str], str] = lambda row: row
+    done: dict[str, list[bool | str]] = field(default_factory=dict)
     writes: int = 0
     """Rows that were changed by `write`."""
 
@@ -39,7 +41,7 @@ class MemoryPlace(Place):
         self._reached()
         return {key: self.held[key] for key in keys if key in self.held}
 
-    def write(self, id: str, wants: Sequence[Want]) -> Sequence[bool]:
+    def write(self, id: str, wants: Sequence[Want]) -> Sequence[bool | str]:
         """See Place.write."""
         self._reached()
         self.dies()
@@ -50,15 +52,15 @@ class MemoryPlace(Place):
             self.dies()
         return self.done[id]
 
-    def _one(self, want: Want) -> bool:
+    def _one(self, want: Want) -> bool | str:
         if self.held.get(want.key) != want.old:
             return False
         self.writes += 1
         if want.new is None:
             del self.held[want.key]
         else:
-            self.held[want.key] = want.new
-        return True
+            self.held[want.key] = self.makes(want.new)
+        return self.held.get(want.key, "") if self.held.get(want.key) != want.new else True
 
     def _reached(self) -> None:
         if self.away:

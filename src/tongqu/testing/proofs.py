@@ -9,6 +9,7 @@ _MATRIX = f"{_CHAOS}/test_crash_matrix.py::test_nothing_is_lost_or_doubled"
 _SEEDS = f"{_CHAOS}/test_seeds.py::test_whatever_befalls_it_every_promise_holds"
 _ONE = f"{_CHAOS}/test_seeds.py::test_one_fault_again_and_again"
 _FAULTS = f"{_CHAOS}/test_faults.py"
+_FORGETTING = f"{_CHAOS}/test_forgetting.py"
 _FOLLOWING = "tests/engine/following/test_following.py"
 _PG = "tests/connectors/postgres"
 _MYSQL = "tests/connectors/mysql/log"
@@ -47,6 +48,7 @@ PROOFS: Mapping[str, Sequence[str]] = {
         "tests/gateway/intake/test_intake.py::test_a_kill_loses_nothing_that_was_accepted_and_doubles_nothing",
         "tests/gateway/hooks/test_hooks.py::test_many_at_once_share_the_disk_and_lose_nothing",
         f"{_QUEUE}::test_what_was_confirmed_is_there_after_a_kill",
+        f"{_FORGETTING}::test_what_serve_has_accepted_is_there_after_power_was_lost",
     ),
     "G-replace": (_MATRIX, "tests/app/test_undo.py::test_a_crash_leaves_the_one_generation_or_the_other"),
     "G-lost": _LOST_POSITION,
@@ -89,7 +91,12 @@ PROOFS: Mapping[str, Sequence[str]] = {
         f"{_QUEUE}::test_a_disk_that_really_fills_up_costs_nothing_that_was_confirmed",
         "tests/gateway/audit/test_watch.py::test_calls_wait_while_the_disk_fails_and_new_ones_are_refused",
     ),
-    "F11": (),
+    "F11": (
+        f"{_FORGETTING}::test_what_was_told_is_there_after_power_was_lost",
+        f"{_FORGETTING}::test_the_next_run_goes_on_after_power_was_lost",
+        f"{_FORGETTING}::test_what_serve_has_accepted_is_there_after_power_was_lost",
+        f"{_FORGETTING}::test_a_sync_that_fails_is_never_told_as_done",
+    ),
     "F12": (
         f"{_QUEUE}::test_a_damaged_tail_is_cut_and_told",
         f"{_QUEUE}::test_a_flipped_bit_in_the_middle_is_told_and_never_passed_over",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from pathlib import Path
 
@@ -19,6 +20,7 @@ connections:
   mes: {type: sqlite, path: mes.db}
 apis:
   nested: {source: {connection: lake, dataset: nested}, access: {public: true}}
+  wide: {source: {connection: lake, dataset: wide}, access: {public: true}}
   loose: {source: {connection: mes, dataset: loose}, access: {public: true, fields: {hidden: {roles: [hr]}}}}
 """
 
@@ -29,6 +31,10 @@ def test_a_running_gateway_gives_or_names_them(tmp_path: Path) -> None:
         lake.execute(
             "CREATE TABLE nested AS SELECT 1 AS id, {'a': 1, 'b': [{'c': 'x'}]} AS s, [1, 2] AS l, [1, 2]::int[2] AS f,"
             """ '{"k": [1, {"z": null}]}'::json AS j, '[1, 2]'::json AS listed, map {'k': 1} AS m"""
+        )
+        lake.execute(
+            "CREATE TABLE wide AS SELECT id, 340282366920938463463374607431768211455::uhugeint AS u, "
+            "170141183460469231731687303715884105727::hugeint AS h FROM range(3) t(id)"
         )
     mes = sqlite3.connect(tmp_path / "mes.db")
     mes.execute("CREATE TABLE loose (id INTEGER PRIMARY KEY, qty NUMERIC, hidden TEXT)")
@@ -44,6 +50,8 @@ def test_a_running_gateway_gives_or_names_them(tmp_path: Path) -> None:
             assert told["code"] == "value.unfit", told
             if "sum" not in query:
                 assert told["errors"] == [{"parameter": "qty", "code": "value.unfit"}]
+        summed = client.get("/api/v1/wide?select=u:u.sum(),h:h.sum()").text
+        assert re.findall(r"\d{9,}", summed) == [str(3 * (2**128 - 1)), str(3 * (2**127 - 1))], summed
         hidden = client.get("/api/v1/loose?hidden=eq.x").json()
         assert hidden["code"] == "field.unknown"
     assert inside(tmp_path, "check", "--json").document["ok"]

@@ -41,3 +41,7 @@ def test_a_defect_ends_the_stream_instead_of_silence(tmp_path: Path) -> None:
         receiver.close()
         assert spool.resume("t") == "1"
         spool.close()
+
+
+def test_a_server_that_wants_no_wait_gets_a_short_one() -> None:
+    assert [Patience(1.0, 60.0).after(failures, 0.0, 1.0) for failures in (1, 2, 3)] == pytest.approx([0.1, 0.2, 0.4])

@@ -8,8 +8,8 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from tongqu.connectors.mysql.serving_sql import marked
-from tongqu.connectors.postgres.serving_sql import numbered
+from tongqu.connectors.mysql.serving.sql import marked
+from tongqu.connectors.postgres.serving.sql import numbered
 from tongqu.kit.serving.statements import Statements
 from tongqu.kit.serving.trees import WIDE, holes, put
 

@@ -42,7 +42,7 @@ def assess(
     """Assess an interface, or watch its document."""
     hide_passwords(sys.argv[1:])
     from tongqu.app.cli.stopping import stoppable
-    from tongqu.app.services.assessing import AssessRequest
+    from tongqu.app.services.assessing.assessment import AssessRequest
 
     wire = call.wire()
     request = AssessRequest(connection, openapi, wsdl, tuple(checklist or ()), evidence, against, calls, out)
@@ -57,8 +57,8 @@ def assess(
 
 
 def _show(document: Mapping[str, Any]) -> None:
-    from tongqu.app.services.assess_tables import coverage_line
-    from tongqu.app.services.assess_words import percent, title_of
+    from tongqu.app.services.assessing.tables import coverage_line
+    from tongqu.app.services.assessing.words import percent, title_of
 
     about = document["interface"]
     say(f"{about['title'] or about['document']} {about['version']} ({about['protocol']})")

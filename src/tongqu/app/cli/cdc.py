@@ -17,11 +17,6 @@ _NEEDS_ATTENTION = 3
 _MARKS = {"ok": "✓", "warning": "!", "error": "✗"}
 
 
-@app.callback()
-def _only() -> None:
-    """A group, though it has one command."""
-
-
 @command(app, "doctor", "cdc.doctor")
 def doctor(
     call: Call,
@@ -43,6 +38,31 @@ def doctor(
     if document["problems"]:
         return 1
     return 0 if document["ok"] else _NEEDS_ATTENTION
+
+
+@command(app, "forget", "cdc.forget", audited=True)
+def forget(
+    call: Call,
+    connections: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CONNECTION]...", help=t("cdc.forget.connections"), show_default=False),
+    ] = None,
+) -> int:
+    """Give up the logs that systems keep for pipelines that were removed."""
+    from tongqu.app.services.cdc import forget as give_up
+
+    wire = call.wire()
+    document = give_up(connections or [], wire.ends, lambda: wire.project, wire.scrubber)
+    shown = {**document, "problems": [translated(problem) for problem in document["problems"]]}
+    call.answer(shown, _show_forgotten)
+    for problem in document["problems"]:
+        tell_problem(problem)
+    return 0 if document["ok"] else 1
+
+
+def _show_forgotten(document: Mapping[str, Any]) -> None:
+    for one in document["forgotten"]:
+        say(f"{one['connection']}: {one['log']} ({one['pipeline']})")
 
 
 def _show(document: Mapping[str, Any]) -> None:

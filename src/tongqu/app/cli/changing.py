@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tongqu.app.cli.call import say
-from tongqu.app.messages import t
+from tongqu.app.messages import hint, t
 from tongqu.store.versions import shown
 
 if TYPE_CHECKING:
@@ -47,16 +47,16 @@ def show_plan(document: Mapping[str, Any]) -> None:
         for statement in target.get("statements", []):
             say(f"      {statement}")
         for note in target.get("notes", []):
-            say(f"      ! {note}")
+            say(f"      ! {hint(note)}")
     for one in document.get("schedules", []):
         say(f"  {one['name']}: {one['starts']}" + (f" → {', '.join(one['next'])}" if one["next"] else ""))
     for line in document.get("impacts", []):
         mark = "✗" if line["verdict"] == "breaks" else "✓"
-        say(f"{mark} {line['path']}: {line['reason']}")
+        say(f"{mark} {line['path']}: {hint(line['reason'])}")
     for contract in document.get("contracts", []):
         show_contract_changes(contract)
     for note in document.get("notes", []):
-        say(f"! {note['message']}")
+        say(f"! {hint(note['message'])}")
 
 
 def show_contract_changes(document: Mapping[str, Any]) -> None:
@@ -91,7 +91,7 @@ def _show_change(change: Mapping[str, Any]) -> None:
     for detail in change["details"]:
         if not detail["path"]:
             continue
-        why = f"  ← {detail['breaking']}" if detail["breaking"] else ""
+        why = f"  ← {hint(detail['breaking'])}" if detail["breaking"] else ""
         say(f"    {detail['path']}: {_short(detail['before'])} → {_short(detail['after'])}{why}")
     if change["affects"]:
         say(f"    {t('plan.affects')}: {', '.join(change['affects'])}")

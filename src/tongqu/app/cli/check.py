@@ -28,10 +28,11 @@ def check(
     """Test the named connections, or all of the project."""
     hide_passwords(sys.argv[1:])
     from tongqu.app.services.checking import check as test
+    from tongqu.app.services.pointing import Known
 
     wire = call.wire()
     wire.record(record, replay)
-    document = test(connections or [], wire.ends, lambda: wire.project, wire.scrubber)
+    document = test(connections or [], wire.ends, lambda: wire.project, wire.scrubber, Known.of(wire))
     if not connections and wire.project.apis:
         from tongqu.app.services.apis import checked
 

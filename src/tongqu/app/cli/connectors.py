@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -10,9 +11,21 @@ import typer
 from typer.core import TyperGroup
 
 from tongqu.app.cli.call import COMMON_FLAGS, COMMON_WITH_VALUE, Call, command, say, table, tell
-from tongqu.app.messages import t
+from tongqu.app.messages import hint, t
 
 _SHOW = "show"
+_LABELS = {
+    "real": lambda: t("label.real"),
+    "compatible": lambda: t("label.compatible"),
+    "mock": lambda: t("label.mock"),
+    "compile-only": lambda: t("label.compile-only"),
+    "not run here": lambda: t("label.not_run_here"),
+    "egress: not enforced": lambda: t("label.egress_not_enforced"),
+    "real against a mock API": lambda: t("label.real_against_a_mock_api"),
+    "tested against mock": lambda: t("label.tested_against_mock"),
+    "starter": lambda: t("label.starter"),
+}
+"""Honest labels in the language in use."""
 Wanted = Annotated[str, typer.Argument(metavar="NAME==VERSION", help=t("connectors.wanted"), show_default=False)]
 Name = Annotated[str, typer.Argument(metavar="NAME", help=t("connectors.name"), show_default=False)]
 
@@ -155,7 +168,8 @@ def _show(document: Mapping[str, Any]) -> None:
     for found in document["connectors"]:
         schemes = " ".join(f"{scheme}:" for scheme in found["schemes"])
         reads, writes = (t("word.yes") if found[name] else "-" for name in ("reads", "writes"))
-        rows.append((found["name"], found["label"], reads, writes, schemes, ", ".join(found["systems"])))
+        systems = ", ".join(system_shown(system) for system in found["systems"])
+        rows.append((found["name"], label_shown(found["label"]), reads, writes, schemes, systems))
     table(rows)
     say("")
     _show_profiles(document)
@@ -165,8 +179,24 @@ def _show_profiles(document: Mapping[str, Any]) -> None:
     names = ("profile", "label", "connector", "title", "datasets")
     profiles: list[tuple[str, ...]] = [tuple(t(f"column.{name}") for name in names)]
     for one in document["profiles"]:
-        profiles.append((one["name"], one["label"], one["connector"], one["title"], ", ".join(one["datasets"])))
+        label = label_shown(one["label"])
+        profiles.append((one["name"], label, one["connector"], one["title"], ", ".join(one["datasets"])))
     table(profiles)
+
+
+def label_shown(text: str) -> str:
+    """An honest label, or several with commas between them, in the language in use."""
+    return ", ".join(_LABELS[one]() if one in _LABELS else one for one in text.split(", "))
+
+
+def system_shown(text: str) -> str:
+    """A system with its label in brackets, or several of them, in the language in use."""
+    for part in re.findall(r"[^()]+ \([^()]+\)", text):
+        name, _, labels = part[:-1].rpartition(" (")
+        older = name.removesuffix(" and newer")
+        system = hint(name) if older == name else t("label.newer", system=older)
+        text = text.replace(part, t("label.of", system=system, labels=label_shown(labels)))
+    return text
 
 
 def _show_installed_one(document: Mapping[str, Any]) -> None:

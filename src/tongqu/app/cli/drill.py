@@ -11,7 +11,7 @@ from tongqu.app.cli.call import Call, command, group, say, short, table, tell
 from tongqu.app.messages import t
 
 if TYPE_CHECKING:
-    from tongqu.app.services.drilling_clone import Asked
+    from tongqu.app.services.drilling.clone import Asked
 
 app = group()
 
@@ -41,7 +41,7 @@ def drill(
     if what == "security":
         if not api:
             raise typer.BadParameter(t("drill.needs_api"), param_hint="--api")
-        from tongqu.app.services.drilling_security import Target, drilled
+        from tongqu.app.services.drilling.security import Target, drilled
 
         wire = call.wire()
         good = str(wire.references.resolve(token)) if token else ""
@@ -51,7 +51,7 @@ def drill(
     if faults:
         if mode not in ("", "incremental", "cdc"):
             raise typer.BadParameter(t("usage.choice", value=mode, valid="incremental, cdc"), param_hint="--mode")
-        from tongqu.app.services.drilling_clone import Asked
+        from tongqu.app.services.drilling.clone import Asked
 
         names = [name.strip() for name in faults.split(",") if name.strip()]
         return _faults(call, Asked(names, source, sink, seconds, mode, seed))
@@ -65,7 +65,7 @@ def drill(
 
 def _faults(call: Call, asked: Asked) -> int:
     from tongqu.app.cli.stopping import stoppable
-    from tongqu.app.services.drilling_clone import drilled as drilled_clone
+    from tongqu.app.services.drilling.clone import drilled as drilled_clone
 
     wire = call.wire()
     with stoppable(wire.stop):

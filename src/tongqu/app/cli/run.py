@@ -9,6 +9,7 @@ import typer
 
 from tongqu.app.cli.call import Call, command, group
 from tongqu.app.messages import t
+from tongqu.core.errors import InvalidPlanError
 
 app = group()
 
@@ -20,6 +21,7 @@ def run(
     pipelines: Annotated[list[str], typer.Argument(metavar="PIPELINE...", help=t("run.pipelines"), show_default=False)],
     full: Annotated[bool, typer.Option("--full", help=t("run.full"))] = False,
     restart: Annotated[bool, typer.Option("--restart", help=t("sync.restart"))] = False,
+    reload: Annotated[list[str] | None, typer.Option("--reload", metavar="T", help=t("sync.reload"))] = None,
     until_caught_up: Annotated[bool, typer.Option("--until-caught-up", help=t("sync.until_caught_up"))] = False,
     record: Annotated[Path | None, typer.Option("--record", metavar="DIR", help=t("record.record"))] = None,
     replay: Annotated[Path | None, typer.Option("--replay", metavar="DIR", help=t("record.replay"))] = None,
@@ -31,6 +33,9 @@ def run(
         from tongqu.app.cli.watching import watch as watching
 
         return watching(call, pipelines)
+    if queue and reload:
+        why = "a job is begun anew as it was asked for, so its tables would be read anew each time"
+        raise InvalidPlanError(why, path="--reload", hint="run it without --queue")
     if queue:
         from tongqu.app.cli.schedule import show_queued
 
@@ -49,6 +54,7 @@ def run(
         tuple(pipelines),
         full=full,
         restart=restart,
+        reload=tuple(reload or ()),
         until_caught_up=until_caught_up,
         command=command_line(),
         version=version,

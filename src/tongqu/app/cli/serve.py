@@ -61,7 +61,7 @@ def serve(
 def _tell(call: Call, word: str, told: Mapping[str, Any]) -> None:
     if word == "listening":
         _listening(call, told)
-    elif "job" in told or word in ("blind", "unusable"):
+    elif "job" in told or word in ("blind", "sighted", "unusable"):
         tell_job(word, told)
     else:
         tell_served(word, told)

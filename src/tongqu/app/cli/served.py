@@ -18,6 +18,7 @@ def tell_served(word: str, told: Mapping[str, Any]) -> None:
     elif word in ("served", "restored"):
         tell(t(f"serve.{word}", config=told["config"], apis=told["apis"]))
     else:
-        tell(t("serve.kept", config=told["config"]) if word == "kept" else t("serve.degraded", path=told["path"]))
+        kept = {"kept": "serve.kept", "unread": "serve.unread"}.get(word)
+        tell(t(kept, config=told["config"]) if kept else t("serve.degraded", path=told["path"]))
         for problem in told["problems"]:
             tell_problem(problem)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from threading import Event
 from types import FrameType
 
+from tongqu.app import early
 from tongqu.app.cli.call import tell
 from tongqu.app.messages import t
 
@@ -28,6 +29,8 @@ def stoppable(stop: Event, said: str = "") -> Iterator[None]:
         tell(said or t("progress.stopping"))
 
     before = {number: signal.signal(number, asked) for number in _SIGNALS}
+    if early.taken():
+        asked(signal.SIGTERM, None)
     try:
         yield
     finally:

@@ -29,6 +29,7 @@ def sync(
     lane: Annotated[str, typer.Option("--lane", metavar="pass|columnar|python", help=t("sync.lane"))] = "",
     until_caught_up: Annotated[bool, typer.Option("--until-caught-up", help=t("sync.until_caught_up"))] = False,
     restart: Annotated[bool, typer.Option("--restart", help=t("sync.restart"))] = False,
+    reload: Annotated[list[str] | None, typer.Option("--reload", metavar="T", help=t("sync.reload"))] = None,
     deletes: Annotated[str, typer.Option("--deletes", metavar="ignore|hard|soft", help=t("sync.deletes"))] = "",
     schema_changes: Annotated[
         str,
@@ -65,6 +66,7 @@ def sync(
         deletes=deletes,
         schema_changes=schema_changes,
         restart=restart,
+        reload=tuple(reload or ()),
         until_caught_up=until_caught_up,
         splits=splits,
         chunk_rows=chunk_rows,

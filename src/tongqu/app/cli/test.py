@@ -49,7 +49,7 @@ def test(
     """Make cases, or run them."""
     hide_passwords(sys.argv[1:])
     from tongqu.app.cli.stopping import stoppable
-    from tongqu.app.services.testing import CaseRun
+    from tongqu.app.services.testing.cases import CaseRun
 
     wire = call.wire()
     words = list(cases or ())

@@ -14,6 +14,7 @@ from threading import Event
 from types import FrameType
 from typing import IO
 
+from tongqu.app import early
 from tongqu.app.cli.call import Call, say, tell
 from tongqu.app.messages import t
 from tongqu.core.errors import InvalidSettingsError, TongquError
@@ -65,7 +66,6 @@ class _Files:
 
     def look(self, pipelines: Sequence[str]) -> bool:
         """Read the project for the files it names; whether one of the pipelines does not end by itself."""
-        from tongqu.app.services.following import FOLLOWING
         from tongqu.app.services.versioning import FILES, contents
 
         try:
@@ -75,7 +75,7 @@ class _Files:
             return False
         self._named = tuple(contents(project, wire.scrubber)[0].get(FILES, {}))
         entries = [project.pipelines[name] for name in pipelines if name in project.pipelines]
-        return any(source.read_mode in FOLLOWING for entry in entries for source in entry.all_sources.values())
+        return any(entry.endless for entry in entries)
 
     def now(self) -> Looks:
         """Each file's time of change and size; what is not there is left out."""
@@ -149,6 +149,8 @@ class _Runs:
                 os._exit(1)
 
         before = {number: signal.signal(number, asked) for number in _SIGNALS}
+        if early.taken():
+            self.over.set()
         try:
             yield
         finally:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tongqu.app import early
 from tongqu.app.cli.call import Call, command, print_document, tell, tell_problem
 from tongqu.app.messages import t
 
@@ -36,6 +37,8 @@ def worker(
 
     hands = working(call.wire(), files=files, concurrency=concurrency, until_idle=until_idle, tell=told)
     before = {number: signal.signal(number, lambda *_: hands.leave()) for number in (signal.SIGINT, signal.SIGTERM)}
+    if early.taken():
+        hands.leave()
     try:
         tell(t("worker.ready", count=concurrency))
         hands.run()
@@ -50,6 +53,9 @@ def worker(
 
 def tell_job(word: str, told: Mapping[str, Any]) -> None:
     """What hands do, for people."""
+    if word == "sighted":
+        tell(t("worker.sighted", attempts=told["attempts"]))
+        return
     if "problem" in told:
         tell(t(f"worker.{word}"))
         tell_problem(told["problem"])

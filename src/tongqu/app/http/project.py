@@ -116,11 +116,12 @@ def _check(asked: Asked, given: Which) -> Mapping[str, Any]:
     """Check the files and whether their APIs can be published, and test connections stage by stage."""
     from tongqu.app.services.apis import checked
     from tongqu.app.services.checking import check
+    from tongqu.app.services.pointing import Known
 
     wire = asked.wire
     for name in given.connections:
         _named(asked, name)
-    document = check(given.connections, wire.ends, lambda: wire.project, wire.scrubber)
+    document = check(given.connections, wire.ends, lambda: wire.project, wire.scrubber, Known.of(wire))
     return document if given.connections else checked(wire, document)
 
 

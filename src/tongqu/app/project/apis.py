@@ -59,9 +59,9 @@ def gateway_of(section: Mapping[str, Any], places: Places, problems: list[Tongqu
 
 def check_audit(section: Mapping[str, Any], places: Places, problems: list[TongquError]) -> None:
     """The section `audit`."""
-    from tongqu.gateway.audit.settings import AuditEntry
-
     if section:
+        from tongqu.gateway.audit.settings import AuditEntry
+
         parse(AuditEntry, dict(section), ("audit",), places, problems)
 
 

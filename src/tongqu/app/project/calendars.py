@@ -69,6 +69,8 @@ def check_schedules(
         for one in told.after:
             if one not in sections["pipelines"]:
                 problems.append(_unknown("pipeline", one, list(sections["pipelines"]), (*key, "after"), places))
+            elif one in found["pipelines"] and found["pipelines"][one].endless:
+                problems.append(_never(name, one, found["pipelines"], (*key, "after"), places))
             elif group == "pipelines" and (way := _way(one, name, found[group])):
                 told_way = f": {' → '.join(way)}" if len(way) > 2 else ""
                 problems.append(
@@ -86,6 +88,18 @@ def check_schedules(
             problems.append(
                 InvalidPlanError(f"{told.on_file.connection!r} holds no files to wait for", path=places.path(where))
             )
+
+
+def _never(name: str, one: str, pipelines: Mapping[str, Any], key: Key, places: Places) -> InvalidPlanError:
+    """What is told of a schedule that waits for the end of what has none."""
+    ends = sorted(other for other, entry in pipelines.items() if not entry.endless and other != name)
+    return InvalidPlanError(
+        f"{name!r} would never begin: {one!r} follows changes or messages and has no end",
+        path=places.path(key),
+        hint=f"read what {one!r} writes, by `mode: cdc` or `incremental`; or use `every: 5m`; pipelines that end:"
+        f" {', '.join(ends) or '-'}",
+        params={"name": name, "other": one},
+    )
 
 
 def _way(one: str, back: str, pipelines: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tongqu.app.project.model import PipelineEntry
+    from tongqu.engine.job import Limits
+
 
 def share(limit: int | str | None) -> tuple[int | None, float | None]:
     """A limit as count or share: `100` → (100, None), `1%` → (None, 0.01). Raises ValueError."""
@@ -17,3 +23,18 @@ def share(limit: int | str | None) -> tuple[int | None, float | None]:
     if count < 0:
         raise ValueError(text)
     return count, None
+
+
+def limits(entry: PipelineEntry) -> Limits:
+    """A pipeline's bounds in the engine's words."""
+    from tongqu.engine.job import Limits
+
+    count, part = share(entry.limit.quarantined)
+    default = Limits()
+    return Limits(
+        chunk_rows=entry.limit.chunk_rows or default.chunk_rows,
+        splits=entry.limit.splits,
+        memory_mb=entry.limit.memory_mb or default.memory_mb,
+        quarantined=count,
+        quarantined_share=part,
+    )

@@ -26,6 +26,7 @@ from tongqu.app.project.model import (
 from tongqu.app.project.naming import check_naming
 from tongqu.app.project.pipelines import check_pipelines
 from tongqu.app.project.places import Key, Places, ProblemsError, dotted_path, nearest
+from tongqu.app.project.pointers import check_fields, check_pointers
 from tongqu.app.project.problems import parse
 from tongqu.app.project.purposes import check_purposes
 from tongqu.app.project.reconciling import ReconcileEntry, check_reconcile
@@ -242,10 +243,7 @@ def checked(
     sections = _sections(tree, places, problems)
     name = _name(tree, folder, places, problems)
     sections["connections"], rules = split_rules(sections["connections"], places, problems)
-    notes: list[Mapping[str, str]] = [
-        *_not_run(sections, places),
-        *check_connections(sections["connections"], places, problems),
-    ]
+    notes = [*_not_run(sections, places), *check_connections(sections["connections"], places, problems)]
     dictionary = check_dictionary(sections, places, problems)
     naming = check_naming(sections, dictionary, places, problems, notes)
     environments = _environments(sections["environments"], places, problems)
@@ -263,6 +261,8 @@ def checked(
     gateway = gateway_of(sections["gateway"], places, problems) if sections["gateway"] else None
     check_audit(sections["audit"], places, problems)
     purposes = check_purposes(sections["purposes"], apis, dictionary, places, problems)
+    check_pointers(sections, places, problems, engine=engine, gateway=gateway, identity=identity)
+    check_fields(dictionary, sync, places, problems, notes)
     if problems:
         raise ProblemsError(list({(found.path, found.message): found for found in problems}.values()))
     return Project(
@@ -357,7 +357,7 @@ def _environments(
     return found
 
 
-def _not_run(sections: Mapping[str, Mapping[str, Any]], places: Places) -> list[dict[str, str]]:
+def _not_run(sections: Mapping[str, Mapping[str, Any]], places: Places) -> list[Mapping[str, str]]:
     return [
         {
             "path": places.path((section,)),

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import pyarrow as pa
-
 from tongqu.app.project.model import DatasetEntry, FieldEntry
+from tongqu.core.arrow import pa
 from tongqu.core.data import Dataset, Meta
 
 

@@ -326,6 +326,14 @@ class PipelineEntry(Settings):
         return {"sink": self.sink} if self.sink else dict(self.sinks or {})
 
     @property
+    def endless(self) -> bool:
+        """Whether it has no end: it follows a log or messages until it is stopped. What its steps look up does not
+        count."""
+        looked_up = {step["lookup"].get("in") for step in self.steps if isinstance(step.get("lookup"), Mapping)}
+        followed = {name for name, source in self.all_sources.items() if source.mode in ("cdc", "stream")}
+        return bool(followed - looked_up)
+
+    @property
     def forced_lane(self) -> Lane | None:
         """The lane as the engine's word."""
         return Lane(self.lane) if self.lane else None

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tongqu.app.project.connections import connector_of
+from tongqu.app.project.histories import check_histories
 from tongqu.app.project.limits import share
 from tongqu.app.project.mapping import expanded
 from tongqu.app.project.model import PipelineEntry
@@ -159,9 +160,11 @@ def _steps(
 def _check_flow(
     entry: PipelineEntry, steps: Sequence[Step], key: Key, places: Places, problems: list[TongquError]
 ) -> None:
-    """Names that steps and sinks refer to exist, ids are unique, and the steps form no circle."""
+    """Names that steps and sinks refer to exist, ids are unique, the steps form no circle, histories can be kept."""
     try:
-        shape(entry, str(key[1]), steps)
+        whole = shape(entry, str(key[1]), steps)
+        for sink in entry.all_sinks:
+            check_histories(narrowed(whole, sink), entry)
     except TongquError as error:
         error.path = places.located(error.path or dotted_path(key))
         problems.append(error)

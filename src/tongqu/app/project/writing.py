@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from tongqu.app.project.places import Key, Places
+from tongqu.kit import lasting
 
 HIDDEN = "***"
 """Stands for a secret in a stored version: what the file has there stays."""
@@ -54,17 +53,7 @@ def rewritten(file_of: Callable[[Key], Path], before: Mapping[str, Any], after: 
 def write(texts: Mapping[Path, str]) -> None:
     """Put the texts in place, each file whole or not at all."""
     for file, text in texts.items():
-        handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(name).chmod(file.stat().st_mode & 0o777 if file.exists() else 0o644)
-            Path(name).replace(file)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        lasting.put(file, text.encode(), file.stat().st_mode & 0o777 if file.exists() else 0o644)
 
 
 def _yaml() -> YAML:

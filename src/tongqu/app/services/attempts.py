@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import subprocess
@@ -59,7 +60,14 @@ class Attempt:
             self._line.write(json.dumps(told).encode() + b"\n")
             self._line.flush()
         self._listening = Thread(target=self._listen, args=(lines,), name=f"job-{self._process.pid}", daemon=True)
-        self._listening.start()
+        try:
+            self._listening.start()
+        except RuntimeError as error:  # no thread can be begun: as little as a process
+            self._process.kill()
+            self._process.wait()
+            for one in (self._line, lines, self._said):
+                one.close()
+            raise OSError(errno.EAGAIN, "no thread can be begun") from error
 
     @property
     def pid(self) -> int:

@@ -13,6 +13,7 @@ from tongqu.app.project.yaml import read_yaml
 from tongqu.catalog.cases.entries import CaseFile
 from tongqu.catalog.cases.renewing import Renewed, renewed
 from tongqu.core.errors import NotFoundError, WriteError
+from tongqu.kit import lasting
 
 FOLDER = "cases"
 _HEAD = (
@@ -85,10 +86,8 @@ def renew(folder: Path, made: CaseFile) -> tuple[Path, Renewed]:
     buffer = io.StringIO()
     yaml.dump(target, buffer)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_suffix(".yaml.new")
-        fresh.write_text(buffer.getvalue(), encoding="utf-8")
-        fresh.replace(path)
+        lasting.make_folder(path.parent)
+        lasting.put(path, buffer.getvalue().encode())
     except OSError as error:
         raise WriteError(f"the cases cannot be written: {error.strerror}", path=str(path)) from error
     return path, result

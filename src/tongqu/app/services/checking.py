@@ -7,7 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tongqu.app.project.load import Project
+from tongqu.app.project.places import ProblemsError
 from tongqu.app.services.ends import End, Ends, is_url
+from tongqu.app.services.pointing import Known, strangers
 from tongqu.core.connector import Sink, Source
 from tongqu.core.errors import TongquError
 from tongqu.store.scrub import Scrubber
@@ -15,13 +17,15 @@ from tongqu.store.scrub import Scrubber
 _AT_ONCE = 8
 
 
-def check(names: Sequence[str], ends: Ends, project: Callable[[], Project], scrubber: Scrubber) -> dict[str, Any]:
+def check(
+    names: Sequence[str], ends: Ends, project: Callable[[], Project], scrubber: Scrubber, known: Known
+) -> dict[str, Any]:
     """Test the named connections (names or URLs; none = all of the project).
 
-    The files are checked first, with all references in connections, and what is wrong raises ProblemsError before
-    anything is connected. The document has
+    The files are checked first, with all references in connections (without names: of the whole project), and what is
+    wrong raises ProblemsError before anything is connected. The document has
     `ok`, `problems` and per connection its passed `stages`; notes have a `level` and leave `ok` true. A connection that
-    a pipeline writes is tested as a sink (it may be made by its first run), any other as a source.
+    a pipeline or hook writes is tested as a sink (it may be made by its first run), any other as a source.
     """
     wanted = list(names)
     notes: list[dict[str, Any]] = []
@@ -31,7 +35,17 @@ def check(names: Sequence[str], ends: Ends, project: Callable[[], Project], scru
         wanted = wanted or list(loaded.connections)
         notes = [dict(note) for note in loaded.notes]
         written = {sink.connection for entry in loaded.pipelines.values() for sink in entry.all_sinks.values()}
-    opened = ends.ends(wanted)
+        written |= {hook.to.connection for hook in loaded.hooks.values()}
+    wrong: list[TongquError] = []
+    if not names:
+        notes += strangers(project(), known)
+        wrong += ends.dangling(known)
+    try:
+        opened = ends.ends(wanted)
+    except ProblemsError as error:
+        raise ProblemsError([*error.problems, *wrong]) from None
+    if wrong:
+        raise ProblemsError(wrong)
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="check") as pool:
         found = list(pool.map(lambda end: _one(end, end.name in written, scrubber), opened))
     problems = [problem for connection in found for problem in connection["problems"]]

@@ -54,10 +54,10 @@ from tongqu.gateway.soap.handler import SoapHandler
 from tongqu.gateway.soap.security import MessageIdentify
 from tongqu.gateway.stages import Pass, Sharing, Ticket, Watches
 from tongqu.gateway.writing import Writer
+from tongqu.kit import lasting
 from tongqu.kit.drivers import driver
 from tongqu.store.exports import Exports
 from tongqu.store.feed import Feed
-from tongqu.store.key_file import key_file
 from tongqu.store.pending import Pending
 from tongqu.store.subjects import Digests
 
@@ -308,7 +308,7 @@ def _cors(entry: CorsEntry) -> Cors:
 
 def gateway_key(home: Home) -> bytes:
     """The gateway's own secret, made with the first start: all processes of the home sign cursors and tags alike."""
-    return key_file(home.gateway_key, secrets.token_bytes(32))
+    return lasting.put_first(home.gateway_key, secrets.token_bytes(32))
 
 
 def _derived(key: bytes, label: bytes) -> bytes:

@@ -96,7 +96,7 @@ def _made(kind: str, place: str, name: str, base_url: str) -> _Made:
 
 def _wsdl(place: str, base_url: str) -> _Made:
     """A SOAP service; its WSDL stays where it is, and is read again with every use."""
-    from tongqu.app.services.assess_documents import paper
+    from tongqu.app.services.assessing.documents import paper
     from tongqu.catalog.wsdl_lists import lists
 
     interface = paper("wsdl", place).interface()

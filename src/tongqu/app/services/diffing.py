@@ -187,6 +187,10 @@ class _Job:
         if repaired is None:
             return certificates.Compared(left.name, right.name, agreement, tally, counts), shown
         shown["repaired"] = repaired.to_json()
+        if repaired.moved:
+            shown["notes"].append(
+                f"{repaired.moved:,} rows changed while they were repaired, and were left as they are"
+            )
         shown["problems"] = [{"code": row.code, "message": row.message} for row in repaired.refused[:_PROBLEMS]]
         tally, counts = self._again(left, right, agreement)
         shown["remaining"] = {name: counts[name] for name in ("missing", "extra", "different")}
@@ -282,6 +286,7 @@ def _shown(
     notes = list(agreement.notes)
     if tally.settled:
         notes.append(f"{tally.settled:,} rows changed while they were compared, and were equal the second time")
+    notes += tally.remarks
     if not tally.rechecked and agreement.left.key:
         notes.append("too many rows differ to look at each a second time")
     return {

@@ -7,10 +7,11 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from tongqu.app.project.limits import limits
 from tongqu.app.project.load import Project, checked
 from tongqu.app.project.places import Places
 from tongqu.app.services.origins import Applied
-from tongqu.app.services.piping import Part, RunRequest, limits, parts
+from tongqu.app.services.piping import Part, RunRequest, parts
 from tongqu.app.services.standing_in import instead
 from tongqu.app.services.versioning import FILES, contents
 from tongqu.core.errors import InvalidPlanError

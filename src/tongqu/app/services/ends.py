@@ -28,6 +28,7 @@ from tongqu.store.scrub import Scrubber
 
 if TYPE_CHECKING:
     from tongqu.app.project.load import Project
+    from tongqu.app.services.pointing import Known
     from tongqu.app.services.recording import Recordings
     from tongqu.engine.forgetting import Forgetting
     from tongqu.kit.egress.access import Access
@@ -135,6 +136,13 @@ class Ends:
             return self._references.missing(place)
         project = self._project()
         return self._references.missing(project.connection(place), project.places.path(("connections", place)))
+
+    def dangling(self, known: Known) -> Sequence[TongquError]:
+        """What is wrong with each reference of the project outside its connections. Raises what the connection of a
+        vault raises."""
+        from tongqu.app.services.pointing import dangling
+
+        return dangling(self._project(), self._references, known)
 
     def secret(self, reference: str) -> str:
         """The value of a reference, which is never shown afterwards; raises SecretError."""

@@ -17,6 +17,8 @@ from tongqu.app.services.identity import Callers
 from tongqu.app.services.reviewing import endings
 from tongqu.core.errors import TongquError
 from tongqu.gateway.metrics.measures import Metrics
+from tongqu.gateway.metrics.troubles import show_trouble
+from tongqu.kit.trouble import Trouble
 from tongqu.store.feed import Feed
 from tongqu.store.identity.reviews import WARN_DAYS, Ending
 from tongqu.store.runs import instant
@@ -44,10 +46,12 @@ class Expiring:
     certificate: str = ""
     clock: Callable[[], float] = time.monotonic
     counts: Counter[int] = field(default_factory=Counter)
+    trouble: Trouble = field(default_factory=lambda: Trouble("expiring", "what expires cannot be looked at", logger))
     _looked: float | None = None
 
     def measured_by(self, metrics: Metrics) -> None:
         """Show the numbers among the metrics."""
+        show_trouble(metrics, self.trouble)
         about = "Keys, certificates, passwords and accounts that end within so many days (0: have ended)"
         for days in (*WARN_DAYS, 0):
             metrics.gauge("tongqu_credentials_expiring", about, lambda days=days: self.counts[days], days=str(days))  # type: ignore[misc]  # bound now
@@ -55,11 +59,13 @@ class Expiring:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
+            wait = TURN_SECONDS
             try:
                 await asyncio.to_thread(self.turn)
-            except (TongquError, OSError, sqlite3.Error):  # the next turn may do better
-                logger.exception("what expires cannot be looked at")
-            await asyncio.sleep(TURN_SECONDS)
+                self.trouble.over()
+            except (TongquError, OSError, sqlite3.Error) as error:  # the next turn may do better
+                wait = max(self.trouble.failed(error), TURN_SECONDS)
+            await asyncio.sleep(wait)
 
     def turn(self) -> None:
         """Look, if it is time and this process is the one that does."""

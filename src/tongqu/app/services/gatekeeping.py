@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from tongqu.app.services.twoway import gate_of, in_words
 from tongqu.core.errors import TongquError
+from tongqu.gateway.metrics.troubles import show_trouble
+from tongqu.kit.trouble import Trouble
 from tongqu.meaning.gates import STAGES
 from tongqu.store.feed import Feed
 from tongqu.store.home import Home
@@ -51,20 +53,26 @@ class Gates:
     holder: str
     now: Callable[[], float]
     numbers: dict[str, dict[str, float]] = field(default_factory=dict)
+    trouble: Trouble = field(
+        default_factory=lambda: Trouble("gates", "the gates of two-way syncs cannot be looked at", logger)
+    )
 
     async def run(self, metrics: Metrics) -> None:
         """Until cancelled; shows the numbers of each sync among the metrics."""
         shown: set[str] = set()
+        show_trouble(metrics, self.trouble)
         while True:
+            wait = TURN_SECONDS
             try:
                 await asyncio.to_thread(self.turn)
-            except (TongquError, OSError, sqlite3.Error):  # the next turn may do better
-                logger.exception("the gates of two-way syncs cannot be looked at")
+                self.trouble.over()
+            except (TongquError, OSError, sqlite3.Error) as error:  # the next turn may do better
+                wait = max(self.trouble.failed(error), TURN_SECONDS)
             for name in self.numbers.keys() - shown:
                 for measure, help in MEASURES.items():
                     metrics.gauge(measure, help, partial(self._number, name, measure), sync=name)
                 shown.add(name)
-            await asyncio.sleep(TURN_SECONDS)
+            await asyncio.sleep(wait)
 
     def _number(self, name: str, measure: str) -> float:
         return self.numbers.get(name, {}).get(measure, 0.0)

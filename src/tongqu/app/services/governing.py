@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
@@ -15,20 +15,18 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from tongqu.app.project.rules import ConnectionRules
-from tongqu.app.services.timing import local_zone
 from tongqu.core.connector import Source
 from tongqu.core.errors import TongquError
-from tongqu.core.feeling import Feeling, Felt
+from tongqu.core.feeling import STEADY, Feeling, Felt
 from tongqu.engine.governing import Allowed, Valve, Valves
 from tongqu.store.jobs.budgets import Budgets, State
 
 if TYPE_CHECKING:
     from tongqu.app.project.load import Project
+    from tongqu.app.project.rules import ConnectionRules
     from tongqu.app.wire import Wire
     from tongqu.gateway.metrics.measures import Metrics
 
-_STEADY = 0.001
 _GAUGES = (
     ("rate", "tongqu_budget_rate", "Rows a second that pipelines may pass through a connection that adapts"),
     ("passing", "tongqu_budget_passing", "Rows a second that pipelines pass through a connection with a budget"),
@@ -145,11 +143,11 @@ class _Feeler:
         self._source: Source | None = None
         self._lock = Lock()
 
-    def __call__(self) -> Feeling:
+    def __call__(self, between: Callable[[], object]) -> Feeling:
         with self._lock:
             if self._source is None:
                 self._source = self._opens()
-            return self._source.feel() if isinstance(self._source, Felt) else Feeling(_STEADY)
+            return self._source.feel(between) if isinstance(self._source, Felt) else STEADY
 
     def close(self) -> None:
         with self._lock:
@@ -199,4 +197,6 @@ def allowed(rules: ConnectionRules, zone: tzinfo) -> Allowed:
 
 def zone_of(project: Project) -> tzinfo:
     """The time zone of the project's times of day."""
+    from tongqu.app.services.timing import local_zone
+
     return ZoneInfo(project.running.timezone) if project.running.timezone else local_zone()

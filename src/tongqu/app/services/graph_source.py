@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from threading import Event
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
+from tongqu.core.arrow import pa
 from tongqu.core.bad_rows import BadRows
 from tongqu.core.connector import Source
 from tongqu.core.data import Batch, Counts, Dataset, Read, Split
 from tongqu.core.errors import CancelledError, QualityError
 from tongqu.core.operator import Step
-from tongqu.engine.graph import Graph, GraphRun
+from tongqu.core.plan import Plan
+
+if TYPE_CHECKING:
+    from tongqu.engine.graph import Graph, GraphRun
+
+
+def graph_of(plan: Plan, datasets: Mapping[str, Dataset], *, threads: int = 1, memory_mb: int = 512) -> Graph:
+    """A graph; loads what makes one."""
+    from tongqu.engine.graph import Graph
+
+    return Graph(plan, datasets, threads=threads, memory_mb=memory_mb)
 
 
 class GraphSource(Source):

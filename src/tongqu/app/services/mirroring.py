@@ -9,37 +9,56 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from tongqu.app.project.histories import histories
 from tongqu.app.services.following import FOLLOWING
-from tongqu.app.services.graph_source import looked_up
+from tongqu.app.services.graph_source import graph_of, looked_up
+from tongqu.app.services.kept_logs import note_log
+from tongqu.core.connector import Can
 from tongqu.core.data import Dataset, Mode
 from tongqu.core.errors import InvalidPlanError
 from tongqu.core.plan import Plan, Trunk, toward, trunk
-from tongqu.engine.graph import Graph
 from tongqu.engine.job import Limits
-from tongqu.engine.mirror import Mirror
-from tongqu.engine.sides import Side
 
 if TYPE_CHECKING:
+    from tongqu.app.services.ends import End
     from tongqu.app.services.piping import Part
     from tongqu.core.connector import Source
+    from tongqu.engine.sides import Side
 
 
 def mirrored(plan: Plan, modes: Mapping[str, Mode]) -> tuple[str, ...]:
     """The sources that steps look up, and that are followed beside the source whose rows look them up."""
     along = trunk(plan)
-    if along is None or modes.get(along.source) not in FOLLOWING:
+    if along is None:
         return ()
-    return tuple(name for name in along.sides if modes.get(name) is Mode.CDC)
+    followed = modes.get(along.source) in FOLLOWING
+    kept = histories(plan)
+    return tuple(name for name in along.sides if name in kept or (followed and modes.get(name) is Mode.CDC))
+
+
+def check_told(plan: Plan, ends: Mapping[str, End]) -> None:
+    """Raise InvalidPlanError where a history comes through a queue or broker and nobody says how late."""
+    for name, (step, wanted) in histories(plan).items():
+        if Can.STREAM in ends[name].connector.can and not wanted.bounded:
+            raise InvalidPlanError(
+                f"step {step.id!r} follows {name!r} through {ends[name].connector.name}, into which changes come later",
+                path=step.path,
+                hint="say how late they may come: `at: {lateness: 5s}`",
+            )
 
 
 def sides_of(
     part: Part, along: Trunk, sources: Mapping[str, Source], found: Mapping[str, Sequence[Dataset]]
 ) -> dict[str, Side]:
     """What steps look up, each as a graph of its own that is read whole."""
+    if not along.sides:
+        return {}
+    from tongqu.engine.sides import Side
+
     memory, sides = (part.entry.limit.memory_mb or Limits().memory_mb) // 2, {}
     for name in along.sides:
         own = toward(part.plan, {name: name})
-        whole = Graph(own, {n: found[n][0] for n in own.sources}, memory_mb=memory)
+        whole = graph_of(own, {n: found[n][0] for n in own.sources}, memory_mb=memory)
         read = partial(looked_up, whole, sources, name, part.stop)
         sides[name] = Side(whole.outputs[name], read, whole.recipe, part.stop)
     return sides
@@ -54,8 +73,14 @@ def with_mirrors(
 ) -> dict[str, Side]:
     """The sides, each that is followed with its copy in the sink's folder of the project's home. `keep` is given the
     copies, to be closed. A worker's have none: it reads what a split of all rows looks up. Raises InvalidPlanError
-    without a home or a key."""
-    made = dict(sides)
+    without a home or a key, and for a worker that would need a history."""
+    made, kept = dict(sides), histories(part.plan)
+    if part.lent and kept:
+        raise InvalidPlanError(
+            f"the history of {next(iter(kept))!r} is kept by one process, and a worker would need it too",
+            path=part.name,
+            hint="run this pipeline without other workers: `engine: {runner: local}`",
+        )
     for name in () if part.lent else mirrored(part.plan, part.modes):
         if part.sink.lodging is None:
             raise InvalidPlanError(
@@ -63,12 +88,16 @@ def with_mirrors(
                 path=part.name,
                 hint="set TONGQU_HOME",
             )
+        from tongqu.engine.mirror import Mirror
+
         dataset = found[name][0]
         told = [part.name, part.sink_name, name, part.ends[name].identity, dataset.name]
         log = f"tongqu_side_{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]}"
+        note_log(part.ends[name], log, part.name)
         own = tuple(part.entry.all_sources[name].key)
         dataset = dataset.bound(dataset.name, own) if own else dataset
         place = (part.sink.lodging / "sides" / f"{log}.duckdb", log)
-        mirror = keep(Mirror(sources[name], dataset, place, part.stop, anew=part.restart))
+        history = kept[name][1] if name in kept else None
+        mirror = keep(Mirror(sources[name], dataset, place, part.stop, anew=part.restart, history=history))
         made[name] = replace(made[name], mirror=mirror)
     return made

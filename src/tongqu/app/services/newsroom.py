@@ -55,6 +55,7 @@ class Newsroom:
 
 def newsroom(wire: Wire, gateway: Gateway, *, telling: bool) -> Newsroom:
     """Answers `/news` from now on, and tells subscribers once it begins. Raises OSError and sqlite3.Error."""
+    from tongqu.gateway.metrics.troubles import show_trouble
     from tongqu.gateway.site import Route
 
     news, key = News.open(wire.home), _key(wire.home)
@@ -67,6 +68,7 @@ def newsroom(wire: Wire, gateway: Gateway, *, telling: bool) -> Newsroom:
         news, wire.env, key, lambda: gateway.site.publication, entry, _Callers(gateway.identity.access),
         announcing(wire).look, gateway.feed, gateway.streams.holder, lambda: mail_by(wire, entry().mail),
     )  # fmt: skip
+    show_trouble(gateway.metrics, courier.trouble)
     return Newsroom(news, courier, telling)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tongqu.app.project.load import Project, checked, find_files, load
 from tongqu.app.project.places import Places
 from tongqu.core.errors import NotFoundError, TongquError
+from tongqu.store.scrub import HIDDEN
 from tongqu.store.versions import Versions, shown
 
 if TYPE_CHECKING:
@@ -89,7 +90,10 @@ class Applied:
         return Versions.open(self._home)
 
     def whole(self, connections: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-        """Connections with their hidden parts as the files have them now."""
+        """Connections with their hidden parts as the files have them now; these are slow to read, and are not read
+        where nothing is hidden."""
+        if not _hides(connections):
+            return dict(connections)
         try:
             now: Mapping[str, Any] = load(self._folder, self._env).connections
         except TongquError:
@@ -109,3 +113,12 @@ class Applied:
         if isinstance(stored, str) and isinstance(now, str) and self._scrubber.text(now) == stored:
             return now
         return stored
+
+
+def _hides(stored: Any) -> bool:
+    """Whether a value, or any in it, was written down with a part hidden."""
+    if isinstance(stored, Mapping):
+        return any(_hides(value) for value in stored.values())
+    if isinstance(stored, list):
+        return any(_hides(value) for value in stored)
+    return isinstance(stored, str) and HIDDEN in stored

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tongqu.app.project.leaving import fellow
-from tongqu.app.project.limits import share
+from tongqu.app.project.limits import limits
 from tongqu.app.project.load import Project
 from tongqu.app.project.meaning import described
 from tongqu.app.project.model import DatasetEntry, PipelineEntry, PipelineSink
@@ -23,22 +21,25 @@ from tongqu.app.services.apart import check_pipeline
 from tongqu.app.services.ends import End, Ends
 from tongqu.app.services.execution import Runner
 from tongqu.app.services.following import FOLLOWING, check_following
-from tongqu.app.services.graph_source import GraphSource
+from tongqu.app.services.graph_source import GraphSource, graph_of
 from tongqu.app.services.judging import judge
-from tongqu.app.services.mirroring import mirrored, sides_of, with_mirrors
+from tongqu.app.services.kept_logs import note_log
+from tongqu.app.services.mirroring import check_told, mirrored, sides_of, with_mirrors
 from tongqu.app.services.referring import knowing
 from tongqu.app.services.stating import check_written, state_source
+from tongqu.app.services.sync_identity import absent, digest, patterns, streams_of
 from tongqu.app.services.unlocking import guarding, unlocked
 from tongqu.core.connector import Sink, Source
 from tongqu.core.data import Dataset, Deletes, Mode, WriteMode
 from tongqu.core.errors import InvalidPlanError, NotFoundError, UnknownNameError, learnt
 from tongqu.core.plan import Plan, Trunk, check_changes, check_keeps, trunk
 from tongqu.core.schema_changes import SchemaChanges
-from tongqu.engine.chain import Chain
 from tongqu.engine.compile import check_deletes, cursor_of, default_write
-from tongqu.engine.graph import Graph
-from tongqu.engine.job import Job, Limits, Stream
-from tongqu.engine.sides import Side
+from tongqu.engine.job import Job, Stream
+
+if TYPE_CHECKING:
+    from tongqu.engine.chain import Chain
+    from tongqu.engine.sides import Side
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class RunRequest:
     pipelines: Sequence[str]
     full: bool = False
     restart: bool = False
+    reload: Sequence[str] = ()
+    """Globs of tables that are read anew where a change log is followed."""
     until_caught_up: bool = False
     """Pipelines that follow a log end when they have come to where its end was."""
     command: str = "run"
@@ -85,6 +88,8 @@ class Part:
     """Sources that all sinks read at one instant, by name, once they are open; None: each sink opens its own."""
     stop: Event = field(default_factory=Event, compare=False)
     """Set when the run shall stop: what steps look up is read no further."""
+    reload: Sequence[str] = ()
+    """Globs of tables that are read anew."""
     lent: bool = False
     """Whether it is a worker's, of another process's run: nothing is followed in it."""
 
@@ -115,6 +120,7 @@ class Part:
 
     def check_modes(self) -> None:
         """Raise InvalidPlanError where steps need all rows and a source gives only changes."""
+        check_told(self.plan, self.ends)
         beside = mirrored(self.plan, self.modes)
         changing = [name for name in self.ends if self.mode(name) is not Mode.FULL and name not in beside]
         if self.stateful:
@@ -145,9 +151,12 @@ class Part:
             replace(s, judge=judge(self.plan.steps, s.name, runner.finished, runner.around.now)) for s in streams
         ]
         identity = self._identity(streams)
+        self._note(identity)
         return Job(
             [replace(stream, sync=identity) for stream in streams],
             restart=self.restart,
+            reload=self.reload,
+            absent=absent(self.stream, self.entry, self.modes, streams),
             limits=limits(self.entry),
             until_caught_up=self.until_caught_up,
             run=run,
@@ -174,7 +183,7 @@ class Part:
                 chains = {d.name: self._steps(along, self._moving(first, d), sides) for d in found[first]}
                 streams = [self._chain(first, d, sources[first], sink, chains) for d in found[first]]
                 if sides:
-                    graph = Graph(self.plan, {name: several[0] for name, several in found.items()})
+                    graph = graph_of(self.plan, {name: several[0] for name, several in found.items()})
                     streams = [replace(s, graph=GraphSource(graph, sources, self.sink_name)) for s in streams]
         check_pipeline(streams, self.writes.write_mode, self.ends.values(), self.sink)
         return streams
@@ -193,9 +202,8 @@ class Part:
 
     def _datasets(self, name: str, source: Source) -> list[Dataset]:
         reads = self.entry.all_sources[name]
-        patterns = [reads.dataset] if reads.dataset else (reads.datasets or ["*"])
-        wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
-        refused = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
+        wanted = [pattern for pattern in patterns(reads) if not pattern.startswith("!")]
+        refused = [pattern[1:] for pattern in patterns(reads) if pattern.startswith("!")]
         found = [
             described(dataset, self.meanings[name])
             for dataset in source.datasets(wanted or None)
@@ -233,8 +241,9 @@ class Part:
         sources: dict[str, Source] = {n: keep(self.ends[n].source()) for n in plan.sources if n != entry}
         with learnt():
             found = {name: self._datasets(name, source) for name, source in sources.items()}
-            part = replace(self, plan=plan)
-            return part._steps(along, dataset, sides_of(part, along, sources, found))
+            part = replace(self, plan=plan, restart=False)
+            sides = with_mirrors(part, sides_of(part, along, sources, found), sources, found, keep)
+            return part._steps(along, dataset, sides)
 
     def _moving(self, name: str, dataset: Dataset) -> Dataset:
         """The dataset with its cursor, which steps may rename."""
@@ -243,20 +252,25 @@ class Part:
         return replace(dataset, cursor=self.entry.all_sources[name].cursor or dataset.cursor)
 
     def _steps(self, along: Trunk, dataset: Dataset, sides: Mapping[str, Side]) -> Chain | None:
+        if not along.steps:
+            return None
+        from tongqu.engine.chain import Chain
+
         memory = limits(self.entry).memory_mb // 2 if sides else 256
-        return Chain(dataset, along.steps, memory_mb=memory, sides=sides) if along.steps else None
+        return Chain(dataset, along.steps, memory_mb=memory, sides=sides)
 
     def _chain(
         self, name: str, dataset: Dataset, source: Source, sink: Sink, chains: Mapping[str, Chain | None]
     ) -> Stream:
         reads, mode, single = self.entry.all_sources[name], self.mode(name), len(chains) == 1
+        alone = single if mode is not Mode.CDC else bool(reads.dataset)  # of tables that are followed some may go
         cursor = cursor_of(dataset, mode, reads.cursor, tracks=source.tracks)
         chain = chains[dataset.name]
         target = self.writes.dataset or (reads.as_ if single and reads.as_ else dataset.name)
         stream = self._stream(chain.output if chain else dataset, source, sink, target=target, mode=mode)
         return replace(
             stream,
-            name=self.stream if single else f"{self.stream}.{dataset.name}",
+            name=self.stream if alone else f"{self.stream}.{dataset.name}",
             source_dataset=dataset,
             cursor=cursor,
             chain=chain,
@@ -265,7 +279,7 @@ class Part:
 
     def _graph(self, sources: Mapping[str, Source], datasets: Mapping[str, Dataset], sink: Sink) -> Stream:
         memory = limits(self.entry).memory_mb
-        graph = Graph(self.plan, datasets, threads=min(4, os.cpu_count() or 1), memory_mb=memory)
+        graph = graph_of(self.plan, datasets, threads=min(4, os.cpu_count() or 1), memory_mb=memory)
         source = GraphSource(graph, sources, self.sink_name)
         target = self.writes.dataset or self.stream
         return replace(self._stream(source.dataset, source, sink, target=target, mode=Mode.FULL), recipe=graph.recipe)
@@ -274,7 +288,7 @@ class Part:
         self, keep: Callable[[Any], Any], sources: Mapping[str, Source], datasets: Mapping[str, Dataset], sink: Sink
     ) -> Stream:
         """Steps that keep state, as one source whose log is followed."""
-        graph = Graph(self.plan, datasets)
+        graph = graph_of(self.plan, datasets)
         home = self.sink.lodging
         source = keep(state_source(graph, sources, self.modes, entry=self.entry, name=self.stream, home=home))
         stream = self._stream(source.dataset, source, sink, target=self.writes.dataset or self.stream, mode=Mode.CDC)
@@ -330,27 +344,21 @@ class Part:
         known = meaning.keys if meaning else ()
         return tuple(known) if known and set(known) <= set(given.columns) else given.key
 
+    def _note(self, identity: str) -> None:
+        """Note which log the system will keep for this part."""
+        beside = () if self.stateful else mirrored(self.plan, self.modes)
+        for name, end in self.ends.items():
+            if self.mode(name) is Mode.CDC and name not in beside and not self.stateful:
+                note_log(end, f"tongqu_{identity[:16]}", self.name)
+
     def _identity(self, streams: Sequence[Stream]) -> str:
         told: dict[str, Any] = {
             "pipeline": self.name,
             "sources": {name: end.identity for name, end in self.ends.items()},
             "sink": [self.sink_name, self.sink.identity],
-            "streams": [[s.source_dataset.name, s.target, s.mode, s.write, list(s.key), s.cursor] for s in streams],
+            "streams": streams_of(list(self.entry.all_sources.values()), streams, self.writes.key),
         } | ({"window": self.window} if self.window else {})
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def limits(entry: PipelineEntry) -> Limits:
-    """A pipeline's bounds in the engine's words."""
-    count, part = share(entry.limit.quarantined)
-    default = Limits()
-    return Limits(
-        chunk_rows=entry.limit.chunk_rows or default.chunk_rows,
-        splits=entry.limit.splits,
-        memory_mb=entry.limit.memory_mb or default.memory_mb,
-        quarantined=count,
-        quarantined_share=part,
-    )
+        return digest(told)
 
 
 def parts(name: str, request: RunRequest, project: Project, ends: Ends) -> list[Part]:
@@ -376,6 +384,7 @@ def parts(name: str, request: RunRequest, project: Project, ends: Ends) -> list[
             places=project.places,
             full=request.full,
             restart=request.restart,
+            reload=request.reload,
             window=request.window,
             until_caught_up=request.until_caught_up,
             referred=referred,

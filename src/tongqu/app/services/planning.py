@@ -96,7 +96,7 @@ def _target(part: Part, stream: Stream, looking: Looking) -> dict[str, Any]:
     )  # fmt: skip
     existing = looking.existing(part.sink, stream.target)
     statements: Sequence[str] = ()
-    notes: list[str] = [*_leaving(part, stream, write), *_apart(part, stream)]
+    notes: list[str] = [*_leaving(part, stream, write), *_apart(part, stream), *_steps(part)]
     try:
         if existing is not None or not looking.missing(part.sink):
             statements = stream.sink.preview(write)
@@ -130,6 +130,12 @@ def _leaving(part: Part, stream: Stream, write: Write) -> Iterator[str]:
         yield f"{found}; take a key that comes from the source as it is, or say `leaving: keep` in the sink"
     elif found is not None:
         yield f"{found.reason}, so rows travel in the columnar lane"
+
+
+def _steps(part: Part) -> Iterator[str]:
+    """What steps say of themselves."""
+    for step in part.plan.steps:
+        yield from (f"step {step.id!r} {note}" for note in step.operator.notes)
 
 
 def _apart(part: Part, stream: Stream) -> Iterator[str]:

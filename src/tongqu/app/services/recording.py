@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tongqu.core.errors import AnswerError, InvalidPlanError, InvalidSettingsError, NotFoundError, WriteError
+from tongqu.kit import lasting
 
 if TYPE_CHECKING:
     from tongqu.core.settings import Endpoint
@@ -193,11 +194,9 @@ def scrubbed(path: Path, names: Iterable[str] = ()) -> dict[str, Any]:
                 continue
             changed += clean != text
             part["text"] = clean
-    fresh = path.with_suffix(".new")
     try:
-        fresh.touch(mode=0o600)
-        fresh.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
-        fresh.replace(path)
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        lasting.put(path, text.encode(), 0o600)
     except OSError as error:
         raise WriteError(f"the recording cannot be written: {error.strerror}", path=str(path)) from error
     after = shown(path)

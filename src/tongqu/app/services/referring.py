@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from tongqu.app.project.places import nearest
 from tongqu.app.services.ends import End
+from tongqu.core.arrow import pa
 from tongqu.core.connector import Source
 from tongqu.core.data import Dataset, Read
 from tongqu.core.errors import NotFoundError, learnt
+from tongqu.core.kernels import pc
 from tongqu.core.operator import Step
 from tongqu.core.plan import Plan
 from tongqu.meaning.dataset_rules import Reference

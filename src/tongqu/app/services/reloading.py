@@ -12,8 +12,9 @@ from tongqu.app.project.load import Project
 from tongqu.app.services.origins import Origin
 from tongqu.app.services.publishing import Compiled, Publishing, digest
 from tongqu.app.services.tidying import tidy_all
-from tongqu.core.errors import TongquError
+from tongqu.core.errors import ConnectError, TongquError
 from tongqu.gateway.site import Site
+from tongqu.kit.trouble import why
 
 LOOK_SECONDS = 0.4
 """How often the version is looked at: a new one is served within a second, unless its sources are slow."""
@@ -26,7 +27,8 @@ Prepared = Callable[[Project], Callable[[], None]]
 """Makes ready, off the serving loop, what a project says beside its APIs; what it gives swaps that in, in the loop, in
 the same turn as the APIs. Raises TongquError or OSError for what cannot be: then the old version goes on as a whole."""
 Tell = Callable[[str, Mapping[str, Any]], None]
-"""Is told what happened: `served`, `kept` (a new version is wrong, the old one goes on), `degraded`, `restored`."""
+"""Is told what happened: `served`, `kept` (a new version is wrong, the old one goes on), `unread` (whether there is a
+new one cannot be read), `degraded`, `restored`."""
 
 
 @dataclass
@@ -102,7 +104,8 @@ class Reloading:
                 self._keep([error.problem()])
             except (OSError, sqlite3.Error) as error:
                 self._blind = True
-                self._keep([{"path": "", "code": "internal", "message": str(error), "hint": ""}])
+                told = {"path": "", "code": ConnectError.code, "message": why(error), "hint": ""}
+                self._keep([told], "unread")
 
     async def close(self) -> None:
         """Close all servers."""
@@ -183,12 +186,12 @@ class Reloading:
         self._closing.add(task)
         task.add_done_callback(over)
 
-    def _keep(self, problems: list[Mapping[str, Any]]) -> None:
+    def _keep(self, problems: list[Mapping[str, Any]], word: str = "kept") -> None:
         if self.served.stale and self.served.problems == problems:
             return
         self.served.stale = True
         self.served.problems = problems
-        self._tell("kept", {"config": self.served.compiled.publication.version, "problems": problems})
+        self._tell(word, {"config": self.served.compiled.publication.version, "problems": problems})
 
     def _tell_degraded(self, compiled: Compiled) -> None:
         for status in compiled.statuses:

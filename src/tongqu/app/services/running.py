@@ -12,7 +12,6 @@ from tongqu.app.services.elsewhere import elsewhere
 from tongqu.app.services.ends import Ends
 from tongqu.app.services.execution import Outcome, Run, Runner
 from tongqu.app.services.flows import Names
-from tongqu.app.services.following import FOLLOWING
 from tongqu.app.services.hooking import make_topics
 from tongqu.app.services.piping import Part, RunRequest, parts
 from tongqu.app.services.standing_in import instead, taken
@@ -29,7 +28,7 @@ def run(request: RunRequest, project: Project, ends: Ends, runner: Runner, new_i
     one instant if it can give one.
     """
     wanted = [parts(name, request, project, ends) for name in request.pipelines]
-    endless = [part for several in wanted[:-1] for part in several if {*FOLLOWING} & {*part.modes.values()}]
+    endless = [part for several in wanted[:-1] for part in several if part.entry.endless and not part.full]
     if endless and not request.until_caught_up:
         raise InvalidPlanError(
             f"{endless[0].name!r} follows a log and does not end, so the pipelines after it would never run",

@@ -14,6 +14,7 @@ from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
+from tongqu.app import early
 from tongqu.app.services.governing import show_budgets
 from tongqu.app.services.managed import Manage, Managing, managed
 from tongqu.app.services.origins import Applied, Files, Origin
@@ -344,6 +345,8 @@ def _stopped_by_signals(tell: Tell) -> asyncio.Event:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, asked)
+    if early.taken():
+        asked()
     return stop
 
 

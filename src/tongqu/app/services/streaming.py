@@ -17,6 +17,7 @@ from tongqu.gateway.live.handler import LiveHandler
 from tongqu.gateway.live.hub import Hub
 from tongqu.gateway.live.polling import Polling
 from tongqu.gateway.metrics.measures import Metrics
+from tongqu.gateway.metrics.troubles import show_trouble
 from tongqu.gateway.reading import Reader
 from tongqu.gateway.settings import GatewayEntry
 from tongqu.gateway.site import Route, Site
@@ -80,6 +81,8 @@ class Streams:
         metrics.gauge("tongqu_live_subscribers", "Open live subscriptions", lambda: self.hub.numbers[0])
         metrics.gauge("tongqu_live_views", "Different live subscriptions", lambda: self.hub.numbers[1])
         metrics.gauge("tongqu_intake_waiting", "Parcels that were taken in and wait", lambda: self.drainer.depth)
+        for part in (self.hub, self.polling, self.dispatcher, self.drainer):
+            show_trouble(metrics, part.trouble)
 
     def traced_by(self, tracing: Tracing | None) -> None:
         """Tell of deliveries and batches there from now on."""

@@ -16,7 +16,7 @@ from tongqu.app.services.following import check_follows
 from tongqu.app.services.two_way_asked import check_one_way
 from tongqu.core.connector import Can
 from tongqu.core.data import Deletes, Lane, Mode, WriteMode
-from tongqu.core.errors import InvalidPlanError, InvalidSettingsError
+from tongqu.core.errors import InvalidPlanError, InvalidSettingsError, TongquError
 from tongqu.core.schema_changes import SchemaChanges
 from tongqu.engine.compile import Wanted, plan_sync
 from tongqu.engine.job import Job, Limits, Stream
@@ -37,6 +37,7 @@ class SyncRequest:
     deletes: str = ""
     schema_changes: str = ""
     restart: bool = False
+    reload: Sequence[str] = ()
     until_caught_up: bool = False
     splits: int | None = None
     chunk_rows: int | None = None
@@ -131,12 +132,14 @@ def sync(request: SyncRequest, ends: Ends, run: Runner, new_id: Callable[[], str
     def plan() -> Job:
         source, sink = run.keep(source_end.source()), run.keep(sink_end.sink())
         sink.prepare()
+        absent: dict[str, TongquError] = {}
         streams = plan_sync(
             source,
             sink,
             source_id=source_end.identity,
             sink_id=sink_end.identity,
             wanted=wanted,
+            absent=absent,
         )
         if same(source_end, sink_end):
             check_apart(streams)
@@ -144,6 +147,8 @@ def sync(request: SyncRequest, ends: Ends, run: Runner, new_id: Callable[[], str
         return Job(
             streams,
             restart=request.restart,
+            reload=request.reload,
+            absent=absent,
             limits=settled.limits,
             until_caught_up=request.until_caught_up,
             run=new_id(),

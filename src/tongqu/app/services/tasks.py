@@ -81,8 +81,8 @@ class Tasks:
         for name, entry in project.pipelines.items():
             ends: tuple[PipelineSource | PipelineSink, ...]
             ends = (*entry.all_sources.values(), *entry.all_sinks.values())
-            kept = any(source.mode in ("cdc", "stream") for source in entry.all_sources.values())
-            found[name] = _task(project, name, "run", place, (end.connection for end in ends), kept=kept)
+            used = (end.connection for end in ends)
+            found[name] = _task(project, name, "run", place, used, kept=entry.endless)
         for name, told in project.reconcile.items():
             both = (told.left.connection, told.right.connection)
             found[RECONCILE + name] = _task(project, name, "reconcile", place, both)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tongqu.core.errors import CheckpointError, TongquError
-from tongqu.store.feed import touched
+from tongqu.kit.trouble import why
 
 if TYPE_CHECKING:
     from tongqu.app.project.load import Project
@@ -32,10 +32,12 @@ class Touching:
         connections that lead to the same system. Never fails: a run does not stop for it."""
         if not tables or not self.home.feed.exists():
             return
+        from tongqu.store.feed import touched
+
         try:
             touched(self.home, [f"{name}/{table}" for name in self._names(sink) for table in tables], "run")
-        except (sqlite3.Error, OSError, CheckpointError):
-            logger.warning("callers may see old answers: what changed could not be noted", exc_info=True)
+        except (sqlite3.Error, OSError, CheckpointError) as error:
+            logger.warning("callers may see old answers: what changed could not be noted: %s", why(error))
 
     def _names(self, sink: str) -> Sequence[str]:
         connections = self.project().connections

@@ -147,6 +147,7 @@ def opened(wire: Wire, name: str, entry: TwoWayEntry, book: Book) -> Iterator[Tw
             )
         yield TwoWay(
             name, opened.shape, opened.places, policy, book, wire.surroundings.new_id, monotonic,
+            tables={side.called: pack([side.connection, side.dataset]) for side in entry.between},
             stage=stage, compensates=entry.refused == "compensate", stop=wire.stop,  # type: ignore[arg-type]  # one of STAGES
         )  # fmt: skip
 

@@ -40,6 +40,12 @@ def sides(ends: Ends, name: str, entry: TwoWayEntry, runner: asyncio.Runner, sta
     found: dict[str, tuple[TwoWaySide, Server, Dataset, Mapping[str, str]]] = {}
     for side in entry.between:
         end = ends.end(side.connection)
+        if end.connector.server is None:
+            raise InvalidPlanError(
+                f"{side.connection!r} ({end.connector.name}) cannot be queried and changed row by row, so it is no "
+                "side of a two-way sync", path=f"sync.{name}",
+                hint="let pipelines carry its rows into a table beside it and back, and name that table",
+            )  # fmt: skip
         server = runner.run(opened(end))
         stack.callback(lambda server=server: runner.run(server.close()))  # type: ignore[misc]  # a default
         if not server.transactions or runner.run(server.keeps_keys()) is False:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from tongqu.app import early
 from tongqu.app.services.serve_place import (
     COUNTS,
     MANAGE_SOCKET,
@@ -59,6 +60,8 @@ class _Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._asked)
+        if early.taken():
+            self._asked()
         tasks = [loop.create_task(self._keep(at)) for at in range(self._request.workers)]
         standing_in: asyncio.Task[None] | None = None
         try:

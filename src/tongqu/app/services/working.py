@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import socket
+import sqlite3
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from tongqu.app.services.crowding import LOOK, Crowding
 from tongqu.app.services.scheduling import Scheduler
 from tongqu.app.services.tasks import Tasks
 from tongqu.core.errors import ConnectError, TongquError
+from tongqu.kit.trouble import why
 from tongqu.store.jobs.job import Ended, Hands, Job
 from tongqu.store.jobs.jobs import Jobs
 
@@ -35,7 +37,7 @@ _PURGE_SECONDS = 3600.0
 logger = logging.getLogger("tongqu.working")
 Tell = Callable[[str, Mapping[str, Any]], None]
 """Is told `begun`, `ended` and `lost` with the job, `blind` (the store cannot be reached) and `unusable` (the newer
-configuration is wrong) with the problem."""
+configuration is wrong) with the problem, `sighted` (it can be reached again)."""
 
 
 @dataclass
@@ -96,12 +98,16 @@ class Working:
             while True:
                 try:
                     wait = self._step()
-                    self._blind = 0
+                    self._sees()
                 except ConnectError as error:
                     wait = self._cannot_see(error)
-                except OSError as error:  # no more processes or files at the moment, for example
-                    what = f"jobs cannot be looked after: {error.strerror or error}"
-                    wait = self._cannot_see(ConnectError(what, path=str(error.filename or "")))
+                except (
+                    OSError,
+                    MemoryError,
+                    sqlite3.Error,
+                ) as error:  # no more files or memory now
+                    path = str(getattr(error, "filename", None) or "")
+                    wait = self._cannot_see(ConnectError(f"jobs cannot be looked after: {why(error)}", path=path))
                 if wait is None:
                     return
                 self._bell.wait(wait)
@@ -272,6 +278,11 @@ class Working:
     def _lease(self) -> float:
         return self.scheduler.tasks.project.running.lease_seconds if self.scheduler.tasks else 15.0
 
+    def _sees(self) -> None:
+        if self._blind:
+            self.tell("sighted", {"attempts": self._blind})
+        self._blind = 0
+
     def _cannot_see(self, error: ConnectError) -> float | None:
         """The store cannot be reached: what runs goes on, fenced by its sinks; it is asked again later."""
         if not self._blind:
@@ -283,7 +294,7 @@ class Working:
                 attempt.press()
             if all(attempt.over.is_set() for attempt in self._all):
                 return None
-        return min(2.0**self._blind / 4, 10.0)
+        return min(2.0 ** min(self._blind, 16) / 4, 10.0) * (0.5 + self.chance() / 2)
 
 
 def _name(job: Job) -> str:

@@ -23,6 +23,7 @@ from tongqu.core.errors import (
     TongquError,
     WriteError,
 )
+from tongqu.kit import lasting
 from tongqu.kit.db import Db, Row
 from tongqu.kit.drivers import driver
 from tongqu.kit.sqlite import SqliteDb, connect
@@ -190,10 +191,9 @@ class Books(Db):
     are written."""
 
     def __init__(self, folder: Path):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lasting.make_folder(folder, 0o700)
         self._db: SqliteDb = connect(_File(str(folder / "clickhouse.db")), "rwc")
         self._db.rows("PRAGMA journal_mode = wal")
-        self._db.rows("PRAGMA synchronous = full")
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
         """See Db.rows."""

@@ -24,9 +24,12 @@ from tongqu.core.errors import (
     TongquError,
     WriteError,
 )
+from tongqu.kit import lasting
 from tongqu.kit.db import Db, Row
 from tongqu.kit.drivers import driver
 from tongqu.kit.file_holder import described
+from tongqu.kit.files import translated as files_translated
+from tongqu.kit.fresh_duckdb import fresh_duckdb
 from tongqu.kit.local_path import FULL_DISK, absolute, sink_folder
 from tongqu.kit.patterns import nearest
 
@@ -165,6 +168,8 @@ class DuckDb(Db):
         if self._open:
             self._open = False
             self.run("COMMIT")
+            if self._shared is not None and self._shared.writes:  # DuckDB syncs its log, but not that log's name
+                lasting.sync(Path(self._shared.path).parent)
 
     def rollback(self) -> None:
         """See Db.rollback."""
@@ -347,6 +352,9 @@ def _database(settings: DuckdbSettings, path: str, writes: bool, files: Sequence
     if settings.threads:
         config["threads"] = settings.threads
     with translated(settings, WriteError if writes else ReadError):
+        if writes:
+            with files_translated(Path(path)):
+                fresh_duckdb(Path(path))
         database = _duckdb().connect(":memory:", config=config)
         try:
             database.execute(f"ATTACH {literal(path)} AS {FILE} (TYPE duckdb, READ_{'WRITE' if writes else 'ONLY'})")

@@ -16,7 +16,7 @@ from tongqu.connectors.file.content import as_held, content
 from tongqu.connectors.file.target import Target, has_content
 from tongqu.core.errors import SchemaError
 from tongqu.core.kernels import pc
-from tongqu.kit import files
+from tongqu.kit import files, lasting
 from tongqu.kit.formats import compression
 from tongqu.kit.formats.output import TEXT, Form, Output
 from tongqu.kit.formats.text import as_text
@@ -113,9 +113,12 @@ def build_folder(target: Target, schema: pa.Schema, parts: Sequence[Path], run: 
     finally:
         folders.close()
     for name in folders.names:
-        files.sync_file(target.temporary / name)
+        lasting.sync(target.temporary / name)
+    for folder in {above for name in folders.names for above in Path(name).parents}:
+        lasting.sync(target.temporary / folder)
     content = json.dumps({"run": run, "files": folders.names}, ensure_ascii=False, indent=1)
     files.write_atomically(target.temporary / MANIFEST, content.encode())
+    lasting.sync(target.temporary.parent)  # before it is noted: a folder that is gone then was moved
     return folders.names
 
 

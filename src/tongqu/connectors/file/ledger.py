@@ -17,7 +17,7 @@ from typing import Any
 
 from tongqu.core.data import Checkpoint, Counts, Split, Started
 from tongqu.core.errors import CheckpointError, FencedError
-from tongqu.kit import files
+from tongqu.kit import files, lasting
 
 VERSION = 1
 QUARANTINE = "quarantine"
@@ -64,7 +64,7 @@ class Run:
         """Raises BusyError if another process runs this sync."""
         self.folder = state / key(sync)
         with files.translated(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            lasting.make_folder(self.folder)
         self._path = self.folder / "run.json"
         self._lock = files.Lock(self.folder / "run.lock", "this sync's target")
 
@@ -157,7 +157,7 @@ class StreamLedger:
         """Remove the parts that are not committed."""
         listed = {part[0] for split in document["splits"].values() for part in split["parts"]}
         with files.translated(self.parts):
-            self.parts.mkdir(exist_ok=True)
+            lasting.make_folder(self.parts)
             for path in self.parts.iterdir():
                 if path.name not in listed:
                     path.unlink()

@@ -16,7 +16,7 @@ from tongqu.connectors.file.arrivals import SEEN, Known
 from tongqu.connectors.file.incoming import IncomingSettings
 from tongqu.connectors.file.settings import FileSettings
 from tongqu.core.data import Dataset
-from tongqu.kit import files
+from tongqu.kit import files, lasting
 from tongqu.kit.patterns import wanted
 from tongqu.kit.places.settings import PlaceSettings
 
@@ -66,7 +66,7 @@ class Memory:
         }  # fmt: skip
         held = self._load()
         if held.get(dataset.name) != kept:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            lasting.make_folder(self._path.parent)
             files.write_atomically(self._path, json.dumps(held | {dataset.name: kept}).encode())
 
     def _load(self) -> dict[str, dict[str, Any]]:

@@ -14,7 +14,7 @@ from tongqu.connectors.file.assembly import MANIFEST, build_file, build_folder
 from tongqu.connectors.file.ledger import StreamLedger
 from tongqu.connectors.file.target import Target
 from tongqu.core.data import Written
-from tongqu.kit import files
+from tongqu.kit import files, lasting
 from tongqu.kit.faults import crash_point
 
 
@@ -48,7 +48,7 @@ def _build(target: Target, schema: pa.Schema, parts: list[Path], run: str, appen
         size = sum((target.temporary / name).stat().st_size for name in names)
     else:
         build_file(target, schema, parts, append)
-        files.sync_file(target.temporary)
+        lasting.sync(target.temporary)
         size = target.temporary.stat().st_size
     found = target.temporary.stat()
     move = bool(target.partition) and append
@@ -70,7 +70,7 @@ def _swap(target: Target, keep: bool) -> None:
     if not target.partition:
         if old and keep:
             link(target.path, target.previous)
-        files.replace(target.temporary, target.path)
+        lasting.replace(target.temporary, target.path)
         return
     if old and files.exchange(target.temporary, target.path):
         target.temporary.rename(target.previous)
@@ -78,7 +78,7 @@ def _swap(target: Target, keep: bool) -> None:
         if old:
             target.path.rename(target.previous)
         target.temporary.rename(target.path)
-    files.sync_file(target.path.parent)
+    lasting.sync(target.path.parent)
 
 
 def link(source: Path, name: Path) -> None:
@@ -104,8 +104,8 @@ def _move(target: Target) -> None:
     found = sorted(p for p in target.temporary.rglob("*") if p.is_file() and p.name != MANIFEST)
     for path in [*found, target.temporary / MANIFEST]:
         place = target.path / path.relative_to(target.temporary)
-        place.parent.mkdir(parents=True, exist_ok=True)
+        lasting.make_folder(place.parent)
         if path.exists():
             path.replace(place)
-            files.sync_file(place.parent)
+            lasting.sync(place.parent)
     shutil.rmtree(target.temporary)

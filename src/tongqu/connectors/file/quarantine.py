@@ -10,7 +10,7 @@ from typing import Any
 from tongqu.connectors.file.ledger import QUARANTINE, load, now, store
 from tongqu.core.data import BadRow
 from tongqu.core.dirty import OPEN, STILL_BAD, Fix, Settled
-from tongqu.kit import files
+from tongqu.kit import files, lasting
 
 _FIXES = "fixes.json"
 
@@ -27,7 +27,7 @@ def keep(folder: Path, name: str, told: dict[str, str], rows: Sequence[BadRow]) 
         shape = {"shape": row.shape if holder == id else f"={holder}"} if holder else {}
         lines.append(json.dumps({"id": id, **told, **cause, **rest, **shape}, ensure_ascii=False))
     with files.translated(folder):
-        folder.mkdir(exist_ok=True)
+        lasting.make_folder(folder)
     files.write_atomically(folder / name, ("\n".join(lines) + "\n").encode())
 
 

@@ -17,7 +17,7 @@ from tongqu.connectors.file.outpost import Outpost
 from tongqu.connectors.file.target import Target
 from tongqu.core.connector import Session
 from tongqu.core.data import Checkpoint, Split, Write, Written
-from tongqu.kit import files
+from tongqu.kit import files, lasting
 from tongqu.kit.faults import crash_point
 from tongqu.kit.formats.output import Output, unfit
 from tongqu.kit.sieve import sieved
@@ -87,7 +87,7 @@ class FileSession(Session):
             if self._output is not None:
                 size = self._output.close()
                 if self._rows:
-                    files.replace(self._temporary, ledger.parts / name)
+                    lasting.replace(self._temporary, ledger.parts / name)
                     part = (name, self._rows, size)
                 else:
                     self._temporary.unlink()

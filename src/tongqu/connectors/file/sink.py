@@ -26,7 +26,7 @@ from tongqu.core.connector import Sink
 from tongqu.core.data import Counts, Opened, Position, Split, Started, Write, WriteMode, Written
 from tongqu.core.dirty import Dirty, Fix
 from tongqu.core.errors import InvalidPlanError, PrivilegeError
-from tongqu.kit import files
+from tongqu.kit import files, lasting
 from tongqu.kit.faults import crash_point
 from tongqu.kit.places.local import LocalPlace
 from tongqu.kit.places.place import Place, joined, parent
@@ -143,7 +143,7 @@ class FileSink(Sink):
             refuse_replay(write, ledgers.writer(self._state, place.path, but=own))
         place.form.check(schema)
         with files.translated(self._root):
-            self._state.mkdir(parents=True, exist_ok=True)
+            lasting.make_folder(self._state)
         if (known := self._landings.pop(write.stream, None)) is not None:
             known.claim.release()
         claim = files.Lock(self._state / f"{ledgers.key(place.path.name)}.lock", str(place.path))
@@ -272,7 +272,7 @@ class FileSink(Sink):
             if landing.target.path == place.path:
                 self._landings.pop(stream).claim.release()
         with files.translated(self._root):
-            self._state.mkdir(parents=True, exist_ok=True)
+            lasting.make_folder(self._state)
         claim = files.Lock(self._state / f"{ledgers.key(place.path.name)}.lock", str(place.path))
         try:
             if outpost is not None:

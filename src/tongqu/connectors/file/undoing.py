@@ -10,7 +10,7 @@ from tongqu.connectors.file.source import FileSource
 from tongqu.connectors.file.target import Target
 from tongqu.core.data import Read
 from tongqu.core.errors import InvalidPlanError
-from tongqu.kit import files
+from tongqu.kit import files, lasting
 from tongqu.kit.faults import crash_point
 
 
@@ -31,7 +31,7 @@ def put_back(target: Target, settings: FileSettings) -> int:
             aside.unlink()  # cut off before anything visible happened: it is what is visible, once more
         else:
             aside.rename(target.previous)
-            files.sync_file(target.path.parent)
+            lasting.sync(target.path.parent)
     if not target.path.exists():
         target.previous.rename(target.path)
     elif not files.exchange(target.previous, target.path):
@@ -42,10 +42,10 @@ def put_back(target: Target, settings: FileSettings) -> int:
                 hint="stop its readers and exchange the names by hand",
             )
         link(target.path, aside)
-        files.replace(target.previous, target.path)
+        lasting.replace(target.previous, target.path)
         aside.rename(target.previous)
     crash_point("in_undo")
-    files.sync_file(target.path.parent)
+    lasting.sync(target.path.parent)
     return count_rows(str(target.path), settings)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tongqu.connectors.jdbc.machine import java
+from tongqu.kit import lasting
 
 SOURCE = Path(__file__).with_name("java") / "Columns.java"
 _CLASS = "Columns.class"
@@ -66,13 +66,11 @@ def _kept(kept: Path) -> Path:
     folder = kept / f"columns-{digest}"
     if (folder / _CLASS).is_file():
         return folder
-    kept.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lasting.make_folder(kept, 0o700)
     with TemporaryDirectory(prefix=".columns-", dir=kept) as made:
         _compile(Path(made))
-        with (Path(made) / _CLASS).open("rb") as file:
-            os.fsync(file.fileno())
-        folder.mkdir(exist_ok=True)
-        (Path(made) / _CLASS).replace(folder / _CLASS)
+        lasting.make_folder(folder)
+        lasting.replace(Path(made) / _CLASS, folder / _CLASS)
     return folder
 
 

@@ -24,7 +24,7 @@ def _sink(settings: MysqlSettings) -> Sink:
 
 
 def _server(settings: MysqlSettings) -> Server:
-    from tongqu.connectors.mysql.serving import MysqlServer
+    from tongqu.connectors.mysql.serving.server import MysqlServer
 
     return MysqlServer(settings)
 

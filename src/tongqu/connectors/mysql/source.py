@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
@@ -27,6 +27,7 @@ from tongqu.kit.sql.key_ranges import Bound, bounds, walked
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tongqu.core.feeling import Feeling
     from tongqu.core.log import Log
 
 _SPLIT_ROWS = 200_000
@@ -197,6 +198,13 @@ class MysqlSource(Source):
         from tongqu.connectors.mysql.log.following import MysqlLog
 
         return MysqlLog(self, self._settings, name, datasets, self._folder)
+
+    def feel(self, between: Callable[[], object] | None = None) -> Feeling:
+        """See Felt.feel."""
+        from tongqu.connectors.mysql.feeling import feel
+
+        with self._lock:
+            return feel(self._db(), between)
 
     def close(self) -> None:
         """See Source.close."""

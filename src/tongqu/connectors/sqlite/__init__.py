@@ -24,7 +24,7 @@ def _sink(settings: SqliteSettings) -> Sink:
 
 
 def _server(settings: SqliteSettings) -> Server:
-    from tongqu.connectors.sqlite.serving import SqliteServer
+    from tongqu.connectors.sqlite.serving.server import SqliteServer
 
     return SqliteServer(settings)
 

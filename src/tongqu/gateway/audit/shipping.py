@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from tongqu.core.errors import TongquError
-from tongqu.store.audit.chain import Place, made
+from tongqu.kit import lasting
+from tongqu.store.audit.chain import Place
 
 _LINE = re.compile(rb"(s\d) (\d+) ([0-9a-f]+) ([0-9a-f]+) (\{.*\})")
 _BATCH = 500
@@ -132,7 +133,7 @@ class Shipper:
     def _held(self) -> bool:
         if self._lock >= 0:
             return True
-        made(self._file.parent)
+        lasting.make_folder(self._file.parent, 0o700)
         handle = os.open(self._file.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -177,12 +178,10 @@ class Shipper:
         return batch, moved
 
     def _keep(self) -> None:
-        """The cursor on disk; without waiting for it, since what is sent twice does no harm."""
+        """The cursor on disk."""
         oldest = next(iter(self._place.days()), "")
         self._cursor.at = {chain: at for chain, at in self._cursor.at.items() if at[0] >= oldest}
-        fresh = self._file.with_suffix(".new")
-        fresh.write_text(json.dumps(self._cursor.at), encoding="utf-8")
-        fresh.replace(self._file)
+        lasting.put(self._file, json.dumps(self._cursor.at).encode())
 
     def _failed(self, error: str) -> None:
         self.state.failures += 1

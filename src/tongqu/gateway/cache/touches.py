@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterable
 
 from tongqu.core.errors import CheckpointError
+from tongqu.kit.trouble import why
 from tongqu.store.feed import Feed
 
 ANY = "*"
@@ -62,9 +63,9 @@ class Touches:
             if version != self._seen or settled:
                 self._learn()
                 self._seen = version
-        except (sqlite3.Error, OSError, CheckpointError):
+        except (sqlite3.Error, OSError, CheckpointError) as error:
             if self._seen != -1:
-                logger.warning("what changed cannot be learnt, so nothing is answered from the cache", exc_info=True)
+                logger.warning("what changed cannot be learnt, so nothing is answered from the cache: %s", why(error))
             self._seen = -1
             self.forget()
             return False

@@ -24,6 +24,7 @@ from tongqu.gateway.rest.bodies import sent
 from tongqu.gateway.settings import SizesEntry
 from tongqu.gateway.tracing import Trace, Tracing, enter
 from tongqu.gateway.writing import Edit, Writer
+from tongqu.kit.trouble import Trouble
 from tongqu.store.feed import Feed
 from tongqu.store.intake import Intake, Kept
 
@@ -82,15 +83,17 @@ class Drainer:
         self._leased = 0.0
         self.depth = 0
         """How many parcels waited at the last look."""
+        self.trouble = Trouble("intake", "rows that were taken in cannot be written at the moment", logger)
+        self._troubles: dict[str, Trouble] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             try:
                 waited = _WAIT_SECONDS if await self.look() < 0 else LOOK_SECONDS
-            except Exception:  # they are kept; the next look may do better
-                logger.exception("rows that were taken in cannot be written at the moment")
-                waited = _WAIT_SECONDS
+                self.trouble.over()
+            except Exception as error:  # noqa: BLE001  # they are kept; the next look may do better
+                waited = self.trouble.failed(error)
             await asyncio.sleep(waited)
 
     async def look(self) -> int:
@@ -117,11 +120,15 @@ class Drainer:
         return -1 if away and not over else over
 
     async def _tried_target(self, target: str, parcels: Sequence[Kept]) -> tuple[int, bool]:
+        said = f"rows that were taken in for {target} cannot be written at the moment"
         try:
-            return await self._target(target, parcels)
-        except Exception:  # they are kept, and the parcels of others are written
-            logger.exception("rows that were taken in for %s cannot be written at the moment", target)
+            done = await self._target(target, parcels)
+        except Exception as error:  # noqa: BLE001  # they are kept, and the parcels of others are written
+            self._troubles.setdefault(target, Trouble("intake of", said, logger)).failed(error)
             return 0, False
+        if done[1] and target in self._troubles:
+            self._troubles.pop(target).over()
+        return done
 
     def _mine(self) -> bool:
         now = self._clock()

@@ -22,6 +22,7 @@ from tongqu.gateway.problems import Kind, Problem, declare
 from tongqu.gateway.publication import Api, Publication
 from tongqu.gateway.reading import Reader, decided
 from tongqu.gateway.stages import Identify, Watch
+from tongqu.kit.trouble import Trouble
 from tongqu.store.feed import Event, Feed
 
 LOOK_SECONDS = 0.2
@@ -159,6 +160,7 @@ class Hub:
         self._stopped = False
         self.at = 0
         """How far the feed was read."""
+        self.trouble = Trouble("live", "the feed of changes cannot be read", logger)
 
     def start(self) -> None:
         """Begin to follow; called in the loop."""
@@ -246,8 +248,9 @@ class Hub:
             self._wake.clear()
             try:
                 await self._look()
-            except Exception:  # the next look may do better
-                logger.exception("the feed of changes cannot be read")
+                self.trouble.over()
+            except Exception as error:  # noqa: BLE001  # the next look may do better
+                await asyncio.sleep(self.trouble.failed(error))
 
     async def _look(self) -> None:
         """Read on in the feed and hand each view what is of its tables."""

@@ -16,6 +16,7 @@ from tongqu.gateway.live.keys import key_text
 from tongqu.gateway.live.ledger import place_of
 from tongqu.gateway.policy.values import fitted
 from tongqu.gateway.publication import Api, Publication
+from tongqu.kit.trouble import Trouble
 from tongqu.store.feed import Changed, Feed
 
 if TYPE_CHECKING:
@@ -60,15 +61,21 @@ class Polling:
         self._clock = clock
         self._followed: dict[str, Followed] = {}
         self._renewed = 0.0
+        self.trouble = Trouble("cursors", "cursors cannot be followed at the moment", logger)
+        self._troubles: dict[str, tuple[Trouble, float]] = {}
+        """Tables that cannot be read, and when they are looked at again."""
 
     async def run(self) -> None:
         """Look at what is due until cancelled."""
+        wait = 0.0
         while True:
-            await asyncio.sleep(self._pause())
+            await asyncio.sleep(wait or self._pause())
             try:
                 await self._look()
-            except Exception:  # the next look may do better
-                logger.exception("cursors cannot be followed at the moment")
+                self.trouble.over()
+                wait = 0.0
+            except Exception as error:  # noqa: BLE001  # the next look may do better
+                wait = self.trouble.failed(error)
 
     def _pause(self) -> float:
         """Seconds between looks at what is due: a part of the shortest time that an API asks for."""
@@ -81,10 +88,16 @@ class Polling:
             self._followed.clear()
             return
         for place, api in wanted.items():
+            said = f"{api.path} cannot be followed by its cursor at the moment"
+            trouble, again = self._troubles.get(place) or (Trouble("cursor", said, logger), 0.0)
+            if again > self._clock():
+                continue
             try:
                 await self.look(place, api)
-            except TongquError:
-                logger.warning("%s cannot be followed by its cursor at the moment", api.path, exc_info=True)
+                trouble.over()
+                self._troubles.pop(place, None)
+            except TongquError as error:
+                self._troubles[place] = trouble, self._clock() + trouble.failed(error)
 
     async def look(self, place: str, api: Api) -> int:
         """Read what is new in one table, if it is due, and append it; how many rows. The first look only finds where

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tongqu.kit import lasting
+
 SLOTS = 16_384
 """Most numbers of one process; what would be beyond is not counted (`full`)."""
 _NAMES = 4 << 20
@@ -107,9 +109,7 @@ def _retire(folder: Path) -> None:
     kept = [(name, number) for name, number in sums.items() if not name.startswith(GAUGE)][: SLOTS - 1]
     names = "".join(f"{name}\n" for name, _ in kept).encode()
     numbers = struct.pack(f"<{len(kept)}d", *(number for _, number in kept))
-    fresh = folder / f"{_RETIRED}.new"
-    fresh.write_bytes(struct.pack("<q", len(names)) + numbers.ljust(SLOTS * 8, b"\0") + names)
-    fresh.replace(retired)
+    lasting.put(retired, struct.pack("<q", len(names)) + numbers.ljust(SLOTS * 8, b"\0") + names, 0o600)
     for path in ended:
         path.unlink()
 
@@ -133,8 +133,9 @@ def _summed(paths: list[Path]) -> dict[str, float]:
         with path.open("rb") as stream:
             head = stream.read(_AT)
             length = struct.unpack_from("<q", head.ljust(_HEAD, b"\0"))[0]
-            names = stream.read(length).decode().split("\n")[:-1]
-        if len(head) == _AT:
+            text = stream.read(_NAMES)[: max(0, length)].decode(errors="replace")
+        if len(head) == _AT and "\0" not in text:  # nobody knows whose the numbers are when a loss of power tore it
+            names = text.split("\n")[:-1]
             for name, number in zip(names, struct.unpack_from(f"<{SLOTS}d", head, _HEAD), strict=False):
                 sums[name] = sums.get(name, 0.0) + number
     return sums

@@ -22,6 +22,7 @@ from tongqu.gateway.webhooks.sending import Answered, Delivery, HttpSender, Send
 from tongqu.kit.egress.policy import Grant
 from tongqu.kit.serving.texts import dumps
 from tongqu.kit.tls import Tls
+from tongqu.kit.trouble import Trouble
 from tongqu.store.feed import Feed
 from tongqu.store.news import Item, News, Subscriber
 
@@ -75,17 +76,21 @@ class Courier:
     mail: Callable[[], Mail | None] = lambda: None
     now: Callable[[], float] = time.time
     senders: Callable[[str, tuple[str, ...]], Sender] = sender_of
+    trouble: Trouble = field(default_factory=lambda: Trouble("news", "news cannot be told at the moment", logger))
     over: Event = field(default_factory=Event)
     """Set: nothing more is brought, not even what is left of this turn."""
 
     async def run(self) -> None:
         """Until cancelled."""
+        wait = LOOK_SECONDS
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(wait)
             try:
                 await asyncio.to_thread(self.turn)
-            except Exception:  # whatever it is, the next turn may do better
-                logger.exception("news cannot be told at the moment")
+                self.trouble.over()
+                wait = LOOK_SECONDS
+            except Exception as error:  # noqa: BLE001  # whatever it is, the next turn may do better
+                wait = max(self.trouble.failed(error), LOOK_SECONDS)
 
     def turn(self) -> None:
         """Learn what there is to tell, and tell it, if this process is the one that does. Blocks."""

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from tongqu.core.data import Meta
 from tongqu.gateway.asking import Ask, Wanted
 from tongqu.gateway.problems import Problem, malformed
 from tongqu.gateway.rewrite.binding import Binding, Shape
 from tongqu.gateway.rewrite.views import Seen, unfit
+from tongqu.meaning.fields import metadata
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -42,6 +44,10 @@ _TYPES: dict[str, tuple[str, pa.DataType]] = {
 }  # fmt: skip
 
 
+_EXACT = {"duckdb:UHUGEINT": "BIGNUM", "duckdb:HUGEINT": "BIGNUM"}
+"""Native types whose sum is a float (UHUGEINT) or may not fit (HUGEINT), with one whose sum is exact."""
+
+
 @dataclass(frozen=True)
 class Output:
     """One column of the answer. `shape` is what is read, None for `count()`."""
@@ -53,6 +59,8 @@ class Output:
     cast: str = ""
     """SQL name of the type it is cast to, in sqlglot's words."""
     after: Callable[[Any], Any] | None = None
+    inner: str = ""
+    """The database's own name of the type that is aggregated, where its sum of the column's own type is not exact."""
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -66,6 +74,8 @@ class Output:
         made: exp.Expr = exp.Star() if self.shape is None else writer.target(self.shape)
         if self.aggregate:
             kinds: dict[str, Any] = {"count": exp.Count, "sum": exp.Sum, "avg": exp.Avg, "min": exp.Min, "max": exp.Max}
+            if self.inner:
+                made = exp.Cast(this=made, to=exp.DataType.build(self.inner, udt=True))
             made = kinds[self.aggregate](this=made)
         return exp.Cast(this=made, to=exp.DataType.build(self.cast)) if self.cast else made
 
@@ -114,7 +124,9 @@ def _aggregate(wanted: Wanted, name: str, shape: Shape, seen: Seen) -> Output:
     if word == "avg" or (word == "sum" and kind == "float"):
         return Output(name, shape, pa.field(name, pa.float64()), word, "DOUBLE")
     if word == "sum" and _boundless(seen.field.type):
-        return Output(name, shape, _summed(seen.field).with_name(name).with_nullable(True), word)
+        native = metadata(seen.field).get(Meta.NATIVE, "")
+        given = _summed(seen.field).with_name(name).with_nullable(True)
+        return Output(name, shape, given, word, inner=_EXACT.get(native, ""))
     if word == "sum":
         scale = seen.field.type.scale if pa.types.is_decimal(seen.field.type) else 0
         return Output(name, shape, pa.field(name, pa.decimal128(38, scale)), word, f"DECIMAL(38, {scale})")

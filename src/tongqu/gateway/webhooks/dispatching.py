@@ -30,6 +30,7 @@ from tongqu.gateway.webhooks.sending import Answered, Delivery, HttpSender, Send
 from tongqu.gateway.webhooks.settings import WebhookEntry
 from tongqu.gateway.webhooks.signing import checked
 from tongqu.kit.serving.texts import dumps, plain
+from tongqu.kit.trouble import Trouble
 from tongqu.store.feed import Event, Feed
 from tongqu.store.outbox import Hook, Outbox, Waiting
 
@@ -102,15 +103,22 @@ class Dispatcher:
         self._running: set[asyncio.Task[None]] = set()
         self._leased = 0.0
         self._pruned = 0.0
+        self.trouble = Trouble("webhooks", "webhooks cannot be delivered at the moment", logger)
+        self._troubles: dict[str, Trouble] = {}
+        self._again: dict[str, float] = {}
+        """When webhooks are tried again whose deliveries could not even be tried."""
 
     async def run(self) -> None:
         """Until cancelled."""
+        wait = LOOK_SECONDS
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(wait)
             try:
                 await self.look()
-            except Exception:  # whatever it is, the next look may do better
-                logger.exception("webhooks cannot be delivered at the moment")
+                self.trouble.over()
+                wait = LOOK_SECONDS
+            except Exception as error:  # noqa: BLE001  # whatever it is, the next look may do better
+                wait = max(self.trouble.failed(error), LOOK_SECONDS)
 
     async def look(self) -> int:
         """Take over what the feed has, and begin every delivery that is due; how many were begun."""
@@ -122,6 +130,8 @@ class Dispatcher:
             await asyncio.to_thread(self._outbox.prune, self._pruned)
         begun = 0
         for receiver in list(self._receivers.values()):
+            if self._again.get(receiver.name, 0.0) > self._means.now():
+                continue
             await self._filled(receiver)
             free = AT_ONCE - len(receiver.running)
             due = await asyncio.to_thread(self._outbox.due, receiver.name, self._means.now(), free + AT_ONCE)
@@ -225,8 +235,13 @@ class Dispatcher:
         except TongquError as error:
             logger.warning("the webhook %s waits: %s", receiver.name, error.code)
             await asyncio.to_thread(self._outbox.hold, receiver.name, self._means.now() + _UNTIL_AGAIN)
-        except Exception:  # it stays in the outbox
-            logger.exception("the webhook %s could not be tried", receiver.name)
+        except Exception as error:  # noqa: BLE001  # it stays in the outbox
+            said = f"the webhook {receiver.name} could not be tried"
+            trouble = self._troubles.setdefault(receiver.name, Trouble("webhook", said, logger))
+            self._again[receiver.name] = self._means.now() + trouble.failed(error)
+        else:
+            if (known := self._troubles.get(receiver.name)) is not None:
+                known.over()
         finally:
             receiver.running.discard(one.id)
             if notes.action == "deliver":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import re
 import secrets
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from tongqu.core.errors import InvalidSettingsError, UnknownNameError
+from tongqu.kit import lasting
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -80,11 +80,8 @@ class Tokens:
 
 def private_file(path: Path, text: str) -> None:
     """Write a file that only its owner may read (0600), whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    fresh.replace(path)
+    lasting.make_folder(path.parent)
+    lasting.put(path, text.encode(), 0o600)
 
 
 def _hash(token: str) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tongqu.core.errors import MissingDriverError
+from tongqu.kit import lasting
 
 RECORD, VENV, LOCK = "installed.json", "venv", "lock.txt"
 FOLDER = "foreign"
@@ -88,10 +90,8 @@ class Shelf:
 
     def write(self, installed: Installed) -> None:
         """Note that a package is installed, as the last step of it."""
-        file = self.place(installed.name) / RECORD
-        half = file.with_suffix(".half")
-        half.write_text(json.dumps(asdict(installed), indent=2) + "\n", encoding="utf-8")
-        half.replace(file)
+        os.sync()  # what it consists of comes before the note
+        lasting.put(self.place(installed.name) / RECORD, (json.dumps(asdict(installed), indent=2) + "\n").encode())
 
 
 def canonical(name: str) -> str:

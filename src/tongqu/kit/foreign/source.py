@@ -16,6 +16,7 @@ import pyarrow as pa
 from tongqu.core.connector import Source
 from tongqu.core.data import BadRow, Batch, Dataset, Mode, Position, Read
 from tongqu.core.errors import InvalidPlanError, NotFoundError, altered
+from tongqu.kit import lasting
 from tongqu.kit.answers.rows import Rows, Shape
 from tongqu.kit.foreign.json_schema import fields
 from tongqu.kit.foreign.messages import Event, Failure, Protocol, Records, Schema, State
@@ -189,10 +190,8 @@ class ForeignSource(Source):
             described = next(one for one in self.discover() if one.name == stream.name)
             held = self._memory()
             held[stream.name] = {"described": _digest(described), "schema": said.schema, "key": said.key or stream.key}
-            self._lodging.mkdir(mode=0o700, parents=True, exist_ok=True)
-            half = self._lodging / "schemas.half"
-            half.write_text(json.dumps(held), encoding="utf-8")
-            half.replace(self._lodging / "schemas.json")
+            lasting.make_folder(self._lodging, 0o700)
+            lasting.put(self._lodging / "schemas.json", json.dumps(held).encode())
         raise altered(stream.name, ", ".join(differ))
 
     # ---- reading

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tongqu.core.errors import NotFoundError
-from tongqu.kit import files
+from tongqu.kit import files, lasting
 from tongqu.kit.places.place import BLOCK, Entry, Place, temporary_of
 
 
@@ -50,7 +50,7 @@ class LocalPlace(Place):
         temporary = target.with_name(Path(temporary_of(path)).name)
         with files.translated(target):
             shutil.copyfile(source, temporary)
-            files.replace(temporary, target)
+            lasting.replace(temporary, target)
         return self.verified(path, source.stat().st_size)
 
     def rename(self, path: str, new: str) -> None:
@@ -72,7 +72,7 @@ class LocalPlace(Place):
     def make_folder(self, path: str) -> None:
         """See Place.make_folder."""
         with files.translated(Path(path)):
-            Path(path).mkdir(parents=True, exist_ok=True)
+            lasting.make_folder(Path(path))
 
     def delete_folder(self, path: str) -> None:
         """See Place.delete_folder."""

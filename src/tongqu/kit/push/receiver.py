@@ -15,6 +15,8 @@ from tongqu.kit.push.spool import Keeping, Message, Spool
 
 _CLAIM_SECONDS = 0.5
 _STOP_SECONDS = 5.0
+_SHORTEST = 0.1
+"""Waits at least so many seconds, also where the other side says `retry: 0`."""
 
 logger = logging.getLogger("tongqu.push")
 
@@ -41,7 +43,7 @@ class Patience:
 
     def after(self, failures: int, asked: float | None, chance: float) -> float:
         """The wait after so many failures in a row."""
-        first = self.first if asked is None else asked
+        first = self.first if asked is None else max(asked, _SHORTEST)
         whole = min(self.longest, first * float(2 ** min(failures - 1, 30)))
         return whole * (0.5 + chance / 2)
 

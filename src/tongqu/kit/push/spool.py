@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from tongqu.kit import lasting
 from tongqu.kit.queue.queue import Keep, Queue
 from tongqu.kit.queue.turn import Turn
 from tongqu.kit.sqlite import SqliteDb
@@ -65,7 +66,7 @@ class Spool:
 
     def declare(self, topic: str) -> None:
         """Make the topic, if it is not there."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        lasting.make_folder(self._folder)
 
         def work(turn: Turn) -> None:
             for table in _TABLES:

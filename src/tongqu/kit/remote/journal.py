@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tongqu.core.errors import InvalidPlanError, PrivilegeError
+from tongqu.kit import lasting
 from tongqu.kit.ledger import Ledger
 from tongqu.kit.remote.calls import Calls
 from tongqu.kit.remote.waiting import Waiting
@@ -73,7 +74,7 @@ class Journal:
     def _connection(self) -> SqliteDb:
         if self._db is None:
             try:
-                self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                lasting.make_folder(self.path.parent, 0o700)
                 self.path.touch(mode=0o600)
             except OSError as error:
                 raise PrivilegeError(
@@ -82,7 +83,6 @@ class Journal:
             db = connect(_File(str(self.path)), "rwc")
             try:
                 db.rows("PRAGMA journal_mode = wal")
-                db.rows("PRAGMA synchronous = full")
                 Ledger(db).create()
                 Calls(db).create()
                 Waiting(db).create()

@@ -148,9 +148,7 @@ class SqlSink(Quarantining):
                 path=write.stream,
                 hint="name the key columns with --key (or key: in the pipeline's sink)",
             )
-        # The first chunk's commit makes it durable. A stream that follows may wait long for one, while a crash of the
-        # server would give the fence back, for somebody else to take.
-        with self._transaction(relaxed=not write.follows) as (db, ledger):
+        with self._transaction() as (db, ledger):  # a crash of the server would give the fence to two others
             return self._open(db, ledger, write)
 
     def _open(self, db: Db, ledger: Ledger, write: Write) -> Opened:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 from tongqu.core.connector import Source
 from tongqu.core.data import Batch, Dataset, Mode, Position, Read, Split
 from tongqu.core.errors import ConnectorError, NotFoundError, SchemaError, altered
+from tongqu.core.feeling import STEADY, Feeling, answered
 from tongqu.kit.sql.key_ranges import Bound, bounds, walked
 from tongqu.kit.tables.db import TableDb
 from tongqu.kit.tables.horizon import horizon
@@ -128,6 +129,15 @@ class TableSource(Source):
         kind = "cursor" if incremental else "key"
         ordering = self._ordering(read.dataset, (read.cursor or "",)) if incremental else self._key(read.dataset)
         yield from walked(read, kind, ordering, db.rows, one=one)
+
+    def feel(self, between: Callable[[], object] | None = None) -> Feeling:
+        """See Felt.feel: the question is which schema we are in, and one that cannot be asked that is always well; how
+        replicas do is not asked."""
+        with self._looking() as db:
+            words = db.dialect.words
+            if words is None or not words.schema:
+                return STEADY
+            return Feeling(answered(lambda: db.rows(words.schema), between))
 
     def close(self) -> None:
         """See Source.close."""

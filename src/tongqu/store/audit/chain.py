@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tongqu.core.errors import AuditError
+from tongqu.kit import lasting
 from tongqu.store.audit.line import Line, Link, first, read, written
 
 DAY = re.compile(r"\d{4}-\d\d-\d\d")
@@ -162,7 +163,7 @@ class Chain:
         self._file = -1
         self._size = 0
         fresh = not place.head(name).exists()
-        made(place.head(name).parent)
+        lasting.make_folder(place.head(name).parent, 0o700)
         self._head = os.open(place.head(name), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         self.link = first(name, place.scheme)
         self.torn = 0
@@ -173,7 +174,7 @@ class Chain:
                 self.close()
                 raise AuditError(f"there is already a chain {name}")
             self._note_head(sync=True)
-            sync_folder(place.head(name).parent)
+            lasting.sync(place.head(name).parent)
 
     def lock(self) -> None:
         """For a shared chain: nobody else appends until `unlock`; what others appended is known."""
@@ -223,10 +224,10 @@ class Chain:
         path = self._place.segment(self.name, day)
         fresh = not path.exists()
         try:
-            made(path.parent)
+            lasting.make_folder(path.parent, 0o700)
             file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
             if fresh:
-                sync_folder(path.parent)
+                lasting.sync(path.parent)
         except OSError as error:
             raise AuditError(f"the audit trail cannot be written: {error.strerror}", path=str(path)) from error
         if self._file >= 0:
@@ -276,19 +277,3 @@ def _write(file: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(file, view) :]
-
-
-def made(folder: Path) -> None:
-    """The folder, made with mode 0700."""
-    if not folder.is_dir():
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        sync_folder(folder.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the names in the folder are on disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

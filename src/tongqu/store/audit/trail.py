@@ -17,10 +17,10 @@ from threading import RLock
 from typing import Any
 
 from tongqu.core.errors import AuditError, TongquError
+from tongqu.kit import lasting
 from tongqu.store.audit.chain import Chain, Place, torn
 from tongqu.store.audit.line import PROFILES, SCHEMES, Link, encoded, usable
 from tongqu.store.home import Home
-from tongqu.store.key_file import key_file
 from tongqu.store.runs import instant
 
 MAIN = "main"
@@ -234,7 +234,8 @@ def _key(home: Home, environ: Mapping[str, str], *, make: bool) -> bytes:
         origin = str(home.audit_key)
         if not home.audit_key.exists() and not make:
             raise AuditError(f"the key of the audit trail is not there: {origin}", hint=f"give it by ${KEY_VARIABLE}")
-        text = key_file(home.audit_key, os.urandom(32).hex().encode() + b"\n").decode("ascii", "replace").strip()
+        fresh = os.urandom(32).hex().encode() + b"\n"
+        text = lasting.put_first(home.audit_key, fresh).decode("ascii", "replace").strip()
     try:
         key = bytes.fromhex(text)
     except ValueError:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tongqu.core.errors import SecretError
+from tongqu.kit import lasting
 from tongqu.store.home import Home
 from tongqu.store.scrub import Scrubber
 from tongqu.store.secrets.envelope import Key
@@ -80,19 +81,7 @@ class Keys:
         for key in keys:
             self._hide(key, key.text)
         file = self._home.secret_key
-        fresh = file.with_name(file.name + ".new")
-        fresh.unlink(missing_ok=True)
-        handle = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(_HEAD + "".join(f"{key.text}\n" for key in keys))
-            stream.flush()
-            os.fsync(stream.fileno())
-        fresh.replace(file)
-        folder = os.open(file.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        lasting.put(file, (_HEAD + "".join(f"{key.text}\n" for key in keys)).encode(), 0o600)
         return Keyring(tuple(keys), str(file))
 
     @contextmanager

@@ -103,8 +103,14 @@ class Secrets:
 
     @classmethod
     def existing(cls, home: Home, keys: Keys) -> Secrets | None:
-        """The store of a home, or None if it was never made; looking creates nothing."""
-        return cls(home, keys) if home.secret_store.exists() else None
+        """The store of a home, or None if it was never made, or not to its end; looking creates nothing."""
+        if not home.secret_store.exists():
+            return None
+        store = cls(home, keys)
+        if store.data_keys():
+            return store
+        store.close()
+        return None
 
     def get(self, name: str) -> str | None:
         """The value of a secret, or None if there is none of that name."""

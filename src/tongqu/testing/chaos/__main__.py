@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tongqu.testing.chaos.forgetting import NAME, lose_power
 from tongqu.testing.chaos.soak import soak
 from tongqu.testing.chaos.worlds import WORLDS, open_world
 from tongqu.testing.services import start_postgres
@@ -19,7 +20,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tongqu.testing.chaos")
     commands = parser.add_subparsers(dest="command", required=True)
     drill = commands.add_parser("drill")
-    drill.add_argument("--world", choices=list(WORLDS), action="append")
+    drill.add_argument("--world", choices=[*WORLDS, NAME], action="append")
     drill.add_argument("--seed", type=int, help="repeat this one")
     drill.add_argument("--seeds", type=int, default=3, help="new seeds in each world")
     drill.add_argument("--rounds", type=int, default=12, help="faults a seed")
@@ -35,12 +36,19 @@ def main() -> int:
 
 
 def _drills(asked: argparse.Namespace) -> int:
-    worlds = asked.world or list(WORLDS)
+    worlds = asked.world or [*WORLDS, NAME]
     end = time.monotonic() + asked.seconds
     failed: list[str] = []
     folder = Path(tempfile.mkdtemp(prefix="tongqu-chaos-"))
     while True:
+        if NAME in worlds:
+            for seed in [asked.seed] if asked.seed is not None else _seeds(1):
+                if lose_power(seed, 10 * asked.rounds, _say):
+                    again = f"drill --world {NAME} --seed {seed} --rounds {asked.rounds}"
+                    failed.append(f"python -m tongqu.testing.chaos {again}")
         for name in worlds:
+            if name == NAME:
+                continue
             with open_world(name, folder, start_postgres) as world:
                 seeds = [asked.seed] if asked.seed is not None else _seeds(asked.seeds)
                 for seed in seeds:

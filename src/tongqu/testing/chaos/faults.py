@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Thread
 
-from tongqu.app.services.drilling_faults import Fault, Scene
-from tongqu.app.services.drilling_movers import Mover
+from tongqu.app.services.drilling.faults import Fault, Scene
+from tongqu.app.services.drilling.movers import Mover
 from tongqu.testing.services import FaultProxy, Postgres
 
 Hurt = Callable[[FaultProxy], None]

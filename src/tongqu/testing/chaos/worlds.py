@@ -13,9 +13,9 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from tongqu.app.services.drilling import Drill, Wish
-from tongqu.app.services.drilling_faults import FAULTS, Fault
-from tongqu.app.services.drilling_places import DuckdbPlace, Place, PostgresPlace, SqlitePlace
+from tongqu.app.services.drilling.drill import Drill, Wish
+from tongqu.app.services.drilling.faults import FAULTS, Fault
+from tongqu.app.services.drilling.places import DuckdbPlace, Place, PostgresPlace, SqlitePlace
 from tongqu.testing.chaos.faults import of_lines, of_server
 from tongqu.testing.services import FaultProxy, Postgres
 

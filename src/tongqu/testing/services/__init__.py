@@ -7,6 +7,7 @@ from tongqu.testing.services.clickhouse import Clickhouse, start_clickhouse
 from tongqu.testing.services.dovecot import Dovecot, start_dovecot
 from tongqu.testing.services.elasticsearch import Elasticsearch, start_elasticsearch
 from tongqu.testing.services.errors import ServiceError, ServiceInstallError, ServiceMissingError, ServiceStartError
+from tongqu.testing.services.forgetting_disk import ForgettingDisk
 from tongqu.testing.services.install import ensure, missing
 from tongqu.testing.services.kafka import Kafka, start_kafka
 from tongqu.testing.services.mariadb import MariaDB, start_mariadb
@@ -32,6 +33,7 @@ __all__ = [
     "Dovecot",
     "Elasticsearch",
     "FaultProxy",
+    "ForgettingDisk",
     "Kafka",
     "MariaDB",
     "Mongodb",

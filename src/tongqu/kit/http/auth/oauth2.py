@@ -14,6 +14,7 @@ from urllib.parse import quote
 from pydantic import SecretStr
 
 from tongqu.core.errors import AuthError, CallRefusedError
+from tongqu.kit import lasting
 from tongqu.kit.http.auth import jwt
 from tongqu.kit.http.auth.authorization import basic
 from tongqu.kit.http.auth.token_call import at, parsed, token_in
@@ -116,7 +117,7 @@ class Refreshed:
         if self._path is None:
             yield
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lasting.make_folder(self._path.parent, 0o700)
         with os.fdopen(os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -136,12 +137,7 @@ class Refreshed:
         if self._path is None or token == self._first:
             return
         text = json.dumps({"of": jwt.fingerprint(self._first), "refresh_token": token})
-        beside = self._path.with_suffix(".new")
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self._path)
+        lasting.put(self._path, text.encode(), 0o600)
 
 
 def _plain(value: SecretStr | None) -> str:

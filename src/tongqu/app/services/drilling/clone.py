@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from tongqu.app.services.drilling import Drill, Wish
-from tongqu.app.services.drilling_faults import FAULTS, Fault
-from tongqu.app.services.drilling_places import DuckdbPlace, Place, PostgresPlace, SqlitePlace
+from tongqu.app.services.drilling.drill import Drill, Wish
+from tongqu.app.services.drilling.faults import FAULTS, Fault
+from tongqu.app.services.drilling.places import DuckdbPlace, Place, PostgresPlace, SqlitePlace
 from tongqu.core.errors import InvalidPlanError, InvalidSettingsError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tongqu.app.messages import language, t
 from tongqu.app.services import case_files, reports
-from tongqu.app.services.testing_targets import Target, Targets
+from tongqu.app.services.testing.targets import Target, Targets
 from tongqu.catalog.cases.entries import KINDS, CaseEntry, CaseFile
 from tongqu.catalog.cases.judging import judged
 from tongqu.core.errors import InvalidPlanError, InvalidSettingsError, TongquError, learnt
@@ -20,7 +20,7 @@ from tongqu.kit.http.settings import HttpSettings
 from tongqu.store.scrub import Scrubber
 
 if TYPE_CHECKING:
-    from tongqu.app.services.testing_calls import Calls
+    from tongqu.app.services.testing.calls import Calls
 
 _SHOWN = 2000
 
@@ -164,7 +164,7 @@ class Testing:
     def _of(
         self, target: Target, files: Sequence[case_files.Held], request: CaseRun, id: str
     ) -> Iterator[dict[str, Any]]:
-        from tongqu.app.services.testing_calls import Calls
+        from tongqu.app.services.testing.calls import Calls
 
         calls = None
         if isinstance(target.settings, HttpSettings) and target.settings.base_url:
@@ -181,7 +181,7 @@ class Testing:
                 calls.close()
 
     def _result(self, target: Target, calls: Calls | None, file: case_files.Held, case: CaseEntry) -> dict[str, Any]:
-        from tongqu.app.services import testing_reads
+        from tongqu.app.services.testing import reads
 
         result: dict[str, Any] = {
             "connection": file.cases.connection,
@@ -200,7 +200,7 @@ class Testing:
             return {**result, "outcome": outcome, "reason": reason}
         try:
             if case.request.dataset:
-                found, evidence = testing_reads.outcomes(target, case, self.stop, self.clock)
+                found, evidence = reads.outcomes(target, case, self.stop, self.clock)
             else:
                 assert calls is not None  # noqa: S101  # `_left_out` saw to it
                 found, evidence = calls.outcomes(case, file.cases)
@@ -265,7 +265,7 @@ class Testing:
 
 def _left_out(target: Target, calls: Calls | None, file: CaseFile, case: CaseEntry) -> tuple[str, str]:
     """Why a case is not run, and whether that needs somebody: its outcome and the reason; empty if it is run."""
-    from tongqu.app.services.testing_calls import holes
+    from tongqu.app.services.testing.calls import holes
 
     request = case.request
     if not case.enabled:

@@ -10,7 +10,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from tongqu.app.services import reports
-from tongqu.app.services.assess_documents import Paper, Remembered, paper
+from tongqu.app.services.assessing.documents import Paper, Remembered, paper
 from tongqu.app.services.ends import Ends, is_url
 from tongqu.core.errors import InvalidPlanError, InvalidSettingsError, NotFoundError, learnt
 from tongqu.store.home import Home
@@ -168,7 +168,7 @@ class Assessing:
     def _measured(self, request: AssessRequest, interface: Interface, settings: HttpSettings | None) -> Measured | None:
         if settings is None or not request.calls:
             return None
-        from tongqu.app.services.assess_calls import measure
+        from tongqu.app.services.assessing.calls import measure
 
         base = settings.base_url or next(iter(interface.servers), "")
         if not base.startswith(("http://", "https://")):

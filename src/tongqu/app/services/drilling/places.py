@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tongqu.app.services.drilling_work import TABLES, Op
+from tongqu.app.services.drilling.work import TABLES, Op
 from tongqu.core.errors import ConnectError
 from tongqu.kit.drivers import driver
 

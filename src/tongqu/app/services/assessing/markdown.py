@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tongqu.app.messages import t
-from tongqu.app.services.assess_tables import facts, heading, tables
-from tongqu.app.services.assess_words import percent
+from tongqu.app.services.assessing.tables import facts, heading, tables
+from tongqu.app.services.assessing.words import percent
 
 
 def markdown(document: Mapping[str, Any]) -> str:

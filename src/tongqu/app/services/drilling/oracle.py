@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Any
 
-from tongqu.app.services.drilling_places import Place, Query
-from tongqu.app.services.drilling_work import ACCOUNTS, BALANCE, BATCH, TABLES, Ledger, Op, Rows, expected
+from tongqu.app.services.drilling.places import Place, Query
+from tongqu.app.services.drilling.work import ACCOUNTS, BALANCE, BATCH, TABLES, Ledger, Op, Rows, expected
 
 LOOK_SECONDS = 0.05
 MOST = 5

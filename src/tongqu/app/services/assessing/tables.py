@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tongqu.app.messages import t
-from tongqu.app.services.assess_words import needs, numbers, percent, title_of
+from tongqu.app.services.assessing.words import needs, numbers, percent, title_of
 
 _PLACES = 5
 _DEVIATIONS = 10

@@ -12,9 +12,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from tongqu.app.services.disturbing import disturbed
-from tongqu.app.services.testing_calls import quick, tested, wronged
-from tongqu.app.services.testing_targets import Target
+from tongqu.app.services.testing.calls import quick, tested, wronged
+from tongqu.app.services.testing.disturbing import disturbed
+from tongqu.app.services.testing.targets import Target
 from tongqu.catalog.cases.entries import CaseEntry
 from tongqu.catalog.cases.judging import Outcome
 from tongqu.core.connector import Source

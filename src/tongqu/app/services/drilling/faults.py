@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tongqu.app.services.drilling_movers import Mover, Movers
+from tongqu.app.services.drilling.movers import Mover, Movers
 
 if TYPE_CHECKING:
-    from tongqu.app.services.drilling_places import Place
+    from tongqu.app.services.drilling.places import Place
 
 CRASHES = (
     "after_open", "after_begin", "after_read", "mid_write", "before_commit", "in_commit", "after_commit",

@@ -10,7 +10,7 @@ from threading import Event
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from tongqu.app.services.assess_tls import looked_at
+from tongqu.app.services.assessing.tls import looked_at
 from tongqu.catalog.assessing.conformance import deviations, personal_fields
 from tongqu.catalog.assessing.measured import Called, Measured
 from tongqu.catalog.assessing.shapes import Interface, Operation, Parameter

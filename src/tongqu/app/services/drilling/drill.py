@@ -11,11 +11,11 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from tongqu.app.services.drilling_faults import FAULTS, Fault, Scene
-from tongqu.app.services.drilling_movers import MEGABYTE, Mover, Movers
-from tongqu.app.services.drilling_oracle import Invariant, Watching, judge, settled, summary
-from tongqu.app.services.drilling_places import Place
-from tongqu.app.services.drilling_work import Ledger, Op, Workload, begin
+from tongqu.app.services.drilling.faults import FAULTS, Fault, Scene
+from tongqu.app.services.drilling.movers import MEGABYTE, Mover, Movers
+from tongqu.app.services.drilling.oracle import Invariant, Watching, judge, settled, summary
+from tongqu.app.services.drilling.places import Place
+from tongqu.app.services.drilling.work import Ledger, Op, Workload, begin
 from tongqu.catalog.certificate import sha256
 
 UPSERTED = ("seen", "counter", "account", "batch", "done")

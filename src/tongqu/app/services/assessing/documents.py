@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tongqu.core.errors import InvalidSettingsError, NotFoundError, WriteError
+from tongqu.kit import lasting
 from tongqu.kit.openapi.document import LONGEST, read_document
 from tongqu.kit.openapi.reading import text_of
 
@@ -139,10 +140,7 @@ class Remembered:
             "imports": {name: base64.b64encode(text).decode() for name, text in found.imports.items()},
         }
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fresh = path.with_suffix(".new")
-            fresh.touch(mode=0o600)
-            fresh.write_text(json.dumps(held), encoding="utf-8")
-            fresh.replace(path)
+            lasting.make_folder(path.parent, 0o700)
+            lasting.put(path, json.dumps(held).encode(), 0o600)
         except OSError as error:
             raise WriteError(f"the document cannot be kept: {error.strerror}", path=str(path)) from error

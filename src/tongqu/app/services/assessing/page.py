@@ -8,8 +8,8 @@ from math import pi
 from typing import Any
 
 from tongqu.app.messages import language, t
-from tongqu.app.services.assess_tables import Cell, Table, facts, heading, tables
-from tongqu.app.services.assess_words import percent
+from tongqu.app.services.assessing.tables import Cell, Table, facts, heading, tables
+from tongqu.app.services.assessing.words import percent
 
 _STYLE = """
 body{font:14px/1.5 system-ui,"PingFang SC","Microsoft YaHei",sans-serif;color:#1f2933;margin:2rem auto;

@@ -13,8 +13,8 @@ from time import monotonic
 from typing import Any
 from urllib.parse import quote
 
-from tongqu.app.services.disturbing import disturbed
-from tongqu.app.services.testing_targets import Target
+from tongqu.app.services.testing.disturbing import disturbed
+from tongqu.app.services.testing.targets import Target
 from tongqu.catalog.cases.entries import CaseEntry, CaseFile
 from tongqu.catalog.cases.exchanges import answer_for
 from tongqu.catalog.cases.fitting import violations

@@ -1,0 +1,1 @@
+"""How a vendor's interface is assessed: the document, calls, the report in its forms."""

@@ -1,0 +1,1 @@
+"""How cases are made, kept and run, against what, and how their results are shown."""
