@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tongqu.app.http import (
     apis,
     audit,
+    capture,
     drafts,
     identity,
     jobs,
@@ -39,6 +40,7 @@ OPERATIONS: Mapping[str, Operation] = {
         people,
         runs,
         jobs,
+        capture,
         quarantine,
         queues,
         secrets,
