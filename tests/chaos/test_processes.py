@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import signal
 import time
+from contextlib import closing
 from pathlib import Path
 from subprocess import Popen
 from threading import Event
 
 import pytest
 
+from tongqu.connectors.mysql.db import MysqlDb
+from tongqu.connectors.mysql.settings import from_url
 from tongqu.core.data import Lane
 from tongqu.testing.drills import SECONDS, Command, ended
 from tongqu.testing.psql import execute, rows
@@ -152,6 +155,56 @@ def test_a_process_that_slept_is_fenced_off(write: str, source_url: str, sink_ur
     assert slept.code == 1, slept
     assert slept.document["problems"][0]["code"] == "run.fenced"
     assert rows(sink_url, PARTS) == rows(source_url, PARTS)
+
+
+@pytest.mark.parametrize(
+    ("write", "lane", "point"),
+    [
+        ("upsert", "columnar", "in_commit:2"),  # between two statements, on rows of the target and of the ledger
+        ("append", "pass", "mid_write:2"),  # in LOAD DATA, which waits for more of the file
+        ("replace", "columnar", "after_swap"),  # on the ledger, its generation visible
+    ],
+)
+def test_a_process_that_sleeps_in_mariadb_is_fenced_off(
+    write: str, lane: str, point: str, *, source_url: str, mysql_url: str, tmp_path: Path
+) -> None:
+    sync = ["sync", source_url, f"{mysql_url}?lock_seconds=2", "--table", "parts", "--chunk-rows", "50"]
+    sync += ["--write", write, "--lane", lane]
+    with Command(tmp_path / "a", sync).start(TONGQU_SLEEP_AT=point) as first:
+        try:
+            until_asleep(first)
+            second = Command(tmp_path / "b", sync).run(seconds=90)
+        finally:
+            first.send_signal(signal.SIGCONT)
+        slept = ended(first)
+
+    assert second.code == 0, second
+    assert second.document["attempts"] == 2
+    assert slept.code == 1, slept
+    assert slept.document["problems"][0]["code"] == "run.fenced"
+    with closing(MysqlDb(from_url(mysql_url))) as db:
+        assert sorted(db.rows(PARTS)) == sorted(rows(source_url, PARTS))
+
+
+@pytest.mark.parametrize("system", ["sqlite", "duckdb"])
+def test_a_file_that_a_sleeping_process_writes_is_refused_by_its_number(
+    system: str, source_url: str, tmp_path: Path
+) -> None:
+    sync = ["sync", source_url, f"{system}:{tmp_path / 'lake'}", "--table", "parts", "--chunk-rows", "50"]
+    sync += ["--write", "upsert"]
+    with Command(tmp_path / "a", sync).start(TONGQU_SLEEP_AT="in_commit:2") as first:
+        try:
+            until_asleep(first)
+            second = Command(tmp_path / "b", sync).run()
+        finally:
+            first.send_signal(signal.SIGCONT)
+        slept = ended(first)
+
+    assert second.code == 1, second
+    [problem] = second.document["problems"]
+    assert problem["code"] == "connector.busy"
+    assert f"process {first.pid}" in problem["message"]
+    assert slept.code == 0, slept
 
 
 def test_memory_stays_bounded_on_a_skewed_table(source_url: str, sink_url: str, tmp_path: Path) -> None:

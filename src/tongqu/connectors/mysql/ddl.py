@@ -314,11 +314,10 @@ def create_chunk(db: MysqlDb, landing: Landing) -> None:
 
 
 def swap(db: MysqlDb, landing: Landing) -> None:
-    """Make the stage the target in one atomic RENAME; the old table is kept as the previous generation. Commits."""
+    """Make the stage the target in one atomic RENAME; the old table is kept as the previous generation, of which there
+    is none yet. Commits."""
     stage, name = place(db, landing.stage), place(db, landing.write.dataset.name)
     if not has_table(db, landing.write.dataset.name):
         db.run(f"RENAME TABLE {stage} TO {name}")
         return
-    previous = place(db, landing.previous)
-    db.run(f"DROP TABLE IF EXISTS {previous}")
-    db.run(f"RENAME TABLE {name} TO {previous}, {stage} TO {name}")
+    db.run(f"RENAME TABLE {name} TO {place(db, landing.previous)}, {stage} TO {name}")

@@ -11,9 +11,10 @@ from tongqu.connectors.mysql import copy_in, ddl, merging, undoing
 from tongqu.connectors.mysql.db import MysqlDb, quoted
 from tongqu.connectors.mysql.encode import Target as Place
 from tongqu.connectors.mysql.encode import lines, tuples
+from tongqu.connectors.mysql.evicting import Mark, SinkDb
 from tongqu.connectors.mysql.settings import MysqlSettings
 from tongqu.connectors.mysql.types import field_of, is_binary
-from tongqu.core.data import Bytes, Write, Written
+from tongqu.core.data import Bytes, Started, Write, Written
 from tongqu.core.errors import ConnectError, DataError, PrivilegeError, RefusedRowsError
 from tongqu.kit.db import Db
 from tongqu.kit.sql.landing import Landing, Target
@@ -37,6 +38,7 @@ class MysqlSink(SqlSink):
             super().__init__(now)
         self._settings = settings
         self._loads: bool | None = None
+        self._mark: Mark | None = None
 
     def check(self) -> Iterator[str]:
         """See Sink.check."""
@@ -58,12 +60,18 @@ class MysqlSink(SqlSink):
 
     def connect(self) -> MysqlDb:
         """See SqlSink.connect."""
-        db = MysqlDb(self._settings)
+        db = SinkDb(self._settings, lambda: self._mark)
         logged = db.rows("SHOW GLOBAL VARIABLES WHERE Variable_name IN ('log_bin', 'binlog_format')")
         if not {("log_bin", "ON"), ("binlog_format", "STATEMENT")} <= set(logged):
             # no gap locks, so that splits do not wait for each other; a statement binlog could not replay it
             db.run("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         return db
+
+    def start(self, sync: str, run: str, restart: bool) -> Started:
+        """See Sink.start. From now on its sessions are known by sync, run and attempt."""
+        started = super().start(sync, run, restart)
+        self._mark = Mark(sync, started.run, started.attempt)
+        return started
 
     @staticmethod
     def _my(db: Db) -> MysqlDb:
@@ -250,6 +258,9 @@ class MysqlSink(SqlSink):
         my = self._my(db)
         now = ddl.target(my, landing.write.dataset.name)
         if now is None or not now.pinned:
+            if now is not None:
+                self.drop(my, landing.previous)
+            self._hold(my, landing)
             ddl.swap(my, landing)
             return None
         undoing.keep(my, landing.write.dataset.name, now)
@@ -257,6 +268,7 @@ class MysqlSink(SqlSink):
         missing = [landing.write.dataset.schema.field(n) for n in landing.missing if n not in now.columns]
         if missing:
             ddl.add_columns(my, landing.write.dataset.name, missing, ddl.column_types(my, landing.write))
+        self._hold(my, landing)
         try:
             written = merging.refill(my, landing)
         except RefusedRowsError as error:
@@ -266,6 +278,10 @@ class MysqlSink(SqlSink):
             ) from None  # fmt: skip
         self.drop(my, landing.stage)  # ends the transaction: the refill is visible, the stage is gone
         return written
+
+    def _hold(self, db: MysqlDb, landing: Landing) -> None:
+        """Lock the stream's row again: the definitions that were changed have committed, and with it given it back."""
+        self.ledger(db).hold(landing.write.sync, landing.write.stream, landing.fence)
 
     def put_back(self, db: Db, name: str) -> int:
         """See SqlSink.put_back."""

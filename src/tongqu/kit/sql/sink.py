@@ -320,6 +320,8 @@ class SqlSink(Quarantining):
                 if landing.staged and not head.finished:
                     counts = corrected(counts, written)
                 crash_point("after_swap")
+                if self.ddl_commits:  # a swap has given the stream's row back, to whoever took over since
+                    ledger.hold(write.sync, write.stream, landing.fence)
                 done = replace(head, state="finished", position=position, counts=counts)
                 ledger.change(write.sync, write.stream, "", done, self.now())
                 ledger.forget_splits(write.sync, write.stream)
