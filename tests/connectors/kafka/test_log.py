@@ -14,6 +14,7 @@ from tests.connectors.messages import DEADLINE, follow
 from tongqu.connectors.kafka.cluster import Cluster
 from tongqu.core.errors import InvalidPlanError, LostPositionError
 from tongqu.core.log import Follow
+from tongqu.testing.services.kafka import start_kafka
 
 
 def _values(*ids: int) -> list[bytes]:
@@ -177,6 +178,44 @@ def test_a_backlog_comes_by_time_over_all_partitions_and_goes_on_after_any_posit
                     if len(seen) % 700 < 100:
                         break
     assert seen == list(range(3000))
+
+
+def test_what_came_while_nobody_read_comes_by_time_too(topics: Topics) -> None:
+    """Both partitions had been read to their end; a process that was slow, or asleep, finds one's messages first."""
+    name = topics.make("orders", 2)
+    producer, begun = Producer(topics.server.options()), int(time() * 1000) - 60_000
+    for number in range(2):
+        producer.produce(name, value=_values(number)[0], partition=number, timestamp=begun + number)
+    producer.flush(DEADLINE)
+    with topics.log("orders", topics={"orders": {"fields": {"id": "int64"}}}) as log:
+        asked, seen, deadline = Follow(log.begin(), batch_rows=100, by_time=True), [], monotonic() + DEADLINE
+        more = False
+        for batch in log.read(asked):
+            seen += batch.rows.column("id").to_pylist()
+            if len(seen) == 2 and batch.kind == "heartbeat" and not more:  # the ends of both were seen
+                more = True
+                for partition in range(2):
+                    for number in range(2 + partition, 2002, 2):
+                        value = _values(number)[0]
+                        producer.produce(name, value=value, partition=partition, timestamp=begun + number * 10)
+                    producer.flush(DEADLINE)
+            if len(seen) == 2002:
+                asked.stop.set()
+            assert monotonic() < deadline
+    assert seen == list(range(2002))
+
+
+def test_brokers_that_are_gone_tell_no_ends() -> None:
+    server = start_kafka()
+    try:
+        server.topic("orders", 2)
+        server.put("orders", *_values(1, 2), partition=1)
+        asked = Cluster(Topics(server, server.url_of("")).settings())
+        assert asked.ends([("orders", 0), ("orders", 1), ("unknown", 0)]) == {("orders", 0): 0, ("orders", 1): 2}
+    finally:
+        server.stop()
+    assert asked.ends([("orders", 0), ("orders", 1)]) == {}
+    asked.close()
 
 
 def test_partitions_that_are_added_are_found(topics: Topics) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from threading import Lock
 from time import monotonic
 from typing import Any
@@ -28,6 +28,7 @@ _SILENT = logging.getLogger("tongqu.kafka")
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False
 """The driver writes to stderr unless it is given a logger; what matters is raised."""
+_ANSWER = 1.0
 _EOF, _RESET, _NO_SUCH = "_PARTITION_EOF", "_AUTO_OFFSET_RESET", ("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC")
 
 
@@ -235,6 +236,20 @@ class Cluster:
                 spot = self.spot(topic, partition, 0)
                 found[partition] = consumer.get_watermark_offsets(spot, self.settings.connect_seconds)
         return found
+
+    def ends(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """The offsets behind the last messages that a reader may see now, without those that no broker told within a
+        second. Messages of a transaction that is open, and what is behind them, do not count with `committed`."""
+        module, levels = driver("confluent_kafka.admin", "kafka"), driver("confluent_kafka", "kafka").IsolationLevel
+        level = levels.READ_COMMITTED if self.settings.isolation == "committed" else levels.READ_UNCOMMITTED
+        wanted = {self.spot(topic, partition, 0): module.OffsetSpec.latest() for topic, partition in places}
+        found = {}
+        with suppress(ConnectError, ReadError, NotFoundError), self.told():
+            asked = self.admin().list_offsets(wanted, isolation_level=level, request_timeout=_ANSWER)
+            for spot, one in asked.items():
+                with suppress(ConnectError, ReadError, NotFoundError, TimeoutError), self.told():
+                    found[(spot.topic, spot.partition)] = int(one.result(self.settings.connect_seconds).offset)
+        return {place: offset for place, offset in found.items() if offset >= 0}  # below: a broker that is gone
 
     def whole(self, consumer: Any, topic: str, ranges: Mapping[int, tuple[int, int]]) -> Iterator[list[Any]]:
         """The messages of a topic between offsets, as they come; raises ReadError when nothing comes for long."""

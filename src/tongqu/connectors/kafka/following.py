@@ -24,8 +24,6 @@ class TopicsLog(Log):
         self._cluster = cluster
         self._names = tuple(topics)
         self.group = cluster.settings.group or f"tongqu-{name}"
-        self._ended: set[tuple[str, int]] = set()
-        """Partitions that were read to their end."""
         self._acknowledging: Any = None
         self._lock = Lock()
 
@@ -51,8 +49,6 @@ class TopicsLog(Log):
         for place, offset in (*ended.items(), *last.items()):
             part = at[place[0]]
             part[place[1]] = max(part.get(place[1], 0), offset)
-        self._ended -= last.keys()
-        self._ended |= {place for place, offset in ended.items() if offset >= at[place[0]][place[1]]}
         return fresh
 
     def _bounds(self) -> dict[str, dict[int, tuple[int, int]]]:

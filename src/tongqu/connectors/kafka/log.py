@@ -60,19 +60,16 @@ class KafkaLog(TopicsLog):
         at, ids = offsets(follow.after), self._same(follow.after.get("ids") or {})
         refresh = self._cluster.settings.refresh_seconds
         with closing(self._cluster.consumer(self.group)) as consumer:
-            bounds = self._bounds()
-            self._find(consumer, at, bounds)
-            highs = {(topic, p): high for topic, parts in bounds.items() for p, (_, high) in parts.items()}
-            merger = Merger(consumer, highs, follow.batch_rows)
+            self._find(consumer, at, self._bounds())
+            merger = Merger(consumer, self._cluster.ends, follow.batch_rows)
             came = {topic: dict(parts) for topic, parts in at.items()}
-            self._ended.clear()
             looked = said = monotonic()
             while not follow.stop.is_set():
                 if follow.until is not None and self.reached(position(at), follow.until):
                     return
                 fresh = self._take(consumer, follow.batch_rows, came)
                 if follow.by_time:
-                    fresh = merger.merged(fresh, came, self._ended)
+                    fresh = merger.merged(fresh, came)
                 at = merger.behind_them(came)
                 now = monotonic()
                 if now - looked > refresh:

@@ -7,7 +7,8 @@ rows of a partition that is handed out later would all be late. Kafka Streams ch
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,11 @@ _ENDLESS = np.iinfo(np.int64).max
 _MOST = 200_000
 """Messages that are held at most before partitions that are ahead are paused."""
 _PATIENCE = 100
-"""After so many looks in which nothing came nobody is waited for: a partition's broker may be gone."""
+"""After so many looks in which nothing came, while brokers answer, nobody is waited for: one of them may be gone."""
+_REST = 1.0
+"""After a question that not every broker answered, so many seconds pass until the next one."""
+_GONE = 10
+"""A partition of which nobody told so often, while others were told of, has no more than was known last."""
 
 
 class Merging:
@@ -73,25 +78,37 @@ class Merging:
 
 
 class Merger:
-    """Merges what a consumer reads, into at most `most` messages at once. `highs` are the ends of the partitions when
-    it began."""
+    """Merges what a consumer reads, into at most `most` messages at once.
 
-    def __init__(self, consumer: Any, highs: Mapping[Place, int], most: int):
-        self._consumer, self._highs, self._most = consumer, dict(highs), most
+    What is given on was written before everything that was not read yet: `ends` tells where partitions end, and is
+    asked after the messages came. What the consumer knows of ends is of when it fetched last, and a process that was
+    slow or asleep finds one partition's messages of that time before it hears of another's.
+    """
+
+    def __init__(
+        self, consumer: Any, ends: Callable[[Sequence[Place]], Mapping[Place, int]], most: int,
+        now: Callable[[], float] = monotonic,
+    ):  # fmt: skip
+        """`ends`: the offsets behind the last messages that can be read, without those that nobody told."""
+        self._consumer, self._ask, self._most, self._now = consumer, ends, most, now
         self._merging = Merging()
+        self._ends: dict[Place, int] = {}
+        self._untold: dict[Place, int] = {}
         self._paused: dict[Place, Any] = {}
+        self._heard = True
+        self._asked = float("-inf")
         self._waited = 0
 
-    def merged(self, messages: Sequence[Any], came: Offsets, ended: Set[Place]) -> list[Any]:
-        """What can be given on of these and of what is held, by time. `came`: up to where each partition was read,
-        `ended`: those that were read to their end."""
-        if sum(map(len, came.values())) < 2:
+    def merged(self, messages: Sequence[Any], came: Offsets) -> list[Any]:
+        """What can be given on of these and of what is held, by time. `came`: up to where each partition was read."""
+        places = {(topic, partition): offset for topic, parts in came.items() for partition, offset in parts.items()}
+        if len(places) < 2 or not (messages or self._merging):
             return list(messages)
-        behind = self._behind(came, ended)
+        behind = self._behind(places, silent=not messages)
         alone = len({(message.topic(), message.partition()) for message in messages}) < 2
         if alone and not behind and not self._merging:
             return list(messages)
-        self._waited = 0 if messages else self._waited + 1
+        self._waited = 0 if messages else self._waited + self._heard
         self._merging.put(messages)
         found = self._merging.ready(behind if self._waited < _PATIENCE else frozenset(), self._most)
         self._pause()
@@ -104,20 +121,26 @@ class Merger:
             at[topic][partition] = min(at[topic][partition], offset)
         return at
 
-    def _behind(self, came: Offsets, ended: Set[Place]) -> frozenset[Place]:
-        """Partitions that have more than was read of them."""
-        found = set()
-        for topic, parts in came.items():
-            for partition, offset in parts.items():
-                place = (topic, partition)
-                if place not in ended and self._high(place) > offset:
-                    found.add(place)
-        return frozenset(found)
+    def _behind(self, places: Mapping[Place, int], *, silent: bool) -> frozenset[Place]:
+        """Partitions that have more than was read of them, or may have: of which nobody tells yet."""
+        known = [place for place, offset in places.items() if self._ends.get(place, 0) > offset]
+        if len(known) == len(places) and not silent:
+            return frozenset(known)
+        fresh = {place: self._ends.get(place, 0) for place, times in self._untold.items() if times >= _GONE}
+        fresh |= self._fresh([*places])
+        return frozenset(place for place, offset in places.items() if fresh.get(place, _ENDLESS) > offset)
 
-    def _high(self, place: Place) -> int:
-        _, high = self._consumer.get_watermark_offsets(_spot(place), cached=True)
-        self._highs[place] = max(self._highs.get(place, 0), int(high))
-        return self._highs[place]
+    def _fresh(self, places: Sequence[Place]) -> Mapping[Place, int]:
+        """Where partitions end now, as far as brokers tell."""
+        if self._now() < self._asked + _REST:
+            return {}
+        fresh = self._ask(places)
+        self._heard = bool(fresh)
+        if fresh:
+            self._untold = {place: self._untold.get(place, 0) + 1 for place in places if place not in fresh}
+        self._asked = self._now() if len(fresh) < len(places) else float("-inf")
+        self._ends |= fresh
+        return fresh
 
     def _pause(self) -> None:
         """Read no more of partitions of which much is held, until it is not."""
