@@ -171,6 +171,17 @@ class Log(ABC):
         its place (DBLog, arXiv 2010.12597). Called from another thread; survives a restart where it can."""
         raise InvalidPlanError(f"this log cannot read {dataset!r} again while it is followed", hint="sync it in full")
 
+    def kept_as(self, position: Position) -> str:
+        """The name under which the system keeps the log that a position is of for one reader; "" where it keeps nothing
+        that two readers could take from each other."""
+        del position
+        return ""
+
+    def taken(self, position: Position) -> bool:
+        """Whether the log is kept, and by another reader's word not any more for what is behind the position."""
+        del position
+        return False
+
     def forget(self) -> None:
         """Let the system throw the log away: nobody will read on. Idempotent."""
 

@@ -40,13 +40,20 @@ class KeptRows:
         self._database = self._opened()
         self.fresh = False
         self.position: Position | None = None
+        self.left: Position | None = None
+        """What the rows were of before they were not whole any more."""
         told = [f"{field.name} {field.type}" for field in dataset.schema]
         recipe = hashlib.sha256("\n".join([dataset.name, *told, "", *dataset.key, *self.kind]).encode()).hexdigest()
         found = self._database.execute("SELECT recipe, position FROM about").fetchall()
+        told_of = dict(json.loads(found[0][1])) if found and found[0][1] is not None else None
+        if told_of is not None and "left" in told_of:
+            self.left = told_of["left"]
+        elif anew or not found or found[0][0] != recipe:
+            self.left = told_of
+        else:
+            self.position = told_of
         if anew or not found or found[0][0] != recipe:
             self._made(recipe)
-        elif found[0][1] is not None:
-            self.position = dict(json.loads(found[0][1]))
 
     def _opened(self) -> DuckDBPyConnection:
         made = private_database(
@@ -65,7 +72,7 @@ class KeptRows:
             database.execute("CREATE TABLE kept AS SELECT * FROM _shape")
             self._extend()
             database.execute("DELETE FROM about")
-            database.execute("INSERT INTO about VALUES (?, NULL)", [recipe])
+            database.execute("INSERT INTO about VALUES (?, ?)", [recipe, self._leaving()])
             commit(database, self._path)
 
     def _extend(self) -> None:
@@ -83,13 +90,16 @@ class KeptRows:
         except BaseException:
             self._database.rollback()
             raise
-        self.position = position
+        self.position, self.left = position, None
         crash_point("after_state")
 
     def unknown(self) -> None:
         """The rows are not whole any more."""
-        self._database.execute("UPDATE about SET position = NULL")
-        self.position = None
+        self.left, self.position = self.position or self.left, None
+        self._database.execute("UPDATE about SET position = ?", [self._leaving()])
+
+    def _leaving(self) -> str | None:
+        return None if self.left is None else json.dumps({"left": self.left})
 
     def clear(self) -> None:
         """Take all rows out."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
@@ -25,6 +25,7 @@ from tongqu.core.history import History
 from tongqu.core.log import Follow, Log
 from tongqu.engine.kept_rows import KeptRows
 from tongqu.engine.kept_versions import KeptVersions, versioned
+from tongqu.engine.own_log import OwnLog
 from tongqu.meaning.versions import EVER
 
 if TYPE_CHECKING:
@@ -63,9 +64,10 @@ class Mirror:
 
     def __init__(
         self, source: Source, dataset: Dataset, place: tuple[Path, str], stop: Event, *,
-        anew: bool = False, history: History | None = None,
+        anew: bool = False, history: History | None = None, left: Callable[[str, str], None] = lambda old, new: None,
     ):  # fmt: skip
-        """`place`: the file, and the stable name of the log. `anew`: what was kept is forgotten."""
+        """`place`: the file, and the stable name of the log. `anew`: what was kept is forgotten. `left`: see
+        OwnLog."""
         if not dataset.key:
             raise InvalidPlanError(
                 f"{dataset.name!r} has no key by which its changes could be followed",
@@ -77,7 +79,7 @@ class Mirror:
         self.given = dataset if history is None else versioned(dataset)
         self.reached = self._answered = self._let_go = EVER
         self.version = 0
-        self._source, self._stop, self._anew = source, stop, anew
+        self._source, self._stop, self._anew, self._left = source, stop, anew, left
         self._path, self._name = place
         self._lock, self._halt = RLock(), Event()
         self._open: tuple[Log, KeptRows] | None = None
@@ -99,7 +101,8 @@ class Mirror:
             try:
                 self._read(log, kept)
             except LostPositionError:
-                log.forget()
+                log = self._own().instead(log, kept.position)
+                self._open = (log, kept)
                 kept.unknown()
                 self._read(log, kept)
             self._since = now
@@ -181,14 +184,17 @@ class Mirror:
             self._stopped()
             kept = self._kept()
             try:
-                log = self._source.log(self._name, [self.dataset])
-                if kept.fresh:  # what the system keeps is of other rows
-                    log.forget()
+                log = self._own().of(kept.position or kept.left)
+                if kept.fresh or kept.left is not None:  # what the system keeps is of other rows
+                    log = self._own().instead(log, kept.left)
             except BaseException:
                 kept.close()
                 raise
             self._anew, self._open = False, (log, kept)
         return self._open
+
+    def _own(self) -> OwnLog:
+        return OwnLog(self._source, self._name, [self.dataset], self._left)
 
     def _kept(self) -> KeptRows:
         wants = self.history

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+LEFT = "left"
 
 
 @dataclass(frozen=True)
@@ -56,3 +59,8 @@ class Settlement:
     waiting: Sequence[Waiting] = ()
     settled: Sequence[int] = ()
     """Entries of the queue that are over."""
+
+
+def left(position: Mapping[str, Any]) -> dict[str, Any]:
+    """A position that is not gone on from, but tells which log was read."""
+    return dict(position) if LEFT in position else {LEFT: dict(position)}

@@ -312,6 +312,9 @@ TWO_WAY: tuple[str, ...] = (
     ALTER TABLE records ADD COLUMN made TEXT NOT NULL DEFAULT '{}';
     ALTER TABLE records ADD COLUMN echoes TEXT NOT NULL DEFAULT '{}';
     """,
+    """
+    ALTER TABLE syncs ADD COLUMN ends TEXT NOT NULL DEFAULT '{}';
+    """,
 )
 """The same for two-way syncs: records as they were agreed, what was intended and done, what waits for a person."""
 

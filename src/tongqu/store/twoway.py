@@ -12,7 +12,7 @@ from typing import Any
 
 from tongqu.core.data import Position
 from tongqu.core.errors import FencedError
-from tongqu.store.agreements import Agreed, Overruled, Settlement, Waiting
+from tongqu.store.agreements import Agreed, Overruled, Settlement, Waiting, left
 from tongqu.store.home import Home
 from tongqu.store.migrations import TWO_WAY
 from tongqu.store.writing import durable, writing
@@ -122,7 +122,7 @@ class Book:
             database.execute("UPDATE syncs SET told = ? WHERE name = ?", (json.dumps(told), name))
 
     def position(self, name: str, side: str) -> Position | None:
-        """What a side was read up to."""
+        """What a side was read up to; `{"left": …}` if it shall be read anew, with what it was read up to."""
         found = self._database.execute("SELECT positions FROM syncs WHERE name = ?", (name,)).fetchone()
         position: Position | None = json.loads(found[0]).get(side) if found else None
         return position
@@ -165,17 +165,33 @@ class Book:
                 database.execute(
                     "UPDATE records SET bases = holding_none(bases) WHERE name = ? AND row IS NOT NULL", (name,)
                 )
-            kept = {side: position for side, position in positions.items() if side not in fresh}
+            kept = {side: left(one) if side in fresh else one for side, one in positions.items()}
             database.execute(
                 "UPDATE syncs SET sides = ?, positions = ? WHERE name = ?",
                 (json.dumps(dict(sides)), json.dumps(kept), name),
             )
         return fresh
 
-    def forget(self, name: str) -> int:
-        """Forget the records of a sync, its shape and its positions; returns how many records there were."""
+    def elsewhere(self, name: str, ends: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+        """Side → which table it is, and in which system. The sides whose table is the one that it was, in another
+        system than what was agreed is of, each with that system. If there is none, these are known from here on."""
         with self._writing() as database:
-            database.execute("UPDATE syncs SET shape = '', positions = '{}' WHERE name = ?", (name,))
+            (told,) = database.execute("SELECT ends FROM syncs WHERE name = ?", (name,)).fetchone()
+            known = json.loads(told)
+            moved = {
+                side: str(known[side][1]) for side, (table, system) in ends.items()
+                if side in known and known[side][0] == table and known[side][1] != system
+            }  # fmt: skip
+            if not moved:
+                database.execute("UPDATE syncs SET ends = ? WHERE name = ?", (json.dumps(dict(ends)), name))
+        return moved
+
+    def forget(self, name: str) -> int:
+        """Forget a sync's records, shape, positions and systems; returns how many records there were."""
+        with self._writing() as database:
+            (told,) = database.execute("SELECT positions FROM syncs WHERE name = ?", (name,)).fetchone() or ("{}",)
+            kept = json.dumps({side: left(position) for side, position in json.loads(told).items()})
+            database.execute("UPDATE syncs SET shape = '', positions = ?, ends = '{}' WHERE name = ?", (kept, name))
             database.execute("UPDATE conflicts SET state = 'settled' WHERE name = ?", (name,))
             return database.execute("DELETE FROM records WHERE name = ?", (name,)).rowcount
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tongqu.app.project.load import Project
 from tongqu.app.services.ends import End, Ends
-from tongqu.app.services.kept_logs import give_up, left_over
+from tongqu.app.services.kept_logs import give_up, left_over, two_way_of
 from tongqu.core.connector import Can
 from tongqu.core.errors import InvalidPlanError, InvalidSettingsError, TongquError
 from tongqu.core.log import Finding
@@ -50,15 +50,22 @@ def _followed(project: Project) -> dict[str, list[str]]:
             if source.mode == "cdc" and source.connection:
                 wanted = source.datasets or ([source.dataset] if source.dataset else ["*"])
                 found.setdefault(source.connection, []).extend(wanted)
+    for sync in project.sync.values():
+        for side in sync.between if sync.mode == "cdc" else ():
+            found.setdefault(side.connection, []).append(side.dataset)
     return found
 
 
 def _pipelines(project: Callable[[], Project]) -> Collection[str] | None:
     """The names of the project's pipelines; None where there is no project."""
     try:
-        return project().pipelines.keys()
+        return _known(project())
     except TongquError:
         return None
+
+
+def _known(project: Project) -> Collection[str]:
+    return {*project.pipelines, *(two_way_of(name) for name in project.sync)}
 
 
 def forget(names: Sequence[str], ends: Ends, project: Callable[[], Project], scrubber: Scrubber) -> dict[str, Any]:
@@ -67,7 +74,7 @@ def forget(names: Sequence[str], ends: Ends, project: Callable[[], Project], scr
     document: dict[str, Any] = {"ok": True, "forgotten": [], "problems": []}
     for name in names or list(project().connections):
         end = ends.end(name)
-        for log, pipeline in left_over(end, project().pipelines.keys()).items():
+        for log, pipeline in left_over(end, _known(project())).items():
             try:
                 give_up(end, log)
                 document["forgotten"].append({"connection": end.name, "log": log, "pipeline": pipeline})

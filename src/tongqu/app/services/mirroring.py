@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tongqu.app.project.histories import histories
 from tongqu.app.services.following import FOLLOWING
 from tongqu.app.services.graph_source import graph_of, looked_up
-from tongqu.app.services.kept_logs import note_log
+from tongqu.app.services.kept_logs import note_log, own_name
 from tongqu.core.connector import Can
 from tongqu.core.data import Dataset, Mode
 from tongqu.core.errors import InvalidPlanError
@@ -92,12 +92,13 @@ def with_mirrors(
 
         dataset = found[name][0]
         told = [part.name, part.sink_name, name, part.ends[name].identity, dataset.name]
-        log = f"tongqu_side_{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]}"
-        note_log(part.ends[name], log, part.name)
+        file = f"tongqu_side_{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]}.duckdb"
+        log = own_name(part.ends[name], "side", part.name, part.sink_name, part.sink.identity, name, dataset.name)
+        left = note_log(part.ends[name], log, part.name)
         own = tuple(part.entry.all_sources[name].key)
         dataset = dataset.bound(dataset.name, own) if own else dataset
-        place = (part.sink.lodging / "sides" / f"{log}.duckdb", log)
+        place = (part.sink.lodging / "sides" / file, log)
         history = kept[name][1] if name in kept else None
-        mirror = keep(Mirror(sources[name], dataset, place, part.stop, anew=part.restart, history=history))
+        mirror = keep(Mirror(sources[name], dataset, place, part.stop, anew=part.restart, history=history, left=left))
         made[name] = replace(made[name], mirror=mirror)
     return made

@@ -122,6 +122,8 @@ def opened(wire: Wire, name: str, entry: TwoWayEntry, book: Book) -> Iterator[Tw
     with asyncio.Runner() as runner, ExitStack() as stack:
         opened: Opened = sides(wire.ends, name, entry, runner, stack)
         stage, _ = book.stage(name, entry.begins)
+        tables = {side.called: pack([side.connection, side.dataset]) for side in entry.between}
+        _check_systems(wire, name, book, tables, {side.called: side.connection for side in entry.between})
         book.take(name)
         names = tuple(side.called for side in entry.between)
         approved = (entry.approved.field, entry.approved.value) if entry.approved else None
@@ -147,9 +149,26 @@ def opened(wire: Wire, name: str, entry: TwoWayEntry, book: Book) -> Iterator[Tw
             )
         yield TwoWay(
             name, opened.shape, opened.places, policy, book, wire.surroundings.new_id, monotonic,
-            tables={side.called: pack([side.connection, side.dataset]) for side in entry.between},
-            stage=stage, compensates=entry.refused == "compensate", stop=wire.stop,  # type: ignore[arg-type]  # one of STAGES
+            tables=tables, stage=stage, compensates=entry.refused == "compensate", stop=wire.stop,  # type: ignore[arg-type]  # one of STAGES
         )  # fmt: skip
+
+
+def _check_systems(
+    wire: Wire, name: str, book: Book, tables: Mapping[str, str], connections: Mapping[str, str]
+) -> None:
+    """Raise InvalidPlanError if a connection leads to another system than what was agreed is of: what that one lacks
+    would be taken for deleted, and be deleted everywhere. A project's folder may move with the files in it."""
+    here = str(wire.folder.absolute())
+    ends = {
+        side: (table, wire.ends.end(connections[side]).identity.replace(here, ".")) for side, table in tables.items()
+    }
+    for side, system in book.elsewhere(name, ends).items():
+        raise InvalidPlanError(
+            f"{side!r} is in {ends[side][1]} now, and what was agreed is of {system}",
+            path=f"sync.{name}",
+            hint=f"give each environment a home of its own (TONGQU_HOME); or tongqu twoway forget {name}: the next "
+            "round agrees on all records anew",
+        )
 
 
 def _fingerprint(shape: Shape) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from tongqu.app.services.ends import Ends
+from tongqu.app.services.kept_logs import note_log, own_name, two_way_of
 from tongqu.core.data import Dataset, Meta
 from tongqu.core.errors import InvalidPlanError, SchemaError
 from tongqu.engine.twoway.packing import Shape
@@ -59,15 +59,15 @@ def sides(ends: Ends, name: str, entry: TwoWayEntry, runner: asyncio.Runner, sta
     places: dict[str, Place] = {}
     for called, (side, server, dataset, columns) in found.items():
         source: Source | None = None
+        log, left = "", Side.left
         if entry.mode == "cdc":
             source = ends.end(side.connection).source()
             stack.callback(source.close)
-        log = re.sub(r"\W", "_", f"twoway_{name}_{called}").lower()
-        places[called] = Served(
-            Side(called, server, dataset, columns, source, log, entry.cursor if entry.mode == "incremental" else "",
-                 side.mark),
-            shape, runner,
-        )  # fmt: skip
+            log = own_name(ends.end(side.connection), "twoway", name, called)
+            left = note_log(ends.end(side.connection), log, two_way_of(name))
+        cursor = entry.cursor if entry.mode == "incremental" else ""
+        whole = Side(called, server, dataset, columns, source, log, cursor, left, side.mark)
+        places[called] = Served(whole, shape, runner)
     return Opened(shape, places)
 
 

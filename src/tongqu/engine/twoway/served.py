@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import logging
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -19,8 +19,9 @@ from sqlglot import exp
 from tongqu.core.connector import Source
 from tongqu.core.data import Dataset, Position
 from tongqu.core.errors import InvalidPlanError, LostPositionError, RefusedRowsError, SchemaError
-from tongqu.core.log import ORIGIN, Follow
+from tongqu.core.log import ORIGIN, Follow, Log
 from tongqu.core.server import Change, Idempotency, Limits, Outcome, Page, Query, Server
+from tongqu.engine.own_log import OwnLog
 from tongqu.engine.twoway.packing import Shape, typed
 from tongqu.engine.twoway.place import Place, Want
 
@@ -46,6 +47,8 @@ class Side:
     source: Source | None = None
     log: str = ""
     cursor: str = ""
+    left: Callable[[str, str], None] = lambda old, new: None
+    """See OwnLog."""
     mark: str = ""
     """The mark of a replication origin under which our own writes come back, where there is one."""
 
@@ -125,8 +128,11 @@ class Served(Place):
 
     def touched(self, after: Position | None) -> tuple[Sequence[str] | None, Position | None]:
         """See Place.touched."""
+        left: Position | None = None
+        if after is not None and "left" in after:
+            left, after = after["left"], None
         if self.side.source is not None:
-            return self._logged(self.side.source, after)
+            return self._logged(self.side.source, after, left)
         if not self.side.cursor:
             return None, None
         params: dict[str, Any] = {}
@@ -143,42 +149,42 @@ class Served(Place):
         position = {"value": pc.max(cast).cast(pa.string()).as_py()}
         return (texts(self.shape.packed(rows), "key") if after else None), position
 
-    def _logged(self, source: Source, after: Position | None) -> tuple[Sequence[str] | None, Position]:
+    def _logged(
+        self, source: Source, after: Position | None, left: Position | None
+    ) -> tuple[Sequence[str] | None, Position]:
         """Keys that the log names up to its present end. Without a position the log is begun, and all is compared; so
         it is where the log is lost behind the position: what was agreed is known, and rows tell all the rest."""
+        own = OwnLog(source, self.side.log, [self.side.dataset], self.side.left)
+        log = own.of(after or left)
         try:
-            return self._named(source, after)
-        except LostPositionError as error:
-            logger.warning("%s: %s; all rows are compared instead", self.name, error.message)
-        log = source.log(self.side.log, [self.side.dataset])
-        try:
-            log.forget()
+            if left is None:
+                try:
+                    return self._named(log, after)
+                except LostPositionError as error:
+                    logger.warning("%s: %s; all rows are compared instead", self.name, error.message)
+            log = own.instead(log, after or left)
+            return self._named(log, None)
         finally:
             log.close()
-        return self._named(source, None)
 
-    def _named(self, source: Source, after: Position | None) -> tuple[Sequence[str] | None, Position]:
-        log = source.log(self.side.log, [self.side.dataset])
-        try:
-            if after is None:
-                return None, log.begin()
-            until, keys, position = log.head(), dict[str, None](), after
-            log.acknowledge(after)
-            if log.reached(after, until):
-                return [], after
-            own = [self.side.columns[name] for name in self.shape.key]
-            for batch in log.read(Follow(after=after, until=until)):
-                if batch.kind in ("truncate", "schema"):
-                    return None, until
-                if batch.kind == "rows" and batch.rows.num_rows:
-                    rows = pa.Table.from_batches([batch.rows])
-                    if self.side.mark and ORIGIN in rows.column_names:
-                        rows = others(rows, self.side.mark)
-                    keys |= dict.fromkeys(self._keys(rows.select(own)))
-                position = batch.position or position
-            return list(keys), position
-        finally:
-            log.close()
+    def _named(self, log: Log, after: Position | None) -> tuple[Sequence[str] | None, Position]:
+        if after is None:
+            return None, log.begin()
+        until, keys, position = log.head(), dict[str, None](), after
+        log.acknowledge(after)
+        if log.reached(after, until):
+            return [], after
+        own = [self.side.columns[name] for name in self.shape.key]
+        for batch in log.read(Follow(after=after, until=until)):
+            if batch.kind in ("truncate", "schema"):
+                return None, until
+            if batch.kind == "rows" and batch.rows.num_rows:
+                rows = pa.Table.from_batches([batch.rows])
+                if self.side.mark and ORIGIN in rows.column_names:
+                    rows = others(rows, self.side.mark)
+                keys |= dict.fromkeys(self._keys(rows.select(own)))
+            position = batch.position or position
+        return list(keys), position
 
     def _keys(self, rows: pa.Table) -> list[str]:
         shape = Shape(pa.schema([self.shape.schema.field(name) for name in self.shape.key]), self.shape.key)

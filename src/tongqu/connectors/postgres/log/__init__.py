@@ -298,6 +298,15 @@ class PostgresLog(Log):
             )
         self._rereading().want(dataset)
 
+    def kept_as(self, position: Position) -> str:
+        """See Log.kept_as: its slot."""
+        return str(position.get("slot", ""))
+
+    def taken(self, position: Position) -> bool:
+        """See Log.taken."""
+        with self._lock:
+            return slots.taken(self._db(), self._name, position)
+
     def forget(self) -> None:
         """See Log.forget."""
         with self._lock:

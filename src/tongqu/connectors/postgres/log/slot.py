@@ -80,6 +80,12 @@ def slot(db: PgDb, name: str) -> Slot | None:
     )
 
 
+def taken(db: PgDb, name: str, position: Position) -> bool:
+    """Whether the slot is whole and stands behind a position: whoever is there did not move or make it."""
+    found = slot(db, name)
+    return found is not None and found.here and not found.lost and found.confirmed > lsn_of(position)
+
+
 @dataclass(frozen=True)
 class Server:
     """Whose log it is: the system, and which of its histories."""
@@ -201,7 +207,8 @@ def checked(
     if found.lost:
         raise lost(f"the server invalidated the replication slot {name} ({found.reason or 'wal_removed'})")
     if found.confirmed > lsn:
-        raise lost(f"the replication slot {name} stands at {text_of(found.confirmed)} already: it was made anew")
+        stands = f"the replication slot {name} stands at {text_of(found.confirmed)} already"
+        raise lost(f"{stands}: it was made anew, or a copy of this project has read on in it")
     if lsn > end:
         if db.rows("SELECT pg_is_in_recovery()")[0][0]:
             raise ConnectError(f"the standby has come to {text_of(end)}, not yet to {after['lsn']}", path=name)
