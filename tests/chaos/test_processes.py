@@ -68,6 +68,21 @@ def until_asleep(process: Popen[str]) -> None:
         PAUSE.wait(0.02)
 
 
+def overtaken(folder: Path, sync: list[str], point: str) -> None:
+    """A process falls asleep at a point, another one ends its work, and then it wakes up: it must write nothing."""
+    with Command(folder / "a", sync).start(TONGQU_SLEEP_AT=point) as first:
+        try:
+            until_asleep(first)
+            second = Command(folder / "b", sync).run(seconds=90)
+        finally:
+            first.send_signal(signal.SIGCONT)
+        slept = ended(first)
+    assert second.code == 0, second
+    assert second.document["attempts"] == 2
+    assert slept.code == 1, slept
+    assert slept.document["problems"][0]["code"] == "run.fenced"
+
+
 @BOTH_LANES
 def test_sigterm_stops_after_the_chunk_and_the_command_goes_on(
     lane: Lane, source_url: str, sink_url: str, proxy: FaultProxy, tmp_path: Path
@@ -142,18 +157,7 @@ def test_a_process_that_slept_is_fenced_off(write: str, source_url: str, sink_ur
     target = f"{sink_url}{'&' if '?' in sink_url else '?'}lock_seconds=2"
     sync = ["sync", source_url, target, "--table", "parts", "--chunk-rows", "50", "--write", write]
     sync += ["--lane", "columnar"]
-    with Command(tmp_path / "a", sync).start(TONGQU_SLEEP_AT="after_commit:2") as first:
-        try:
-            until_asleep(first)
-            second = Command(tmp_path / "b", sync).run(seconds=90)
-        finally:
-            first.send_signal(signal.SIGCONT)
-        slept = ended(first)
-
-    assert second.code == 0, second
-    assert second.document["attempts"] == 2
-    assert slept.code == 1, slept
-    assert slept.document["problems"][0]["code"] == "run.fenced"
+    overtaken(tmp_path, sync, "after_commit:2")
     assert rows(sink_url, PARTS) == rows(source_url, PARTS)
 
 
@@ -170,18 +174,7 @@ def test_a_process_that_sleeps_in_mariadb_is_fenced_off(
 ) -> None:
     sync = ["sync", source_url, f"{mysql_url}?lock_seconds=2", "--table", "parts", "--chunk-rows", "50"]
     sync += ["--write", write, "--lane", lane]
-    with Command(tmp_path / "a", sync).start(TONGQU_SLEEP_AT=point) as first:
-        try:
-            until_asleep(first)
-            second = Command(tmp_path / "b", sync).run(seconds=90)
-        finally:
-            first.send_signal(signal.SIGCONT)
-        slept = ended(first)
-
-    assert second.code == 0, second
-    assert second.document["attempts"] == 2
-    assert slept.code == 1, slept
-    assert slept.document["problems"][0]["code"] == "run.fenced"
+    overtaken(tmp_path, sync, point)
     with closing(MysqlDb(from_url(mysql_url))) as db:
         assert sorted(db.rows(PARTS)) == sorted(rows(source_url, PARTS))
 
