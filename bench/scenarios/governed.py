@@ -1,4 +1,5 @@
-"""What those who use a source notice of a full load of it: pgbench's p99, with a governor and without."""
+"""What those who use a source notice of a full load of it and of its log being followed: pgbench's p99, with a governor
+and without."""
 
 from __future__ import annotations
 
@@ -16,6 +17,8 @@ import numpy as np
 from bench.measure import Row
 from bench.scenarios.scenario import Scenario
 from bench.world import World
+from tongqu.testing import psql
+from tongqu.testing.services.postgres import start_postgres
 
 _SECONDS = int(os.environ.get("BENCH_GOVERNED_SECONDS", "20"))
 """Of one phase."""
@@ -25,8 +28,12 @@ _PROJECT = """
 project: bench
 connections:
   erp: {{type: postgres, url: "{source}"{adapt}}}
+  users: {{type: postgres, url: "{users}"{adapt}}}
   lake: {{type: postgres, url: "{sink}"}}
 pipelines:
+  log:
+    source: {{connection: users, datasets: [pgbench_branches, pgbench_tellers], mode: cdc}}
+    sink: {{connection: lake, write: upsert}}
   orders:
     source: {{connection: erp, dataset: orders}}
     sink: {{connection: lake, dataset: governed}}
@@ -47,34 +54,37 @@ def _p99(world: World, number: int) -> float:
 
 
 @contextmanager
-def _loading(world: World, adapt: str) -> Iterator[list[int]]:
-    """A full load of the orders, begun anew whenever it has ended; gives the rows that came."""
+def _loading(world: World, lake: str, adapt: str) -> Iterator[list[int]]:
+    """A full load of the orders, begun anew whenever it has ended, and the users' changes followed; gives the rows that
+    came."""
     folder = world.folder / ("governed" if adapt else "free")
     folder.mkdir(exist_ok=True)
-    text = _PROJECT.format(source=world.url("src"), sink=world.url("dst"), adapt=adapt)
+    text = _PROJECT.format(source=world.url("src"), users=world.url("users"), sink=lake, adapt=adapt)
     (folder / "tongqu.yaml").write_text(text, encoding="utf-8")
     moved: list[int] = []
-    command = f"cd {folder}; while :; do {world.tongqu} run orders --json --restart || exit 1; done"
+    command = f"cd {folder}; {world.tongqu} run log --watch --json & "
+    command += f"while :; do {world.tongqu} run orders --json --restart || exit 1; done"
     with (world.folder / "commands.log").open("ab") as log:
         began = time.monotonic()
         process = subprocess.Popen(
             ["bash", "-c", command], stdout=log, stderr=log, start_new_session=True,
             env={**os.environ, **world.environment, "TONGQU_HOME": str(folder / "home")},
         )  # fmt: skip
-        before = _inserted(world)
+        before = _inserted(lake)
         time.sleep(_WARM)
         try:
             yield moved
             if process.poll() is not None:
                 raise RuntimeError(f"the load ended with {process.returncode}; see {log.name}")
-            moved.append(round((_inserted(world) - before) / (time.monotonic() - began)))
+            moved.append(round((_inserted(lake) - before) / (time.monotonic() - began)))
         finally:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait()
 
 
-def _inserted(world: World) -> int:
-    return int(world.sql("dst", "SELECT tup_inserted FROM pg_stat_database WHERE datname = 'dst'"))
+def _inserted(lake: str) -> int:
+    [(rows,)] = psql.rows(lake, "SELECT tup_inserted FROM pg_stat_database WHERE datname = current_database()")
+    return int(rows)
 
 
 @cache
@@ -83,25 +93,30 @@ def _measured(world: World) -> dict[str, tuple[list[float], list[int]]]:
     world.shell(f"{world.postgres.binaries / 'pgbench'} -i -q -s {_SCALE} users")
     found: dict[str, tuple[list[float], list[int]]] = {"alone": ([], []), "free": ([], []), "governed": ([], [])}
     _p99(world, 0)  # warms up, and does not count
+    with start_postgres() as sink:  # what the target does is no matter of the source's users
+        _rounds(world, sink.database("lake"), found)
+    return found
+
+
+def _rounds(world: World, lake: str, found: dict[str, tuple[list[float], list[int]]]) -> None:
     number = 0
     for _ in range(world.rounds):
         for way, adapt in (("alone", None), ("free", ""), ("governed", ", adapt: true")):
-            world.settle("users", "src", "dst")
+            world.settle("users", "src")
             number += 1
             if adapt is None:
                 found[way][0].append(_p99(world, number))
                 continue
-            with _loading(world, adapt) as moved:
+            with _loading(world, lake, adapt) as moved:
                 found[way][0].append(_p99(world, number))
             found[way][1].extend(moved)
-    return found
 
 
 def _rows(world: World) -> list[Row]:
     found = _measured(world)
     alone = found["alone"][0]
     rows = []
-    for way, name in (("alone", "pgbench alone"), ("free", "full load beside it"), ("governed", "governed load")):
+    for way, name in (("alone", "pgbench alone"), ("free", "load and log beside it"), ("governed", "… governed")):
         values, moved = found[way]
         ratio = statistics.median(a / b for a, b in zip(alone, values, strict=True))
         middle = statistics.median(values)
@@ -115,6 +130,6 @@ def _rows(world: World) -> list[Row]:
 
 
 SCENARIOS = [
-    Scenario("governed", f"p99 of {_RATE} transactions/s on a source while it is loaded in full, with `adapt: true`",
+    Scenario("governed", f"p99 of {_RATE} transactions/s on a source that is loaded and followed, with `adapt: true`",
              "pgbench alone", 1 / 1.1, 1 / 1.5, _rows),
 ]  # fmt: skip

@@ -16,8 +16,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tongqu.core.errors import LostPositionError, ReadError, SchemaError, WriteError
+from tongqu.core.errors import LostPositionError, NotFoundError, ReadError, SchemaError, WriteError
 from tongqu.kit.queue.queue import Keep, Queue
+from tongqu.kit.queue.tables import QueueFile, reading
 from tongqu.testing.services.small_disk import SmallDisk
 
 FIELDS: list[pa.Field[Any]] = [pa.field("id", pa.int64()), pa.field("v", pa.string())]
@@ -49,6 +50,13 @@ def append(queue: Queue, *ids: int, topic: str = "orders") -> int:
 def ids(queue: Queue, after: int = 0, topic: str = "orders") -> list[int]:
     found = queue.read([topic], queue.position(after), waits=False)
     return [value.as_py() for one in found if one is not None for value in one.rows.column("id")]
+
+
+def test_a_queue_that_is_being_made_is_not_there_yet(path: str) -> None:
+    """Its file comes first and its tables a moment later: whoever reads meanwhile tries again, and does not give up."""
+    Path(path).touch()
+    with pytest.raises(NotFoundError, match="there is no queue"):
+        reading(QueueFile(path))
 
 
 def test_records_come_out_in_order_from_any_position(queue: Queue) -> None:

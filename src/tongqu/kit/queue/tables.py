@@ -94,11 +94,14 @@ class QueueFile:
 
 
 def reading(file: QueueFile) -> SqliteDb:
-    """A connection that reads; NotFoundError if there is no queue yet."""
+    """A connection that reads; NotFoundError if there is no queue yet, or it is being made at this moment."""
+    absent = NotFoundError(f"there is no queue {file.path!r}", hint="a queue is made by whoever writes into it first")
     if not Path(absolute(file.path)).exists():
-        raise NotFoundError(f"there is no queue {file.path!r}", hint="a queue is made by whoever writes into it first")
+        raise absent
     db = connect(file, "ro")
     try:
+        if not db.rows("SELECT 1 FROM sqlite_master LIMIT 1"):
+            raise absent
         _known(db, file)
     except BaseException:
         db.close()
