@@ -123,13 +123,18 @@ class Opening:
         if absent:
             raise NeverBegunError(next(iter(absent.values())))
 
+    @property
+    def _there(self) -> Log:
+        """The log, once it is asked for the streams."""
+        assert self.log is not None  # noqa: S101  # `run` sets it before it calls anything else
+        return self.log
+
     def _opened(self, stream: Stream, write: Write, begin: Callable[[], Position]) -> Opened:
         patience = Patience(self._asked.run, stream.name, self._asked.job.limits, self._around, self._asked.emit)
         found = patience.asking(partial(stream.sink.open, write))
         crash_point("after_open")
         if found.previous is None and not found.checkpoints:
-            assert self.log is not None  # noqa: S101
-            check_sent(self.log, stream.source_dataset.name, stream, write.key)
+            check_sent(self._there, stream.source_dataset.name, stream, write.key)
         after, loads, counts = found.previous, False, found.counts
         shared = [one for id, one in found.checkpoints.items() if id != SPLIT]
         known = found.previous is not None or SPLIT in found.checkpoints
@@ -146,16 +151,14 @@ class Opening:
             for one in found.checkpoints.values():
                 counts.add(one.counts)
         if after is None:
-            assert self.log is not None  # noqa: S101
-            after, loads = begin(), self.log.changes
+            after, loads = begin(), self._there.changes
         split = Split(SPLIT, stream.source_dataset.name, {"after": after, "load": loads})
         patience.asking(partial(stream.sink.begin, write, [split]))
         return replace(found, checkpoints={SPLIT: Checkpoint(split, None, counts)})
 
     def _anew(self, stream: Stream, write: Write, found: Opened) -> Opened:
         """Read the table of one stream anew, from where the log has all of it again."""
-        log, before = self.log, found.checkpoints.get(SPLIT)
-        assert log is not None  # noqa: S101
+        log, before = self._there, found.checkpoints.get(SPLIT)
         if not log.changes:
             raise InvalidPlanError("messages cannot be read anew", path=stream.name, hint="run it without --reload")
         if before is not None and lost.stored(before.position):
@@ -189,9 +192,8 @@ class Opening:
         self._loaded = {s.name for s in loads}
         times = {s.name: int(opened[s.name].checkpoints[SPLIT].split.spec.get(lost.AGAIN, 0)) for s in loads}
         for again in sorted(set(times.values())):
-            assert self.log is not None  # noqa: S101
             some = [stream for stream in loads if times[stream.name] == again]
-            counts |= first_load(self._asked, some, self.log, self._load, self._group.reports, again=again)
+            counts |= first_load(self._asked, some, self._there, self._load, self._group.reports, again=again)
         for stream in fresh:
             if stream in loads and stream.name not in counts:
                 continue
@@ -214,13 +216,12 @@ class Opening:
         opened[stream.name] = replace(found, changes=(*opened[stream.name].changes, *found.changes))
 
     def _made(self, number: int, stream: Stream, write: Write, opened: Opened) -> Followed:
-        assert self.log is not None  # noqa: S101
         report = self._group.reports[number]
         report.schema = (*report.schema, *opened.changes)
         for change in opened.changes:
             self._asked.emit(SchemaChanged(self._asked.run, stream.name, change))
         made = Followed(
-            stream, write, report, self._asked, self._asked.emit, self.log.changes, source_key(stream), self._write
+            stream, write, report, self._asked, self._asked.emit, self._there.changes, source_key(stream), self._write
         )
         made.fill = self.fill
         if wants(stream) and stream.name not in self._loaded and (new := added(opened.changes)):
@@ -238,14 +239,12 @@ class Opening:
 
     def fill(self, stream: Stream, columns: Sequence[str], renamed: bool) -> None:
         """See Followed.fill."""
-        assert self.log is not None  # noqa: S101
         told = partial(Warned, self._asked.run, stream.name, "stream.unfilled")
-        will = fill(self.log, stream, columns, lambda why: self._asked.emit(told(why)), renamed=renamed)
+        will = fill(self._there, stream, columns, lambda why: self._asked.emit(told(why)), renamed=renamed)
         self.filling = self.filling or will
 
     def _write(self, stream: Stream) -> Write:
-        log = self.log
-        assert log is not None  # noqa: S101
+        log = self._there
         arriving = stream.chain.output if stream.chain is not None else stream.source_dataset
         key = tuple(stream.key or arriving.key)
         by_key = stream.write in (WriteMode.UPSERT, WriteMode.HISTORY)
